@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// A clock grid: edge n lies at floor(n * period). The period is a rational number of femtoseconds, so that
+// DDR5-4800 (5/12 ns) never drifts; cycles are integers.
+#pragma once
+#include <cstdint>
+
+#include "sim/types.h"
+
+namespace sim {
+
+class Clock {
+ public:
+  /// Period of `numerator / denominator` femtoseconds; both > 0.
+  constexpr Clock(std::uint64_t numerator_fs, std::uint64_t denominator = 1)
+      : num_(numerator_fs), den_(denominator) {}
+
+  /// Clock of `hz` cycles a second.
+  static constexpr Clock from_hz(std::uint64_t hz) {
+    std::uint64_t a = kSecond, b = hz;
+    while (b != 0) {
+      const std::uint64_t r = a % b;
+      a = b;
+      b = r;
+    }
+    return {kSecond / a, hz / a};
+  }
+
+  /// Time of edge `n`.
+  constexpr Tick edge(Cycle n) const {
+    if (den_ == 1) return n * num_;
+    return static_cast<Tick>(static_cast<unsigned __int128>(n) * num_ / den_);
+  }
+
+  /// First edge at or after `t`.
+  constexpr Cycle at_or_after(Tick t) const {
+    Cycle n = at_or_before(t);
+    while (edge(n) < t) ++n;
+    return n;
+  }
+
+  /// First edge strictly after `t`.
+  constexpr Cycle after(Tick t) const { return at_or_after(t + 1); }
+
+  /// Last edge at or before `t`.
+  constexpr Cycle at_or_before(Tick t) const {
+    if (den_ == 1) return t / num_;
+    Cycle n = static_cast<Cycle>(static_cast<unsigned __int128>(t) * den_ / num_);
+    while (edge(n + 1) <= t) ++n;
+    return n;
+  }
+
+  /// Time that `n` cycles take when started at an edge whose fraction is zero (rounded up).
+  constexpr Tick span(Cycle n) const { return edge(n) + (den_ == 1 ? 0 : 1); }
+
+  /// Cycles needed to cover `t` (rounded up).
+  constexpr Cycle cycles(Tick t) const { return at_or_after(t); }
+
+  constexpr double hz() const { return 1e15 * static_cast<double>(den_) / static_cast<double>(num_); }
+  constexpr double period_fs() const { return static_cast<double>(num_) / static_cast<double>(den_); }
+
+  constexpr bool operator==(const Clock&) const = default;
+
+ private:
+  std::uint64_t num_;
+  std::uint64_t den_;
+};
+
+}  // namespace sim

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/payload.h"
+
+namespace sim {
+
+PayloadPool::~PayloadPool() = default;
+
+Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t address, std::size_t length) {
+  if (free_.empty()) {
+    all_.push_back(std::make_unique<Transaction>(this));
+    free_.push_back(all_.back().get());
+  }
+  Transaction* t = free_.back();
+  free_.pop_back();
+  if (t->buffer_.size() < length) t->buffer_.resize(length <= 64 ? 64 : (length + 255) / 256 * 256);
+  t->set_command(command);
+  t->set_address(address);
+  t->set_data_ptr(t->buffer_.data());
+  t->set_data_length(static_cast<unsigned>(length));
+  t->set_streaming_width(static_cast<unsigned>(length));
+  t->set_byte_enable_ptr(nullptr);
+  t->set_byte_enable_length(0);
+  t->set_dmi_allowed(false);
+  t->set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
+  t->tag.requester = RequesterId(0);
+  t->tag.process_id = 0;
+  t->tag.has_process_id = t->tag.privileged = t->tag.execute = false;
+  t->tag.address_type = AddressType::kUntranslated;
+  t->tag.relaxed_ordering = t->tag.id_ordering = t->tag.posted = false;
+  t->tag.traffic_class = 0;
+  t->tag.tag = 0;
+  t->tag.status = CompletionStatus::kSuccess;
+  t->user[0] = t->user[1] = 0;
+  t->acquire();
+  return t;
+}
+
+void PayloadPool::free(tlm::tlm_generic_payload* payload) { free_.push_back(static_cast<Transaction*>(payload)); }
+
+void complete(tlm::tlm_generic_payload& payload, CompletionStatus status) {
+  DmaTag* tag = nullptr;
+  payload.get_extension(tag);
+  if (tag != nullptr) tag->status = status;
+  switch (status) {
+    case CompletionStatus::kSuccess: payload.set_response_status(tlm::TLM_OK_RESPONSE); break;
+    case CompletionStatus::kUnsupportedRequest: payload.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE); break;
+    default: payload.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE); break;
+  }
+}
+
+}  // namespace sim

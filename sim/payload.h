@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// TLM-2.0 transactions of the machine: generic payloads from one pool, with one extension, DmaTag.
+//
+// Protocol between our models (base protocol, early completion; see docs/tlm.md):
+//   fw BEGIN_REQ -> TLM_UPDATED/END_REQ   accepted; the response comes later by bw BEGIN_RESP -> TLM_COMPLETED
+//                -> TLM_ACCEPTED          accepted, but the target is now full: send no other request on this
+//                                         socket until bw END_REQ
+//                -> TLM_COMPLETED         done at once (posted write accepted, or refused: see response status)
+// `delay` carries how far the Timeline is ahead of SystemC: Timeline::outgoing_delay() / incoming().
+// The initiator owns the payload: acquire() before the request, release() after the response.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <tlm>
+#include <vector>
+
+#include "sim/types.h"
+
+namespace sim {
+
+/// Address type of a PCIe request (AT field).
+enum class AddressType : std::uint8_t { kUntranslated = 0, kTranslationRequest = 1, kTranslated = 2 };
+
+/// PCIe completion status, beside the TLM response status.
+enum class CompletionStatus : std::uint8_t {
+  kSuccess = 0,
+  kUnsupportedRequest = 1,
+  kConfigRetry = 2,
+  kCompleterAbort = 4
+};
+
+/// What travels with a device request. A model that finds none assumes requester 0.
+/// Who writes what: the initiator everything but `status`; the completer `status`.
+struct DmaTag : tlm::tlm_extension<DmaTag> {
+  RequesterId requester{0};
+  std::uint32_t process_id = 0;  ///< PASID, valid if has_process_id
+  bool has_process_id = false;
+  bool privileged = false;
+  bool execute = false;
+  AddressType address_type = AddressType::kUntranslated;
+  bool relaxed_ordering = false;
+  bool id_ordering = false;
+  bool posted = false;  ///< a memory write that wants no response (PCIe MWr)
+  std::uint8_t traffic_class = 0;
+  std::uint16_t tag = 0;
+  CompletionStatus status = CompletionStatus::kSuccess;
+
+  tlm::tlm_extension_base* clone() const override { return new DmaTag(*this); }
+  void copy_from(const tlm::tlm_extension_base& other) override { *this = static_cast<const DmaTag&>(other); }
+};
+
+class PayloadPool;
+
+/// A pooled generic payload with its own data buffer and DmaTag. `user` words belong to the initiator.
+class Transaction : public tlm::tlm_generic_payload {
+ public:
+  explicit Transaction(tlm::tlm_mm_interface* pool) : tlm_generic_payload(pool) { set_extension(&tag); }
+  ~Transaction() override { clear_extension<DmaTag>(); }
+
+  std::span<std::uint8_t> bytes() { return {buffer_.data(), get_data_length()}; }
+
+  DmaTag tag;
+  std::uint64_t user[2] = {0, 0};
+
+ private:
+  friend class PayloadPool;
+  std::vector<std::uint8_t> buffer_;
+};
+
+class PayloadPool : public tlm::tlm_mm_interface {
+ public:
+  ~PayloadPool() override;
+
+  /// A read or write of `length` bytes (1..4096) at `address`, with its own zero-initialised-once buffer.
+  /// Reference count 1; give back with release().
+  Transaction* acquire(tlm::tlm_command command, std::uint64_t address, std::size_t length);
+  std::size_t outstanding() const { return all_.size() - free_.size(); }
+
+  void free(tlm::tlm_generic_payload* payload) override;
+
+ private:
+  std::vector<std::unique_ptr<Transaction>> all_;
+  std::vector<Transaction*> free_;
+};
+
+/// The tag of any payload, ours or foreign.
+inline const DmaTag& tag_of(const tlm::tlm_generic_payload& payload) {
+  static const DmaTag none;
+  const DmaTag* tag = nullptr;
+  payload.get_extension(tag);
+  return tag != nullptr ? *tag : none;
+}
+/// Writes the PCIe completion status where there is a tag to hold it, and the TLM response status.
+void complete(tlm::tlm_generic_payload& payload, CompletionStatus status);
+
+}  // namespace sim

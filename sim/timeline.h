@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one deterministic scheduler of the machine.
+//
+// Everything that sleeps is a Sleeper with one pending wake-up at most. The Timeline wakes them in the order
+// (time, rank); rank is the order of registration, so the order at one time stamp does not depend on who asked
+// first. Wake-ups live in a tournament tree over the ranks: the machine has tens of sleepers, not thousands, so
+// this costs log2(sleepers) compares a change and no allocation, and beats a timing wheel (docs/performance.md).
+//
+// The Timeline is driven by one SC_METHOD. It runs ahead of SystemC exactly as far as nothing else in SystemC
+// could notice: up to the next pending SystemC activity and never beyond the limit given to run_until().
+//
+// The rule that makes all modes of keeping time equal: what one module sends to another at time t is seen by the
+// receiver at its first edge strictly after t (Clocked::poke), never at t itself.
+#pragma once
+#include <systemc>
+#include <vector>
+
+#include "sim/clock.h"
+#include "sim/types.h"
+
+namespace sim {
+
+class Timeline;
+
+/// Something that sleeps on a Timeline. Registered for life by its constructor.
+class Sleeper {
+ public:
+  explicit Sleeper(Timeline& timeline);
+  virtual ~Sleeper();
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+
+  /// Called by the Timeline at the time asked for. The pending wake-up is already cleared.
+  virtual void wake(Tick now) = 0;
+
+  Timeline& timeline() const { return timeline_; }
+  /// Pending wake-up, or kNever.
+  Tick pending() const;
+
+ protected:
+  /// Replaces the pending wake-up. `t` may not lie in the past.
+  void sleep_until(Tick t);
+  /// Makes the pending wake-up no later than `t`.
+  void wake_by(Tick t);
+  void cancel() { sleep_until(kNever); }
+
+ private:
+  friend class Timeline;
+  Timeline& timeline_;
+  std::uint32_t rank_;
+};
+
+/// How a Timeline keeps time; the same digest in all three is the proof of cycle accuracy.
+struct TimeMode {
+  bool every_cycle = false;  ///< tick every Clocked at every edge of its clock instead of sleeping
+  bool run_ahead = true;     ///< false: step SystemC at each time
+};
+
+/// When a Clocked wants its next tick.
+struct Wakeup {
+  Cycle cycle;
+  static constexpr Wakeup never() { return {kNeverCycle}; }
+  static constexpr Wakeup at(Cycle c) { return {c}; }
+};
+
+/// A clocked state machine. `tick(now)` does one cycle's work and says when it next has something to do.
+/// It must be harmless to tick earlier than asked: a tick with nothing due changes nothing.
+class Clocked : public Sleeper {
+ public:
+  Clocked(Timeline& timeline, Clock clock);
+
+  virtual Wakeup tick(Cycle now) = 0;
+
+  const Clock& clock() const { return clock_; }
+
+  /// For what arrives at `arrival` from outside: the cycle at which this module will see it, which is the first
+  /// edge at or after `arrival` and strictly after the present. Asks for a tick there.
+  Cycle poke(Tick arrival);
+
+ protected:
+  /// The edge being ticked, valid inside tick().
+  Cycle current_cycle() const { return current_; }
+
+ private:
+  void wake(Tick now) final;
+  Clock clock_;
+  Cycle current_ = 0;
+};
+
+class Timeline final : public sc_core::sc_module {
+ public:
+  explicit Timeline(sc_core::sc_module_name name, TimeMode mode = {});
+  ~Timeline() override;
+
+  Tick now() const { return now_; }
+  const TimeMode& mode() const { return mode_; }
+
+  /// Runs SystemC up to and including `end`, or until stop(). Returns the time reached.
+  /// Calling context: sc_main, outside any process.
+  Tick run_until(Tick end);
+  /// Ends run_until() after the present wake-up.
+  void stop() { stopped_ = true; }
+
+  /// Delay to put on an outgoing TLM call: how far the Timeline is ahead of SystemC.
+  sc_core::sc_time outgoing_delay() const;
+  /// Absolute time of an incoming TLM call with this annotated delay. Brings the Timeline up to SystemC's time if
+  /// the call comes from a process outside it.
+  Tick incoming(const sc_core::sc_time& delay);
+
+  /// Wake-ups served so far (a Clocked tick or a context resume counts one).
+  std::uint64_t wakeups() const { return wakeups_; }
+
+  static Tick to_ticks(const sc_core::sc_time& t);
+  static sc_core::sc_time to_sc_time(Tick t);
+
+ private:
+  friend class Sleeper;
+  std::uint32_t enrol(Sleeper* s);
+  void withdraw(std::uint32_t rank);
+  void set_key(std::uint32_t rank, Tick t);
+  Tick key(std::uint32_t rank) const { return keys_[rank]; }
+  void grow(std::uint32_t leaves);
+  void drive();
+  Tick horizon() const;
+
+  TimeMode mode_;
+  Tick now_ = 0;
+  Tick base_ = 0;   // SystemC's time at the present activation of drive()
+  Tick limit_ = 0;  // never run past this
+  bool driving_ = false;
+  bool stopped_ = false;
+  std::uint64_t wakeups_ = 0;
+  sc_core::sc_event kick_;
+
+  std::uint32_t leaves_ = 0;            // power of two
+  std::vector<Tick> keys_;              // per rank
+  std::vector<std::uint32_t> winner_;   // tournament tree, root at 1
+  std::vector<Sleeper*> sleepers_;      // per rank; null = withdrawn
+};
+
+inline Tick Sleeper::pending() const { return timeline_.key(rank_); }
+inline void Sleeper::sleep_until(Tick t) { timeline_.set_key(rank_, t); }
+inline void Sleeper::wake_by(Tick t) {
+  if (t < timeline_.key(rank_)) timeline_.set_key(rank_, t);
+}
+
+inline Cycle Clocked::poke(Tick arrival) {
+  const Tick now = timeline().now();
+  const Cycle cycle = arrival > now ? clock_.at_or_after(arrival) : clock_.after(now);
+  wake_by(clock_.edge(cycle));
+  return cycle;
+}
+
+}  // namespace sim

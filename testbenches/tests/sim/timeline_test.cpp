@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/timeline.h"
+
+#include <gtest/gtest.h>
+
+#include "sim/fiber.h"
+#include "sim/simulation.h"
+
+namespace {
+
+using sim::Clock;
+using sim::Cycle;
+using sim::Tick;
+using sim::Wakeup;
+
+TEST(Clock, RationalPeriodNeverDrifts) {
+  const Clock ddr5 = Clock(5 * sim::kNanosecond, 12);
+  EXPECT_EQ(ddr5.edge(12), 5 * sim::kNanosecond);
+  EXPECT_EQ(ddr5.edge(12'000'000), 5 * sim::kMillisecond);
+  for (Cycle n : {0ull, 1ull, 7ull, 11ull, 123'457ull, 2'400'000'000'123ull}) {
+    const Tick t = ddr5.edge(n);
+    EXPECT_EQ(ddr5.at_or_after(t), n);
+    EXPECT_EQ(ddr5.at_or_before(t), n);
+    EXPECT_EQ(ddr5.after(t), n + 1);
+    EXPECT_EQ(ddr5.at_or_after(t + 1), n + 1);
+  }
+}
+
+TEST(Clock, FromHertzReduces) {
+  EXPECT_EQ(Clock::from_hz(2'500'000'000).edge(5), 2 * sim::kNanosecond);
+  EXPECT_EQ(Clock::from_hz(1'200'000'000).edge(6), 5 * sim::kNanosecond);
+}
+
+struct Logger : sim::Sleeper {
+  Logger(sim::Timeline& t, std::vector<std::pair<Tick, int>>& log, int id) : Sleeper(t), log(log), id(id) {}
+  void wake(Tick now) override { log.emplace_back(now, id); }
+  void at(Tick t) { sleep_until(t); }
+  std::vector<std::pair<Tick, int>>& log;
+  int id;
+};
+
+TEST(Timeline, OrderIsTimeThenRankWhoeverAskedFirst) {
+  sim::Simulation s;
+  std::vector<std::pair<Tick, int>> log;
+  std::vector<std::unique_ptr<Logger>> l;
+  for (int i = 0; i < 40; ++i) l.push_back(std::make_unique<Logger>(s.timeline(), log, i));
+  for (int i = 39; i >= 0; --i) l[i]->at(100 + (i % 3));
+  s.timeline().run_until(1'000'000);
+  ASSERT_EQ(log.size(), 40u);
+  EXPECT_TRUE(std::is_sorted(log.begin(), log.end()));
+  EXPECT_EQ(s.now(), 1'000'000u);
+}
+
+/// Passes a token to a peer after `work` cycles.
+struct Relay : sim::Clocked {
+  Relay(sim::Simulation& s, Clock c, unsigned work) : Clocked(s.timeline(), c), s(s), work(work) {}
+  void receive(Tick t) { due = poke(t) + work; has = true; }
+  Wakeup tick(Cycle now) override {
+    if (!has) return Wakeup::never();
+    if (now < due) return Wakeup::at(due);
+    has = false;
+    s.note(1, ++hops);
+    peer->receive(s.now());
+    return Wakeup::never();
+  }
+  sim::Simulation& s;
+  unsigned work;
+  Relay* peer = nullptr;
+  Cycle due = 0;
+  bool has = false;
+  std::uint64_t hops = 0;
+};
+
+
+TEST(Timeline, SleepingEveryCycleAndStepByStepAgree) {
+  std::uint64_t hops[3];
+  // One process may elaborate once: the three machines are built before the first runs.
+  sim::Simulation s0("skip", {1, 0, {}}), s1("every", {1, 0, {true, true}}), s2("step", {1, 0, {false, false}});
+  sim::Simulation* sims[] = {&s0, &s1, &s2};
+  std::vector<std::unique_ptr<Relay>> r;
+  for (auto* s : sims) {
+    r.push_back(std::make_unique<Relay>(*s, Clock(833'333'333, 1000), 3));
+    r.push_back(std::make_unique<Relay>(*s, Clock::from_hz(1'000'000'000), 5));
+    auto *a = r[r.size() - 2].get(), *b = r.back().get();
+    a->peer = b;
+    b->peer = a;
+    a->receive(0);
+  }
+  for (int i = 0; i < 3; ++i) sims[i]->timeline().run_until((i + 1) * 100 * sim::kMicrosecond);
+  s0.timeline().run_until(300 * sim::kMicrosecond);
+  s1.timeline().run_until(300 * sim::kMicrosecond);
+  for (int i = 0; i < 3; ++i) hops[i] = r[2 * i]->hops + r[2 * i + 1]->hops;
+  EXPECT_GT(hops[0], 1000u);
+  EXPECT_EQ(hops[0], hops[1]);
+  EXPECT_EQ(hops[0], hops[2]);
+  EXPECT_EQ(s0.digest().hex(), s1.digest().hex());
+  EXPECT_EQ(s0.digest().hex(), s2.digest().hex());
+}
+
+TEST(Fiber, SuspendsAndEnds) {
+  std::vector<int> log;
+  sim::Fiber* self = nullptr;
+  sim::Fiber f("f", [&] {
+    log.push_back(1);
+    self->suspend();
+    log.push_back(2);
+  });
+  self = &f;
+  f.resume();
+  log.push_back(10);
+  EXPECT_FALSE(f.done());
+  f.resume();
+  EXPECT_TRUE(f.done());
+  EXPECT_EQ(log, (std::vector<int>{1, 10, 2}));
+}
+
+TEST(Fiber, ExceptionReachesTheResumer) {
+  sim::Fiber f("f", [] { throw std::runtime_error("x"); });
+  EXPECT_THROW(f.resume(), std::runtime_error);
+  EXPECT_TRUE(f.done());
+}
+
+TEST(Random, StreamsAreIndependentAndRepeatable) {
+  sim::RandomStream a(1, 2, "wire"), b(1, 2, "wire"), c(1, 2, "iotlb");
+  const auto first = a.next();
+  EXPECT_EQ(first, b.next());
+  EXPECT_NE(first, c.next());
+  for (int i = 0; i < 1000; ++i) EXPECT_LT(a.below(7), 7u);
+}
+
+TEST(Payload, PoolReuses) {
+  sim::PayloadPool pool;
+  auto* t = pool.acquire(tlm::TLM_WRITE_COMMAND, 0x1000, 1500);
+  EXPECT_EQ(t->bytes().size(), 1500u);
+  t->tag.requester = sim::RequesterId(0x180);
+  EXPECT_EQ(sim::tag_of(*t).requester.value, 0x180u);
+  t->release();
+  EXPECT_EQ(pool.outstanding(), 0u);
+  auto* u = pool.acquire(tlm::TLM_READ_COMMAND, 0, 8);
+  EXPECT_EQ(u, t);
+  EXPECT_EQ(sim::tag_of(*u).requester.value, 0u);
+  u->release();
+}
+
+}  // namespace
