@@ -34,8 +34,8 @@ PcieLink::PcieLink(sc_core::sc_module_name name, sim::Simulation& simulation, co
       tags_in_use_(simulation.probes(), "link.tags_in_use", 10) {}
 
 bool PcieLink::idle() const {
-  return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() && down_.completions.empty() &&
-         reads_outstanding_ == 0;
+  return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() &&
+         down_.completions.empty() && reads_outstanding_ == 0;
 }
 
 tlm::tlm_target_socket<64>& PcieLink::entry_of(Stream s) {
@@ -175,9 +175,14 @@ void PcieLink::deliver_requests(Direction& d, Cycle now) {
     tlm::tlm_phase phase = tlm::BEGIN_REQ;
     sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
     switch (exit_of(r.stream)->nb_transport_fw(*r.payload, phase, delay)) {
-      case tlm::TLM_UPDATED: break;
-      case tlm::TLM_ACCEPTED: flow_[r.stream].open_from = kNeverCycle; break;
-      case tlm::TLM_COMPLETED: answer(r.stream, *r.payload); break;
+      case tlm::TLM_UPDATED:
+        break;
+      case tlm::TLM_ACCEPTED:
+        flow_[r.stream].open_from = kNeverCycle;
+        break;
+      case tlm::TLM_COMPLETED:
+        answer(r.stream, *r.payload);
+        break;
     }
   }
 }

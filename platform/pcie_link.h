@@ -5,14 +5,14 @@
 // Root side:   `to_root` (initiator: device requests), `from_root_config`, `from_root_mmio` (targets).
 //
 // Modelled: serialisation by TLP bytes and bandwidth (pcie_tlp.h), latency, outstanding read tags, a bounded
-// transmitter and receiver, and the ordering table: nothing passes a posted write; posted writes and completions
-// pass reads that wait for a tag or for a busy target. Departure and arrival are computed when a request comes;
-// a TLP costs one event, its arrival. A completion with an error status carries no data.
+// transmitter and receiver, and the ordering table: nothing passes a posted write; posted writes and
+// completions pass reads that wait for a tag or for a busy target. Departure and arrival are computed when a
+// request comes; a TLP costs one event, its arrival. A completion with an error status carries no data.
 //
-// All memory writes are posted: on the wire there is no answer, so the BEGIN_RESP by which the other side says
-// "globally ordered" only frees the payload, takes no time, and always carries success - a device never learns
-// what became of its write. Configuration writes are non-posted. Payloads pass through unchanged.
-// A device request that crosses 4 KiB is malformed and refused at once (Completer Abort, TLM_COMPLETED).
+// All memory writes are posted: on the wire there is no answer, so the BEGIN_RESP by which the other side
+// says "globally ordered" only frees the payload, takes no time, and always carries success - a device never
+// learns what became of its write. Configuration writes are non-posted. Payloads pass through unchanged. A
+// device request that crosses 4 KiB is malformed and refused at once (Completer Abort, TLM_COMPLETED).
 // Source: PCIe Base specification (ordering rules table, tags, completions).
 #pragma once
 #include <functional>

@@ -79,7 +79,8 @@ unsigned completion_tlps(const PcieLinkConfig& link, std::uint64_t address, std:
   const std::uint64_t rcb = link.read_completion_boundary_bytes;
   const std::uint64_t piece = link.split_at_rcb ? rcb : link.max_payload_bytes;
   unsigned tlps = 0;
-  // Each MRd of at most MRRS bytes is completed on its own. All completions but the last end on an RCB multiple.
+  // Each MRd of at most MRRS bytes is completed on its own. All completions but the last end on an RCB
+  // multiple.
   while (length > 0) {
     std::uint64_t rest = length < link.max_read_request_bytes ? length : link.max_read_request_bytes;
     length -= rest;

@@ -4,7 +4,8 @@
 // A transaction may be longer than one TLP: a write is counted as ceil(length / MPS) TLPs, a read as
 // ceil(length / MRRS) requests, its data as completions cut at RCB boundaries. No transaction crosses 4 KiB.
 // Source: PCIe Base specification (TLP format, read completion boundary, Ack transmission latency limit and
-// UpdateFC latency tables); the share of Ack, UpdateFC and SKP traffic follows the published pcie-bench model.
+// UpdateFC latency tables); the share of Ack, UpdateFC and SKP traffic follows the published pcie-bench
+// model.
 #pragma once
 #include <cstdint>
 
@@ -14,10 +15,10 @@ namespace platform {
 
 struct PcieLinkConfig {
   sim::Clock clock = sim::Clock::from_hz(1'000'000'000);
-  unsigned generation = 1;               ///< 1..5; the 82576 is generation 1
-  unsigned width = 4;                    ///< lanes: 1, 2, 4, 8, 12, 16, 32
-  unsigned max_payload_bytes = 128;      ///< MPS: 128..4096, a power of two
-  unsigned max_read_request_bytes = 512; ///< MRRS: 128..4096, a power of two
+  unsigned generation = 1;                       ///< 1..5; the 82576 is generation 1
+  unsigned width = 4;                            ///< lanes: 1, 2, 4, 8, 12, 16, 32
+  unsigned max_payload_bytes = 128;              ///< MPS: 128..4096, a power of two
+  unsigned max_read_request_bytes = 512;         ///< MRRS: 128..4096, a power of two
   unsigned read_completion_boundary_bytes = 64;  ///< RCB: 64 or 128
   bool split_at_rcb = false;  ///< completions of one RCB each (many root complexes) instead of up to MPS
   bool ecrc = false;          ///< 4 more bytes a TLP
@@ -25,8 +26,8 @@ struct PcieLinkConfig {
   bool dllp_overhead = true;  ///< take the share of Ack, UpdateFC and SKP from the bandwidth
   sim::Tick latency = 125 * sim::kNanosecond;  ///< one way: PHY, controller and trace, without serialisation
   unsigned tags = 256;                         ///< outstanding read requests of the device: 32, 256, 768
-  unsigned transmit_buffer_bytes = 4096;  ///< what a transmitter takes beyond the TLP on the wire
-  unsigned receive_buffer_requests = 256; ///< requests sent and not yet taken by the other side
+  unsigned transmit_buffer_bytes = 4096;       ///< what a transmitter takes beyond the TLP on the wire
+  unsigned receive_buffer_requests = 256;      ///< requests sent and not yet taken by the other side
 
   /// Throws sim::Error naming the field.
   void validate() const;

@@ -6,7 +6,8 @@
 //   void blocking(unsigned port, tlm::tlm_generic_payload&, sc_core::sc_time&);
 //   unsigned debug(unsigned port, tlm::tlm_generic_payload&);
 // and an owner of InitiatorPorts has
-//   tlm::tlm_sync_enum response(unsigned port, tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&);
+//   tlm::tlm_sync_enum response(unsigned port, tlm::tlm_generic_payload&, tlm::tlm_phase&,
+//   sc_core::sc_time&);
 #pragma once
 #include <systemc>
 #include <tlm>

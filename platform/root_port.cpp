@@ -37,12 +37,13 @@ CompletionStatus status_of(const tlm_generic_payload& p) {
 
 void RootPortConfig::validate() const {
   if (secondary_bus < 1 || secondary_bus > subordinate_bus || subordinate_bus > 255) {
-    throw sim::Error(fmt::format("root_port.secondary_bus: buses {}..{} are not possible (1 to 255, ascending)",
-                                 secondary_bus, subordinate_bus));
+    throw sim::Error(
+        fmt::format("root_port.secondary_bus: buses {}..{} are not possible (1 to 255, ascending)",
+                    secondary_bus, subordinate_bus));
   }
   if (ecam.size < (std::uint64_t{subordinate_bus} + 1) << 20) {
-    throw sim::Error(fmt::format("root_port.ecam_size: {:#x} bytes do not reach bus {} (1 MiB a bus)", ecam.size,
-                                 subordinate_bus));
+    throw sim::Error(fmt::format("root_port.ecam_size: {:#x} bytes do not reach bus {} (1 MiB a bus)",
+                                 ecam.size, subordinate_bus));
   }
   if (ecam.base < mmio.base + mmio.size && mmio.base < ecam.base + ecam.size) {
     throw sim::Error("root_port.mmio_base: the ECAM and MMIO windows overlap");
@@ -78,8 +79,8 @@ RootPort::~RootPort() {
 }
 
 bool RootPort::idle() const {
-  return down_.empty() && up_.empty() && device_answers_.empty() && cpu_answers_.empty() && accesses_in_use_ == 0 &&
-         posted_retired_ == posted_arrived_;
+  return down_.empty() && up_.empty() && device_answers_.empty() && cpu_answers_.empty() &&
+         accesses_in_use_ == 0 && posted_retired_ == posted_arrived_;
 }
 
 bool RootPort::on_bus(RequesterId f) const {
@@ -122,7 +123,9 @@ void RootPort::insert(RequesterId function) {
   std::erase_if(removed_, [&](const Removed& r) { return r.function == function; });
 }
 
-bool RootPort::present(RequesterId function) const { return on_bus(function) && !removed(function, kNeverCycle); }
+bool RootPort::present(RequesterId function) const {
+  return on_bus(function) && !removed(function, kNeverCycle);
+}
 
 tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) {
@@ -187,7 +190,8 @@ void RootPort::end_request(TargetPort<RootPort>& port, Stall& stall) {
   if (own != nullptr) own->release();
 }
 
-tlm::tlm_sync_enum RootPort::hand_over(InitiatorPort<RootPort>& port, Cycle& open_from, tlm_generic_payload& p) {
+tlm::tlm_sync_enum RootPort::hand_over(InitiatorPort<RootPort>& port, Cycle& open_from,
+                                       tlm_generic_payload& p) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   const tlm::tlm_sync_enum result = port->nb_transport_fw(p, phase, delay);
@@ -227,7 +231,8 @@ bool RootPort::send_down_one(tlm_generic_payload& p, Cycle now) {
     return true;
   }
   Cycle& open_from = is_config ? config_open_from_ : mmio_open_from_;
-  const auto slot = std::find_if(accesses_.begin(), accesses_.end(), [](const Access& a) { return a.free(); });
+  const auto slot =
+      std::find_if(accesses_.begin(), accesses_.end(), [](const Access& a) { return a.free(); });
   if (slot == accesses_.end() || (!lost && open_from > now)) return false;
   ++accesses_in_use_;
   *slot = {&p, nullptr, now + timeout_cycles_, address};
@@ -353,15 +358,17 @@ Cycle RootPort::next_work() const {
   if (!up_.empty() && up_open_from_ != kNeverCycle) earlier(std::max(up_.front().due, up_open_from_));
   if (!device_answers_.empty()) earlier(device_answers_.front().due);
   if (!down_.empty()) {
-    // Beyond its due time it waits for END_REQ or for a free access; both come with a tick.
-    const bool waits = down_.front().due <= current_cycle();
-    const Cycle open = std::max(config_open_from_, mmio_open_from_);
-    if (!waits) {
+    // Beyond its due time it waits for END_REQ or for a free access slot; both come with a tick.
+    const bool is_config = config_.ecam.contains(down_.front().payload->get_address());
+    const Cycle open = is_config ? config_open_from_ : mmio_open_from_;
+    if (down_.front().due > current_cycle()) {
       earlier(down_.front().due);
     } else if (open != kNeverCycle && open > current_cycle()) {
       earlier(open);
     }
   }
+  if (up_stall_.from != kNeverCycle && up_.size() < config_.upstream_buffer) earlier(up_stall_.from);
+  if (down_stall_.from != kNeverCycle && down_.size() < config_.downstream_buffer) earlier(down_stall_.from);
   if (!cpu_answers_.empty()) {
     // What waits for a posted write is woken by the answer to it, one edge after.
     const Answer& a = cpu_answers_.front();

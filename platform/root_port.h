@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The root port above the PCIe link: configuration (ECAM) and MMIO accesses of the CPU go down, requests of the
-// device go up into the IOMMU.
+// The root port above the PCIe link: configuration (ECAM) and MMIO accesses of the CPU go down, requests of
+// the device go up into the IOMMU.
 //
-// Sockets: `from_cpu` (target; absolute addresses in the ECAM and MMIO windows), `to_link_config`, `to_link_mmio`
-// (initiators), `from_link` (target), `to_iommu` (initiator, to the IOMMU's device socket).
+// Sockets: `from_cpu` (target; absolute addresses in the ECAM and MMIO windows), `to_link_config`,
+// `to_link_mmio` (initiators), `from_link` (target), `to_iommu` (initiator, to the IOMMU's device socket).
 //
 // Configuration addresses are ECAM: bus << 20 | device << 15 | function << 12 | register. Buses other than
-// secondary..subordinate hold nothing. Down the link goes (requester id - first id of the secondary bus) << 12 |
-// register. What nobody answers - no such bus, a removed function (after the completion timeout), or Unsupported
-// Request from the device - reads as all ones with TLM_OK_RESPONSE, as a host bridge does; DmaTag.status tells why.
+// secondary..subordinate hold nothing. Down the link goes (requester id - first id of the secondary bus) <<
+// 12 | register. What nobody answers - no such bus, a removed function (after the completion timeout), or
+// Unsupported Request from the device - reads as all ones with TLM_OK_RESPONSE, as a host bridge does;
+// DmaTag.status tells why.
 //
-// Upstream: a request of a requester outside the bus range or of a removed function gets Unsupported Request; a
-// posted one is dropped. Everything else reaches the IOMMU in order.
-// "A read pushes writes": the completion of a CPU read is given back only when all posted writes that came up the
-// link before it are globally ordered (answered by the IOMMU's side).
-// Source: PCIe Base specification (ECAM, completion timeout, ordering rules).
+// Upstream: a request of a requester outside the bus range or of a removed function gets Unsupported Request;
+// a posted one is dropped. Everything else reaches the IOMMU in order. "A read pushes writes": the completion
+// of a CPU read is given back only when all posted writes that came up the link before it are globally
+// ordered (answered by the IOMMU's side). Source: PCIe Base specification (ECAM, completion timeout, ordering
+// rules).
 #pragma once
 #include <functional>
 #include <string_view>
@@ -61,9 +62,9 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   TargetPort<RootPort> from_link;
   InitiatorPort<RootPort> to_iommu;
 
-  /// Hot removal: from now on the function answers nothing and its requests get Unsupported Request. `windows` are
-  /// its BARs, which vanish with it. Calling context: any; takes effect at the next edge. Accesses that are on the
-  /// link run into the completion timeout.
+  /// Hot removal: from now on the function answers nothing and its requests get Unsupported Request.
+  /// `windows` are its BARs, which vanish with it. Calling context: any; takes effect at the next edge.
+  /// Accesses that are on the link run into the completion timeout.
   void remove(sim::RequesterId function, std::vector<AddressWindow> windows = {});
   /// Plugged in again.
   void insert(sim::RequesterId function);
@@ -127,7 +128,8 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void send_down(sim::Cycle now);
   bool send_down_one(tlm::tlm_generic_payload& p, sim::Cycle now);
   void send_up(sim::Cycle now);
-  tlm::tlm_sync_enum hand_over(InitiatorPort<RootPort>& port, sim::Cycle& open_from, tlm::tlm_generic_payload& p);
+  tlm::tlm_sync_enum hand_over(InitiatorPort<RootPort>& port, sim::Cycle& open_from,
+                               tlm::tlm_generic_payload& p);
   void access_answered(sim::Transaction& own, sim::Cycle seen);
   void answer_cpu(tlm::tlm_generic_payload& p, sim::CompletionStatus status, sim::Cycle seen,
                   std::uint64_t posted_before);
