@@ -123,6 +123,8 @@ Tick Timeline::run_until(Tick end) {
     kick_.notify(first > sc_now ? to_sc_time(first - sc_now) : sc_core::SC_ZERO_TIME);
   }
   if (end >= sc_now) sc_core::sc_start(to_sc_time(end - sc_now), sc_core::SC_RUN_TO_TIME);
+  // sc_start() holds off what is due at exactly `end`; that belongs to this run.
+  if (!stopped_ && keys_[winner_[1]] <= end) drive();
   if (!stopped_ && now_ < end) now_ = end;
   return now_;
 }

@@ -97,6 +97,57 @@ TEST(Timeline, SleepingEveryCycleAndStepByStepAgree) {
   EXPECT_EQ(s0.digest().hex(), s2.digest().hex());
 }
 
+/// An ordinary SystemC process beside the machine: looks at it every 10 ns and sometimes calls into it.
+struct Observer : sc_core::sc_module {
+  SC_HAS_PROCESS(Observer);
+  Observer(sc_core::sc_module_name name, sim::Simulation& s, Relay& relay, Tick from, Tick until)
+      : sc_module(name), s(s), relay(relay), from(from), until(until) {
+    SC_METHOD(look);
+    dont_initialize();
+    sensitive << event;
+  }
+  void look() {
+    const Tick now = sim::Timeline::to_ticks(sc_core::sc_time_stamp());
+    seen.push_back({now - from, relay.hops, relay.peer->hops});
+    if (seen.size() % 7 == 0 && !relay.has) {
+      relay.receive(s.timeline().incoming(sc_core::sc_time(3, sc_core::SC_NS)));
+    }
+    if (now + 10 * sim::kNanosecond <= until) event.notify(10, sc_core::SC_NS);
+  }
+  sim::Simulation& s;
+  Relay& relay;
+  Tick from, until;
+  sc_core::sc_event event;
+  std::vector<std::array<std::uint64_t, 3>> seen;
+};
+
+TEST(Timeline, AnOutsideProcessCannotTellRunAheadFromSteps) {
+  sim::Simulation ahead("ahead"), steps("steps", {1, 0, {false, false}});
+  const Tick us = sim::kMicrosecond;
+  std::vector<std::unique_ptr<Relay>> r;
+  for (auto* s : {&ahead, &steps}) {
+    r.push_back(std::make_unique<Relay>(*s, Clock(833'000, 1), 3));
+    r.push_back(std::make_unique<Relay>(*s, Clock(1'000'000, 1), 500));
+    r[r.size() - 2]->peer = r.back().get();
+    r.back()->peer = r[r.size() - 2].get();
+  }
+  // The second machine starts a whole number of both periods later, when the first is at rest.
+  const Tick later = 833 * us;
+  Observer o0("o0", ahead, *r[0], 0, 49 * us), o1("o1", steps, *r[2], later, later + 49 * us);
+  r[0]->receive(0);
+  o0.event.notify(10, sc_core::SC_NS);
+  ahead.timeline().run_until(50 * us);
+  r[0]->peer = r[1]->peer = nullptr;
+  r[0]->has = r[1]->has = false;
+  ahead.timeline().run_until(later);
+  r[2]->receive(later);
+  o1.event.notify(10, sc_core::SC_NS);
+  steps.timeline().run_until(later + 50 * us);
+  ASSERT_EQ(o0.seen.size(), 4900u);
+  EXPECT_GT(r[0]->hops, 50u);
+  EXPECT_EQ(o0.seen, o1.seen);
+}
+
 TEST(Fiber, SuspendsAndEnds) {
   std::vector<int> log;
   sim::Fiber* self = nullptr;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The RISC-V IOMMU as a cycle-level SystemC device between an IO bridge and memory.
+//
+// Sockets (raw TLM-2.0, 64 bit wide; protocol in sim/payload.h):
+//   device      requests of devices with sim::DmaTag (requester = device_id, PASID = process_id, AT). A request may
+//               not cross a 4 KiB boundary (PCIe). The same payload leaves at `downstream` with its address
+//               translated; the address is restored before the response.
+//   downstream  translated requests, toward memory and MSI targets.
+//   walker      the IOMMU's own accesses: directories, page tables, queues, MSI writes. Never blocked by device traffic.
+//   registers   the 4 KiB register page; only address bits 11:0 are looked at. 4- or 8-byte accesses.
+// Order: per requester, posted writes leave in order, and reads do not pass earlier posted writes; a request that hits
+// overtakes the misses of other requesters. A posted write that faults is dropped and recorded once and never holds up
+// what follows; a faulting read is answered with Unsupported Request (ATS may get Completer Abort).
+// Stale IOTLB entries are served until the command that invalidates them has executed, as in hardware.
+// b_transport: same function, delay annotated. transport_dbg: translates without changing any state of the IOMMU.
+// Source: RISC-V IOMMU Architecture Specification.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "iommu/config.h"
+#include "iommu/trace.h"
+#include "sim/simulation.h"
+
+namespace iommu {
+
+class Engine;
+
+class Iommu final : public sc_core::sc_module, public sim::Clocked {
+ public:
+  /// Throws sim::Error if `config` cannot be built.
+  Iommu(sc_core::sc_module_name name, sim::Simulation& simulation, const IommuConfig& config = {});
+  ~Iommu() override;
+
+  tlm::tlm_target_socket<64> device{"device"};
+  tlm::tlm_initiator_socket<64> downstream{"downstream"};
+  tlm::tlm_initiator_socket<64> walker{"walker"};
+  tlm::tlm_target_socket<64> registers{"registers"};
+
+  sim::Tracepoint<Translated> translated;
+  sim::Tracepoint<Fault> faulted;
+  sim::Tracepoint<Invalidate> invalidated;
+  sim::Tracepoint<FenceDone> fence_done;
+
+  /// Interrupt wires (fctl.WSI=1): called with (vector, level) at each change.
+  std::function<void(unsigned vector, bool level)> interrupt_wire;
+
+  /// Every statistic with its unit.
+  void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>& visit) const;
+  /// Nothing in flight: no device request, walk, command, record or interrupt.
+  bool idle() const;
+
+  sim::Wakeup tick(sim::Cycle now) override;
+
+ private:
+  friend class Engine;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace iommu
