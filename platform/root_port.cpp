@@ -232,10 +232,10 @@ bool RootPort::send_down_one(tlm_generic_payload& p, Cycle now) {
   }
   Cycle& open_from = is_config ? config_open_from_ : mmio_open_from_;
   const auto slot =
-      std::find_if(accesses_.begin(), accesses_.end(), [](const Access& a) { return a.free(); });
+      std::find_if(accesses_.begin(), accesses_.end(), [&](const Access& a) { return a.free(now); });
   if (slot == accesses_.end() || (!lost && open_from > now)) return false;
   ++accesses_in_use_;
-  *slot = {&p, nullptr, now + timeout_cycles_, address};
+  *slot = {&p, nullptr, now + timeout_cycles_, address, 0};
   if (lost) return true;
   sim::Transaction* own =
       simulation_.payloads().acquire(p.get_command(), link_address(address), p.get_data_length());
@@ -252,6 +252,7 @@ void RootPort::access_answered(sim::Transaction& own, Cycle seen) {
   Access& a = accesses_[own.user[0]];
   POOLSIM_ASSERT(a.own == &own);
   a.own = nullptr;
+  a.free_from = seen;
   if (a.original == nullptr) {
     ++unexpected_completions_;  // came after the timeout
     --accesses_in_use_;

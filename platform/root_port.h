@@ -91,7 +91,8 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
     sim::Transaction* own = nullptr;               // null: free, or lost in a removed function
     sim::Cycle deadline = sim::kNeverCycle;
     std::uint64_t address = 0;  // as the CPU gave it
-    bool free() const { return original == nullptr && own == nullptr; }
+    sim::Cycle free_from = 0;
+    bool free(sim::Cycle now) const { return original == nullptr && own == nullptr && free_from <= now; }
   };
   struct Answer {
     sim::Cycle due = 0;
