@@ -43,6 +43,14 @@ struct StateRelease {
   std::uint32_t release;
   TraceContext where;
 };
+/// The pool is about to call dma_unmap_page for a page that it believes to be mapped at `iova`. What the DMA API
+/// finds there (kernel::DmaUnmapped) may be somebody else's by now.
+struct Unmapping {
+  static constexpr const char* kName = "page_pool_unmap";
+  unsigned pool;
+  sim::Pfn pfn;
+  sim::Iova iova;
+};
 /// Handed to the user of the pool.
 struct Allocated {
   static constexpr const char* kName = "page_pool_alloc";
@@ -131,6 +139,7 @@ struct Trace {
   sim::Tracepoint<PoolCreated> created;
   sim::Tracepoint<StateHold> state_hold;
   sim::Tracepoint<StateRelease> state_release;
+  sim::Tracepoint<Unmapping> unmapping;
   sim::Tracepoint<Allocated> allocated;
   sim::Tracepoint<Recycled> recycled;
   sim::Tracepoint<Destroying> destroying;
