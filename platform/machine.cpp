@@ -33,6 +33,7 @@ void MachineConfig::finish() {
   kernel.validate();
   nic.validate();
   driver.rx.validate();
+  pool.validate();
 }
 
 Machine::Machine(const MachineConfig& config)
@@ -51,7 +52,8 @@ Machine::Machine(const MachineConfig& config)
       imsic_("imsic", simulation_, config.imsic),
       cpu_port_("cpu_port", simulation_),
       kernel_(simulation_, store_, frames_, pages_, cpu_port_, config.kernel),
-      stack_(kernel_, memory_trace_) {
+      pools_(kernel_, memory_trace_, config.pool),
+      stack_(kernel_, memory_trace_, config.stack) {
   bridge_.ecam = sim::PhysAddr(config.root_port.ecam.base);
   bridge_.mmio_base = sim::PhysAddr(config.root_port.mmio.base);
   bridge_.mmio_bytes = config.root_port.mmio.size;
@@ -77,6 +79,9 @@ Machine::Machine(const MachineConfig& config)
   imsic_.connect([this](unsigned core, std::uint32_t identity, sim::Tick arrival) {
     kernel_.interrupts().raise(core, identity, arrival);
   });
+  kernel_.trace().device_unbound.subscribe([this](const kernel::DeviceUnbound& e) {
+    if (kernel::Device* device = kernel_.devices().find(e.device->name())) pools_.device_unbind(*device);
+  });
   stack_.set_verifier(verify_payload);
 }
 
@@ -99,6 +104,7 @@ void Machine::stats(const std::function<void(std::string_view, double, std::stri
   part("cpu_port", cpu_port_);
   part("kernel", kernel_);
   part("pages", pages_);
+  part("pools", pools_);
 }
 
 void Machine::check_conservation() const {

@@ -20,6 +20,7 @@
 #include "nic/driver/igb.h"
 #include "nic/driver/igbvf.h"
 #include "nic/stack/net_stack.h"
+#include "pagepool/page_pools.h"
 #include "platform/imsic.h"
 #include "platform/interconnect.h"
 #include "platform/pcie_link.h"
@@ -47,8 +48,10 @@ struct MachineConfig {
   PcieLinkConfig link;
   ImsicConfig imsic;
   kernel::KernelConfig kernel;
+  pagepool::PoolOptions pool;
   nic::NicConfig nic;
   nic::DriverConfig driver;
+  nic::StackConfig stack;
 
   /// Makes the parts agree (cores, wire rate, MPS) and validates each. Throws sim::Error naming the field.
   void finish();
@@ -76,6 +79,7 @@ class Machine {
   nic::Nic& nic() { return nic_; }
   WireGenerator& wire() { return wire_; }
   kernel::Kernel& kernel() { return kernel_; }
+  pagepool::PagePools& pools() { return pools_; }
   nic::NetStack& stack() { return stack_; }
   nic::PciHostBridge& bridge() { return bridge_; }
 
@@ -102,6 +106,7 @@ class Machine {
   Imsic imsic_;
   kernel::CpuPort cpu_port_;
   kernel::Kernel kernel_;
+  pagepool::PagePools pools_;
   nic::NetStack stack_;
   nic::PciHostBridge bridge_;
 };

@@ -19,7 +19,7 @@ Skb* IpDefrag::ip_defrag(Skb* skb) {
   auto it = queues_.find(key);
   if (it == queues_.end()) {
     it = queues_.emplace(key, std::make_unique<Queue>([this, key] { ip_expire(key); })).first;
-    it->second->timer.mod_timer(kernel_.jiffies() + kFragTimeSeconds * kernel_.config().hz);
+    it->second->timer.mod_timer(kernel_.jiffies() + (frag_time_ + kernel_.jiffy_tick() - 1) / kernel_.jiffy_tick());
   }
   Queue& q = *it->second;
   if (!q.fragments.emplace(p.fragment_offset, skb).second) {  // same offset again

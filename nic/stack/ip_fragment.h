@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IPv4 defragmentation (net/ipv4/ip_fragment.c, Linux 6.12): incomplete datagrams wait IP_FRAG_TIME = 30 s, in TIMER
-// softirq context ip_expire() then drops them. Memory of all queues is bounded by ipfrag_high_thresh (4 MiB).
+// IPv4 defragmentation (net/ipv4/ip_fragment.c, Linux 6.12): incomplete datagrams wait IP_FRAG_TIME (30 s), then in TIMER
+// softirq context ip_expire() drops them. Memory of all queues is bounded by ipfrag_high_thresh (4 MiB).
 #pragma once
 #include <map>
 #include <memory>
@@ -13,10 +13,11 @@ namespace nic {
 
 class IpDefrag {
  public:
-  static constexpr std::uint64_t kFragTimeSeconds = 30;
   static constexpr std::uint64_t kHighThreshBytes = 4 << 20;
 
-  explicit IpDefrag(SkbAllocator& skbs, kernel::Kernel& kernel) : skbs_(skbs), kernel_(kernel) {}
+  /// `frag_time`: net.ipv4.ipfrag_time, rounded up to jiffies.
+  IpDefrag(SkbAllocator& skbs, kernel::Kernel& kernel, sim::Tick frag_time)
+      : skbs_(skbs), kernel_(kernel), frag_time_(frag_time) {}
 
   /// ip_defrag(): takes the fragment. Returns the whole datagram (fragments in frag_list) when it is complete, else
   /// null; the fragment then waits or was dropped. Softirq context.
@@ -43,6 +44,7 @@ class IpDefrag {
 
   SkbAllocator& skbs_;
   kernel::Kernel& kernel_;
+  sim::Tick frag_time_;
   std::map<Key, std::unique_ptr<Queue>> queues_;
   std::vector<std::unique_ptr<Queue>> retired_;  // a queue may not die inside its own timer
   std::uint64_t memory_ = 0, waiting_ = 0, timeouts_ = 0, drops_ = 0, reassembled_ = 0;

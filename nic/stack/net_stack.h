@@ -14,6 +14,10 @@ namespace nic {
 
 class NetStack;
 
+struct StackConfig {
+  sim::Tick ipfrag_time = 30 * sim::kSecond;  ///< net.ipv4.ipfrag_time
+};
+
 /// A bound UDP socket. Packets wait in sk_receive_queue until somebody reads them or closes it.
 class UdpSocket {
  public:
@@ -50,7 +54,7 @@ class NetStack {
   /// `verify` (optional) judges the UDP payload of every datagram that a socket reads.
   using Verifier = std::function<bool(std::span<const std::uint8_t> payload, std::uint64_t* sequence)>;
 
-  NetStack(kernel::Kernel& kernel, const mm::Trace& trace);
+  NetStack(kernel::Kernel& kernel, const mm::Trace& trace, const StackConfig& config = {});
 
   kernel::Kernel& kernel() { return kernel_; }
   SkbAllocator& skbs() { return skbs_; }

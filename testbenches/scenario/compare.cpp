@@ -29,7 +29,7 @@ Child launch(RunConfig config, const std::string& strategy) {
     ::close(ends[0]);
     std::string text;
     try {
-      config.pool.strategy = strategy;
+      config.machine.pool.strategy = strategy;
       ScenarioRun run(config, {});
       text = run.run().to_json().dump();
     } catch (const std::exception& e) {

@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include "pagepool/pool.h"
 #include "platform/parameter_tables.h"
 
 namespace scenario {
@@ -42,14 +41,6 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.time("scenario.close_delay", s.close_delay, 0, kLong, "unbind to close() of the unread socket");
   set.time("scenario.end_delay", s.end_delay, 0, kLong, "unbind to the end of the run");
   set.boolean("scenario.stop_at_oops", s.stop_at_oops, "end the run at the first oops");
-
-  PoolConfig& p = config.pool;
-  set.text("pool.strategy", p.strategy, "what happens to the mappings of pages in flight (poolsim list strategies)",
-           pagepool::strategy_keys());
-  set.text("pool.version", p.version, "kernel version whose page_pool rules apply; empty: the strategy's own",
-           {"", "6.12", "6.18"});
-  set.time("pool.release_period", p.release_period, sim::kMicrosecond, kLong, "between rounds of the release work");
-  set.time("pool.warn_interval", p.warn_interval, sim::kMicrosecond, kLong, "between stalled-shutdown warnings");
 
   platform::register_machine(set, config.machine);
 }

@@ -46,19 +46,10 @@ struct ScenarioConfig {
   void validate() const;
 };
 
-/// How the pool of a run behaves; the strategy is chosen by key.
-struct PoolConfig {
-  std::string strategy = "stock";
-  std::string version;                               ///< "6.12", "6.18"; empty: the strategy's own
-  sim::Tick release_period = sim::kSecond;           ///< DEFER_TIME
-  sim::Tick warn_interval = 60 * sim::kSecond;       ///< DEFER_WARN_INTERVAL
-};
-
 /// Everything a run needs, with its parameters.
 struct RunConfig {
   platform::MachineConfig machine;
   ScenarioConfig scenario;
-  PoolConfig pool;
 };
 
 /// All parameters of `config`; it must outlive the set.

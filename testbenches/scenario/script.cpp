@@ -7,24 +7,14 @@ namespace {
 constexpr nic::MacAddress kPeerMac = {0x02, 0, 0, 0, 0, 0x99};
 constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001;
 
-/// Remembers every pool that a driver makes, so that it can be asked after the driver has gone.
-pagepool::PoolFactory remembering(pagepool::PoolFactory make, std::vector<std::shared_ptr<pagepool::Pool>>& pools) {
-  return [make = std::move(make), &pools](kernel::Device& device, const pagepool::PoolParams& params) {
-    auto pool = make(device, params);
-    if (pool != nullptr) pools.push_back(pool);
-    return pool;
-  };
-}
-
 }  // namespace
 
-Script::Script(platform::Machine& machine, const ScenarioConfig& config, pagepool::PoolFactory make_pool)
+Script::Script(platform::Machine& machine, const ScenarioConfig& config)
     : machine_(machine),
       config_(config),
-      make_pool_(remembering(std::move(make_pool), pools_)),
       pf_driver_(machine.kernel(), machine.stack(), machine.memory_trace(), machine.bridge(), machine.config().driver),
       vf_driver_(machine.kernel(), machine.stack(), machine.memory_trace(), machine.bridge(), machine.config().driver,
-                 make_pool_) {}
+                 machine.pools().factory()) {}
 
 void Script::start() {
   kernel::Kernel& k = machine_.kernel();
@@ -61,7 +51,7 @@ void Script::bind() {
     vf_ = pf_driver_.enable_sriov(1).front();
     error = k.devices().device_bind(*vf_, vf_driver_);
   } else {
-    error = pf_driver_.open(make_pool_);
+    error = pf_driver_.open(machine_.pools().factory());
   }
   POOLSIM_ASSERT(error == 0);
 }
@@ -129,7 +119,7 @@ void Script::unbind() {
       kernel::Driver& driver = config_.function == Function::kVf ? static_cast<kernel::Driver&>(vf_driver_)
                                                                  : static_cast<kernel::Driver&>(pf_driver_);
       int error = k.devices().device_bind(device, driver);
-      if (error == 0 && config_.function == Function::kPf) error = pf_driver_.open(make_pool_);
+      if (error == 0 && config_.function == Function::kPf) error = pf_driver_.open(machine_.pools().factory());
       POOLSIM_ASSERT(error == 0);
       machine_.wire().send(
           stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));

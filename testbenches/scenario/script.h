@@ -10,7 +10,7 @@ namespace scenario {
 
 class Script {
  public:
-  Script(platform::Machine& machine, const ScenarioConfig& config, pagepool::PoolFactory make_pool);
+  Script(platform::Machine& machine, const ScenarioConfig& config);
 
   /// Spawns the tasks. Before the run.
   void start();
@@ -19,8 +19,6 @@ class Script {
   /// Time the driver began to go; kNever before.
   sim::Tick unbind_at() const { return unbind_at_; }
   double cycles_per_packet() const { return cycles_per_packet_; }
-  /// The pools of the drivers, oldest first.
-  const std::vector<std::shared_ptr<pagepool::Pool>>& pools() const { return pools_; }
   std::uint64_t pages_outstanding() const { return pages_outstanding_; }
 
  private:
@@ -37,8 +35,6 @@ class Script {
 
   platform::Machine& machine_;
   ScenarioConfig config_;
-  pagepool::PoolFactory make_pool_;
-  std::vector<std::shared_ptr<pagepool::Pool>> pools_;
   nic::IgbDriver pf_driver_;
   nic::IgbvfDriver vf_driver_;
   kernel::Device* pf_ = nullptr;
