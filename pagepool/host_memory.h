@@ -9,7 +9,9 @@ namespace pagepool {
 
 struct HostMemory {
   /// spinlock_t. Environments with real or modelled parallelism give their own.
-  struct SpinLock {};
+  struct SpinLock {
+    explicit SpinLock(const char* = "") {}
+  };
   void spin_lock(SpinLock&) {}
   void spin_unlock(SpinLock&) {}
   void spin_lock_bh(SpinLock&) {}
@@ -23,11 +25,12 @@ struct HostMemory {
   void store(const T&) {}
   template <class T>
   void rmw(const T&) {}
-  /// The object lies in a region (ring array, tree node) that was announced by memory_new().
-  std::uint64_t memory_new(const void*, std::size_t, const char*) { return 0; }
+  /// A host object (pool, ring array, tree node) begins and ends to stand for kernel memory.
+  void memory_new(const void*, std::size_t) {}
   void memory_delete(const void*, std::size_t) {}
-  /// Straight-line code between memory accesses, in instructions.
-  void instructions(unsigned) {}
+  /// The scope of a kernel function, for call chains.
+  struct Function {};
+  Function function(const char*) { return {}; }
   /// kmem_cache_alloc / kfree of `bytes` in atomic context; false: no memory.
   bool slab_alloc(std::size_t) { return true; }
   void slab_free(std::size_t) {}

@@ -44,7 +44,7 @@ class MemoryProvider {
 
 /// struct page_pool_params.
 template <class Env, class Pool>
-struct PoolParams {
+struct PagePoolParams {
   unsigned order = 0;
   unsigned pool_size = 0;
   int nid = kNumaNoNode;
@@ -76,7 +76,7 @@ class PagePool {
  public:
   using Netmem = typename Env::Netmem;
   using Device = typename Env::Device;
-  using Params = PoolParams<Env, PagePool>;
+  using Params = PagePoolParams<Env, PagePool>;
   using Strategy = StrategyTemplate<Env, PagePool>;
   using VersionPolicy = Version;
 
@@ -85,7 +85,7 @@ class PagePool {
     err = -ENOMEM;
     if (!env.alloc_pool()) return nullptr;
     PagePool* pool = new PagePool(env, version);
-    env.memory_new(pool, sizeof(PagePool), "page_pool");
+    env.memory_new(pool, sizeof(PagePool));
     err = pool->init(params, cpuid);
     if (err == 0) {
       err = env.list_pool(*pool, pool->id_);
@@ -182,6 +182,7 @@ class PagePool {
 
   /// page_pool_put_unrefed_netmem.
   void put_unrefed_netmem(Netmem netmem, unsigned dma_sync_size, bool allow_direct) {
+    [[maybe_unused]] auto scope = env_.function("page_pool_put_unrefed_page");
     if (!allow_direct) allow_direct = napi_local();
     netmem = put_page(netmem, dma_sync_size, allow_direct);
     if (netmem && !recycle_in_ring(netmem)) {
@@ -193,6 +194,7 @@ class PagePool {
 
   /// page_pool_put_netmem_bulk, for pages of this pool (6.12 knows no other). At most kBulkQueueSize.
   void put_netmem_bulk(std::span<Netmem> data) {
+    [[maybe_unused]] auto scope = env_.function("page_pool_put_page_bulk");
     std::size_t n = 0;
     bool allow_direct = napi_local();
     for (Netmem netmem : data) {
@@ -255,6 +257,7 @@ class PagePool {
 
   /// page_pool_update_nid: new node, and every cached page goes back.
   void update_nid(int new_nid) {
+    [[maybe_unused]] auto scope = env_.function("page_pool_update_nid");
     env_.trace_update_nid(*this, new_nid);
     params_.nid = new_nid;
     while (alloc_.count != 0) return_page(alloc_.cache[--alloc_.count]);
@@ -298,6 +301,7 @@ class PagePool {
   /// page_pool_destroy: drops one user; the last one stops the pool. `pending`: pages are out, the release
   /// work goes on; `released`: the pool is gone.
   Destroyed destroy() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_destroy");
     if (user_cnt_.fetch_sub(1, std::memory_order_acq_rel) != 1) return Destroyed::shared;
     disable_direct_recycling();
     free_frag();
@@ -312,6 +316,7 @@ class PagePool {
 
   /// page_pool_release_retry, the delayed work. Returns the pages still out; 0: the pool is gone.
   int release_retry() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_release_retry");
     strategy_.periodic_work(*this);
     int inflight = release();
     if (inflight == 0) return 0;
@@ -400,6 +405,7 @@ class PagePool {
   /// release is counted.
   void return_page(Netmem netmem) {
     Env& env = env_;
+    [[maybe_unused]] auto scope = env.function("page_pool_return_page");
     bool put = true;
     if (PAGEPOOL_UNLIKELY(provider_)) {
       put = provider_->release_netmem(*this, netmem);
@@ -489,6 +495,7 @@ class PagePool {
 
   /// page_pool_refill_alloc_cache: up to 64 pages from the ring; a page of the wrong node ends it.
   __attribute__((noinline)) Netmem refill_alloc_cache() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_refill_alloc_cache");
     if (ring_.empty()) {
       inc(alloc_stats_.empty);
       return Netmem{};
@@ -512,6 +519,7 @@ class PagePool {
 
   /// __page_pool_alloc_netmems_slow: 64 pages from the allocator, or one of a higher order.
   __attribute__((noinline)) Netmem alloc_netmems_slow() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_alloc_pages_slow");
     if (PAGEPOOL_UNLIKELY(params_.order != 0)) return alloc_page_order();
     std::array<Netmem, kAllocCacheRefill> pages;
     unsigned got = env_.alloc_pages_bulk(*this, params_.nid, std::span(pages));
@@ -690,6 +698,7 @@ class PagePool {
 
   /// page_pool_release: empties what can be emptied; with nothing out, the pool is freed.
   int release() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_release");
     scrub();
     int inflight = inflight_strict();
     if (version_.waits_for_producers) producer_unlock(producer_lock());
@@ -709,6 +718,7 @@ class PagePool {
 
   /// page_pool_scrub. The cache is emptied only the first time: after that no consumer may touch it.
   void scrub() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_scrub");
     bool first = destroy_cnt() == 0;
     if (first)
       while (alloc_.count != 0) return_page(alloc_.cache[--alloc_.count]);
@@ -720,6 +730,7 @@ class PagePool {
 
   /// page_pool_empty_ring.
   void empty_ring() {
+    [[maybe_unused]] auto scope = env_.function("page_pool_empty_ring");
     while (Netmem netmem = ring_.consume_bh()) {
       int count = env_.page_ref_count(netmem);
       if (PAGEPOOL_UNLIKELY(count != 1)) env_.warn(*this, Warning::refcnt_violation, count, 0);

@@ -35,7 +35,7 @@ class PtrRing {
     size_ = size;
     batch_ = kBatch > size / 2 ? 1 : kBatch;
     queue_ = std::make_unique<Slot[]>(size);
-    env_.memory_new(queue_.get(), size_ * sizeof(Slot), "ptr_ring.queue");
+    env_.memory_new(queue_.get(), size_ * sizeof(Slot));
   }
 
   unsigned size() const { return size_; }
@@ -132,10 +132,10 @@ class PtrRing {
 
   Env& env_;
   alignas(64) unsigned producer_ = 0;
-  typename Env::SpinLock producer_lock_;
+  typename Env::SpinLock producer_lock_{"ptr_ring.producer_lock"};
   alignas(64) std::atomic<unsigned> consumer_head_{0};  // next to consume
   unsigned consumer_tail_ = 0;                          // first slot not yet given back
-  typename Env::SpinLock consumer_lock_;
+  typename Env::SpinLock consumer_lock_{"ptr_ring.consumer_lock"};
   // Read-only after init().
   alignas(64) unsigned size_ = 0;
   unsigned batch_ = 1;

@@ -131,7 +131,7 @@ class XArray {
   Node* new_node(Node* parent, unsigned offset, unsigned shift) {
     if (!env_.slab_alloc(kNodeBytes)) return nullptr;
     Node* node = new Node;
-    env_.memory_new(node, sizeof(Node), "xa_node");
+    env_.memory_new(node, sizeof(Node));
     node->parent = parent;
     node->offset = offset;
     node->shift = shift;
@@ -305,7 +305,7 @@ class XArray {
   }
 
   Env& env_;
-  mutable typename Env::SpinLock lock_;
+  mutable typename Env::SpinLock lock_{"xa_lock"};
   Node* head_ = nullptr;
   Counter count_, nodes_, peak_nodes_;  // written under the lock
 };
