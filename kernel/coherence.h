@@ -44,12 +44,12 @@ inline AccessCost touch_load(CacheLine& line, unsigned cpu, const Costs& costs) 
 /// Core `cpu` writes the line: every other copy goes.
 inline AccessCost touch_store(CacheLine& line, unsigned cpu, const Costs& costs) {
   const std::uint32_t me = 1u << cpu;
-  if (line.owner == static_cast<std::int8_t>(cpu)) return {costs.l1_hit, false};
+  if (line.owner == static_cast<std::int8_t>(cpu)) return {costs.l1_store, false};
   AccessCost cost{line.cached ? costs.llc_hit : costs.dram, false};
   if ((line.sharers & ~me) != 0) {
     cost = {costs.remote_core, true};
   } else if ((line.sharers & me) != 0) {
-    cost = {costs.l1_hit, false};
+    cost = {costs.l1_store, false};
   }
   line.owner = static_cast<std::int8_t>(cpu);
   line.sharers = me;
