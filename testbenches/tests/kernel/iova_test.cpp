@@ -112,8 +112,11 @@ TEST(IovaProperty, NoOverlapAlignmentConservation) {
         RC_ASSERT(pfn + pages - 1 <= limit);
         RC_ASSERT(pfn % std::bit_ceil(pages) == 0u);
         const auto after = live.lower_bound(pfn);
-        RC_ASSERT(after == live.end() || pfn + pages <= after->first);
-        RC_ASSERT(after == live.begin() || std::prev(after)->first + std::prev(after)->second <= pfn);
+        const bool clear_above = after == live.end() || pfn + pages <= after->first;
+        const bool clear_below =
+            after == live.begin() || std::prev(after)->first + std::prev(after)->second <= pfn;
+        RC_ASSERT(clear_above);
+        RC_ASSERT(clear_below);
         live[pfn] = pages;
       } else {
         auto it = live.begin();
