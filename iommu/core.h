@@ -49,6 +49,9 @@ class Core {
   bool book(const Walk& walk);
   bool book(const Request& request, const Outcome& outcome, const WalkCounts& counts);
 
+  /// Queues the fault record of a refused request; false if there is none to write or no room.
+  bool report(const Request& request, const Outcome& outcome);
+
   /// Runs commands, queue writes and interrupts until nothing is left to do.
   void settle(Memory& memory);
 
@@ -84,7 +87,6 @@ class Core {
   void write_ipsr(std::uint32_t value);
   bool queue_active() const;
   std::uint64_t pas_ppn_mask() const;
-  bool report(const Request& request, const Outcome& outcome);
   void respond(const PageRequest& message, std::uint8_t code, bool prpr);
 
   Surroundings& surroundings_;

@@ -9,6 +9,7 @@
 
 #include "iommu/core.h"
 #include "iommu/iommu.h"
+#include "sim/error.h"
 
 namespace iommu {
 
@@ -16,7 +17,7 @@ class Engine final : public Surroundings {
  public:
   Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& config);
 
-  // engine.cpp: what the sockets bring.
+  // engine.cpp, engine_walker.cpp, engine_registers.cpp: what the sockets bring.
   tlm::tlm_sync_enum device_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sc_core::sc_time& delay);
   tlm::tlm_sync_enum downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                          sc_core::sc_time& delay);
@@ -24,7 +25,7 @@ class Engine final : public Surroundings {
                                      sc_core::sc_time& delay);
   tlm::tlm_sync_enum register_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                       sc_core::sc_time& delay);
-  // engine_functional.cpp: untimed and loosely timed access.
+  // engine_registers.cpp: untimed and loosely timed access.
   void device_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
   unsigned device_dbg(tlm::tlm_generic_payload& payload);
   void register_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
@@ -43,19 +44,25 @@ class Engine final : public Surroundings {
  private:
   static constexpr std::uint32_t kNone = ~0u;
 
+  /// What an IOFENCE.C under way wants of a request that was translated before it.
+  enum class Fenced : std::uint8_t { kNo, kUntilForwarded, kUntilAnswered };
+
   /// A device request inside the IOMMU. Found from its payload by being the payload's extension while it is here.
   struct Slot : tlm::tlm_extension<Slot> {
-    enum class State : std::uint8_t { kFree, kQueued, kMiss, kWalking, kReady, kForwarded };
+    enum class State : std::uint8_t { kFree, kQueued, kMiss, kWalking, kReady, kForwarded, kMrif };
     tlm::tlm_extension_base* clone() const override { return nullptr; }
     void copy_from(const tlm::tlm_extension_base&) override {}
     State state = State::kFree;
-    bool write = false, posted = false, hit = false, fenced = false;
+    bool write = false, posted = false, hit = false;
+    Fenced fenced = Fenced::kNo;
     std::uint8_t page_shift = 12;
     std::uint32_t index = 0, next = kNone, previous = kNone;
     tlm::tlm_generic_payload* payload = nullptr;
-    std::uint64_t phys = 0;
+    std::uint64_t phys = 0;  // or the memory-resident interrupt file
     sim::Cycle due = 0;      // kQueued: lookup, kReady: may leave
-    sim::Tick arrival = 0;
+    std::uint64_t notice_address = 0;
+    std::uint16_t notice_id = 0;
+    bool dtf = false;
     Request request;
   };
 
@@ -68,14 +75,15 @@ class Engine final : public Surroundings {
     MemoryAccess* access = nullptr;
     sim::Transaction* transaction = nullptr;
   };
-  enum AgentIndex : std::uint32_t { kCommandAgent, kFaultAgent, kPageAgent, kInterruptAgent, kFirstWalker };
+  enum AgentIndex : std::uint32_t { kCommandAgent, kFaultAgent, kPageAgent, kInterruptAgent, kMrifAgent, kFirstWalker };
 
   struct Walker {
     bool busy = false;
+    bool debug = false;
+    bool overtaken = false;  // by an invalidation: nobody joins it, nothing is cached
     std::uint64_t serial = 0;
     Walk walk;
     std::vector<std::uint32_t> waiting;  // slots, the first started it
-    bool debug = false;
   };
 
   struct RegisterAccess {
@@ -88,47 +96,57 @@ class Engine final : public Surroundings {
   void wake_at(sim::Cycle cycle);
   Slot* allocate_slot();
   void free_slot(Slot& slot);
-  void lookups(sim::Cycle now);
-  void look_up(Slot& slot, sim::Cycle now);
-  void resolve(Slot& slot, const Request& request, const Outcome& outcome, sim::Cycle leaves);
-  void miss(Slot& slot, sim::Cycle now);
-  void retry_misses(sim::Cycle now);
-  bool join_walk(Slot& slot);
-  void start_walk(Slot& slot, const Walk& walk, sim::Cycle now);
-  void forward_ready(sim::Cycle now);
-  bool blocked_by_order(const Slot& slot) const;
-  bool forward(Slot& slot, sim::Cycle now);
-  void refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
-  void answer(Slot& slot);
   void append(Slot& slot);
   void unlink(Slot& slot);
-  void settle_fence_share(Slot& slot);
+  Request request_of(const tlm::tlm_generic_payload& payload) const;
+  static bool crosses_page(const tlm::tlm_generic_payload& payload);
+  void lookups(sim::Cycle now);
+  void look_up(Slot& slot, sim::Cycle now);
+  void resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cycle leaves);
+  void miss(Slot& slot, sim::Cycle now);
+  bool join_walk(Slot& slot);
+  void start_walk(Slot& slot, sim::Cycle now);
+  void retry_misses(sim::Cycle now);
+  void finish_walk(Walker& walker, sim::Cycle now);
+  void forward_ready(sim::Cycle now);
+  void forward(Slot& slot, sim::Cycle now);
+  void answer(Slot& slot, sim::Cycle seen);
+  void respond(Slot& slot, tlm::tlm_generic_payload& payload);
+  void refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
+  void answer_ats(Slot& slot, const Outcome& outcome);
   void emit_fault(const Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
   void update_probes();
   sim::Cycle next_due(sim::Cycle now) const;
 
-  // engine_walker.cpp: walker port
+  // engine_walker.cpp: users of the walker port
   void schedule(std::uint32_t agent, sim::Cycle due);
-  void run_agents(sim::Cycle now);
-  void poll_units(sim::Cycle now);
+  void rest(Agent& agent);
+  void act_agents(sim::Cycle now);
+  void issue_agents(sim::Cycle now);
   void issue(std::uint32_t agent, sim::Cycle now);
+  void answered(Agent& agent, std::uint32_t index, MemoryStatus status, sim::Cycle seen);
   MemoryAccess* begin_access(std::uint32_t agent);
   void act(std::uint32_t agent, sim::Cycle now);
-  void act_walk(std::uint32_t agent, MemoryStatus status, sim::Cycle now);
-  void act_command(MemoryStatus status, sim::Cycle now);
-  void execute_command(sim::Cycle now);
-  void finish_walk(Walker& walker, sim::Cycle now);
-  MemoryStatus compare_exchange(MemoryAccess& access, bool& swapped);
+  void act_walk(Walker& walker, std::uint32_t agent, MemoryStatus status, sim::Cycle now);
   sim::Cycle reaction_cycles(std::uint32_t agent) const;
+  MemoryStatus at_coherence_point(std::uint64_t address, tlm::tlm_command command, void* data, unsigned bytes);
+  MemoryStatus compare_exchange(const MemoryAccess& access, bool& swapped);
+  void poll_units(sim::Cycle now);
+  void poll_commands(sim::Cycle now);
   void start_debug_walk(sim::Cycle now);
-  void sync_cycles(sim::Cycle now);
+  void settle_fence_share(Slot& slot, sim::Cycle seen);
+  void store_to_mrif(Slot& slot, const Outcome& outcome);
+  MemoryAccess* begin_mrif();
+  void act_mrif(MemoryStatus status);
+  void end_mrif(Cause cause);
+
+  // engine_registers.cpp
   void registers(sim::Cycle now);
   void access_register(tlm::tlm_generic_payload& payload);
+  void sync_cycles();
 
   class BlockingMemory;
   class DebugMemory;
-  Request request_of(const tlm::tlm_generic_payload& payload) const;
-  static bool crosses_page(const tlm::tlm_generic_payload& payload);
 
   Iommu& iommu_;
   sim::Simulation& sim_;
@@ -143,6 +161,8 @@ class Engine final : public Surroundings {
   std::uint32_t ready_ = 0, missing_ = 0;                       // of these: kReady, kMiss
   sim::Cycle next_lookup_ = 0;
   sim::Cycle next_forward_ = 0;
+  sim::Cycle forward_wake_ = sim::kNeverCycle;
+  std::vector<std::uint32_t> posted_ahead_;  // scratch of forward_ready
   tlm::tlm_generic_payload* stalled_ = nullptr;  // answered TLM_ACCEPTED, waits for END_REQ
   bool downstream_busy_ = false;
   Walk scratch_;
@@ -150,13 +170,19 @@ class Engine final : public Surroundings {
   std::vector<Walker> walkers_;
   std::uint32_t busy_walkers_ = 0;
   std::uint64_t walk_serial_ = 0;
+  bool debug_walking_ = false;
   std::vector<Agent> agents_;
   std::uint32_t active_agents_ = 0;
   bool walker_busy_ = false;
   sim::Cycle walker_next_ = 0;
-  sim::Cycle execute_at_ = 0;  // a command that scans
+  sim::Cycle execute_at_ = sim::kNeverCycle;  // the command that was read takes effect
+  std::vector<std::uint32_t> mrif_queue_;     // ring of slots that write to an interrupt file
+  std::size_t mrif_first_ = 0, mrif_count_ = 0;
+  bool mrif_notice_ = false;  // the pending bit is set, the notice goes out
+  MemoryAccess mrif_access_;
 
   // IOFENCE.C under way
+  sim::Cycle now_ = 0;               // the edge being ticked
   std::uint64_t walk_barrier_ = 0;   // walks with a smaller serial must end
   std::uint32_t fence_share_ = 0;    // device requests it still waits for
   sim::Cycle fence_seen_ = 0;        // first edge at which share and walks may be judged
@@ -171,7 +197,7 @@ class Engine final : public Surroundings {
 
   struct Counters {
     std::uint64_t requests = 0, forwarded = 0, refused = 0, dropped_writes = 0, merged = 0, walks = 0, debug_walks = 0,
-                  waited_for_walker = 0, commands = 0, fences = 0, msis = 0, order_stalls = 0;
+                  waited_for_walker = 0, commands = 0, fences = 0, msis = 0;
     std::uint64_t accesses[5] = {0, 0, 0, 0, 0};
   } counters_;
 

@@ -111,6 +111,22 @@ constexpr AtsGrant ats_grant(const Request& request, const Outcome& outcome) {
   return g;
 }
 
+/// The 8-byte entry of a PCIe ATS translation completion as a number: address and size at 63:11, then N, Global, Priv,
+/// Exe, U, W, R at their PCIe places (PCI Express Base Specification, "Translation Completion").
+constexpr std::uint64_t ats_completion_entry(const Request& request, const Outcome& outcome) {
+  if (!outcome.ok() || (!outcome.readable && !outcome.writable)) return 0;
+  const AtsGrant g = ats_grant(request, outcome);
+  std::uint64_t page = outcome.address >> 12;
+  const bool super = outcome.page_shift > 12;
+  if (super) {
+    const unsigned x = outcome.page_shift - 13u;  // position of the lowest zero
+    page = (page & ~mask(x, 0)) | (x > 0 ? mask(x - 1, 0) : 0);
+  }
+  return (g.untranslated_only ? 0 : page << 12) | (super ? 1u << 11 : 0u) | (g.global ? 1u << 5 : 0u) |
+         (g.privileged ? 1u << 4 : 0u) | (g.execute ? 1u << 3 : 0u) | (g.untranslated_only ? 1u << 2 : 0u) |
+         (g.write ? 1u << 1 : 0u) | (g.read ? 1u : 0u);
+}
+
 /// Is a fault of this cause written to the fault queue (before looking at the state of the queue)?
 constexpr bool is_recorded(const Request& request, const Outcome& outcome) {
   if (refusal(request, outcome.cause) == Refusal::kNothingGranted) return false;
