@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/wire.h"
+
+#include <cstring>
+
+#include "sim/error.h"
+
+namespace platform {
+namespace {
+
+constexpr std::size_t kWireOverheadBytes = 24;
+constexpr std::size_t kIp = nic::kEthernetHeaderBytes;
+constexpr std::size_t kUdp = kIp + nic::kIpv4HeaderBytes;
+constexpr std::size_t kData = kUdp + nic::kUdpHeaderBytes;
+constexpr std::size_t kStamp = 16;  // sequence number and hash
+
+void put16(std::uint8_t* p, std::uint16_t v) {
+  p[0] = static_cast<std::uint8_t>(v >> 8);
+  p[1] = static_cast<std::uint8_t>(v);
+}
+
+std::uint32_t sum16(const std::uint8_t* p, std::size_t bytes) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i + 1 < bytes; i += 2) sum += static_cast<std::uint32_t>(p[i] << 8 | p[i + 1]);
+  if (bytes % 2 != 0) sum += static_cast<std::uint32_t>(p[bytes - 1] << 8);
+  return sum;
+}
+
+std::uint16_t finish(std::uint32_t sum) {
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(~sum);
+}
+
+}  // namespace
+
+bool verify_payload(std::span<const std::uint8_t> payload, std::uint64_t* sequence) {
+  if (payload.size() < kStamp) return false;
+  std::uint64_t stamp[2];
+  std::memcpy(stamp, payload.data(), kStamp);
+  *sequence = stamp[0];
+  return sim::hash64(payload.data() + kStamp, payload.size() - kStamp, stamp[0]) == stamp[1];
+}
+
+WireGenerator::WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim, std::uint64_t bits_per_second)
+    : sc_module(name),
+      Clocked(sim.timeline(), sim::Clock::from_hz(125'000'000)),
+      sim_(sim),
+      rate_(bits_per_second),
+      sent_probe_(sim.probes(), "wire.frames_sent", 32) {
+  wire.bind(*this);
+}
+
+sim::Tick WireGenerator::frame_time(std::size_t bytes) const {
+  const auto bits = static_cast<unsigned __int128>((bytes + kWireOverheadBytes) * 8);
+  return static_cast<sim::Tick>(bits * sim::kSecond / rate_);
+}
+
+void WireGenerator::send(FrameStream stream) {
+  POOLSIM_ASSERT(stream.payload_bytes >= kStamp && stream.payload_bytes <= 1472);
+  if (stream.count == 0) return;
+  stream.start = std::max(stream.start, timeline().now());
+  const bool first = streams_.empty();
+  streams_.push_back(stream);
+  if (first) {
+    build_template(stream);
+    poke(std::max(stream.start, free_at_));
+  }
+}
+
+void WireGenerator::build_template(const FrameStream& stream) {
+  std::vector<std::uint8_t> payload(stream.payload_bytes, 0);
+  for (std::size_t i = kStamp; i < payload.size(); ++i) payload[i] = static_cast<std::uint8_t>(i * 7 + 1);
+  template_ = stream.kind == FrameKind::kUdp ? nic::build_udp_frame(stream.flow, 0, payload)
+                                             : nic::build_first_fragment(stream.flow, 0, payload);
+  const auto packet = nic::parse_ipv4(template_);
+  POOLSIM_ASSERT(packet.has_value());
+  filler_bytes_ = packet->payload_bytes - nic::kUdpHeaderBytes - kStamp;
+  put16(&template_[kIp + 10], 0);
+  ip_sum_ = sum16(&template_[kIp], nic::kIpv4HeaderBytes);
+  // The checksum of the template covers everything but the stamp, which is zero in it.
+  const std::uint16_t udp_check = static_cast<std::uint16_t>(template_[kUdp + 6] << 8 | template_[kUdp + 7]);
+  udp_sum_ = static_cast<std::uint16_t>(~udp_check);
+}
+
+void WireGenerator::send_next(const FrameStream& stream) {
+  sim::Transaction* t = sim_.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, template_.size());
+  std::uint8_t* f = t->bytes().data();
+  std::memcpy(f, template_.data(), template_.size());
+  const std::uint64_t stamp[2] = {sequence_, sim::hash64(f + kData + kStamp, filler_bytes_, sequence_)};
+  std::memcpy(f + kData, stamp, kStamp);
+  const auto ip_id = static_cast<std::uint16_t>(sequence_);
+  put16(f + kIp + 4, ip_id);
+  put16(f + kIp + 10, finish(ip_sum_ + ip_id));
+  if (stream.kind == FrameKind::kUdp) {
+    const std::uint16_t check = finish(udp_sum_ + sum16(f + kData, kStamp));
+    put16(f + kUdp + 6, check == 0 ? 0xffff : check);
+  }
+  ++sequence_;
+  sent_probe_.set(++frames_sent_);
+
+  tlm::tlm_phase phase = tlm::BEGIN_REQ;
+  sc_core::sc_time delay = timeline().outgoing_delay();
+  const auto status = wire->nb_transport_fw(*t, phase, delay);
+  POOLSIM_ASSERT(status == tlm::TLM_COMPLETED);  // a cable takes every frame at once
+  t->release();
+}
+
+sim::Wakeup WireGenerator::tick(sim::Cycle now) {
+  if (streams_.empty()) return sim::Wakeup::never();
+  const sim::Tick t = clock().edge(now);
+  FrameStream& s = streams_.front();
+  const sim::Tick due = std::max(s.start, free_at_);
+  if (due > t) return sim::Wakeup::at(clock().at_or_after(due));
+  send_next(s);
+  // Line rate is kept on the exact grid of frame times, not on the edges of this module's clock.
+  free_at_ = due + frame_time(template_.size());
+  s.start = s.interval == 0 ? free_at_ : std::max(free_at_, due + s.interval);
+  if (--s.count == 0) {
+    streams_.pop_front();
+    if (streams_.empty()) return sim::Wakeup::never();
+    build_template(streams_.front());
+  }
+  return sim::Wakeup::at(clock().at_or_after(std::max(streams_.front().start, free_at_)));
+}
+
+}  // namespace platform

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The far end of the cable: sends Ethernet frames to the NIC at line rate or slower.
+//
+// Every payload can be verified end to end: 8 bytes of sequence number, 8 bytes of hash over the rest seeded with
+// that number, then filler (verify_payload). Units: bytes without FCS; a frame occupies its bytes + 24 (preamble 8,
+// FCS 4, gap 12) on the wire.
+#pragma once
+#include <deque>
+#include <optional>
+
+#include "nic/stack/packet.h"
+#include "sim/simulation.h"
+
+namespace platform {
+
+enum class FrameKind : std::uint8_t { kUdp, kFirstFragment };
+
+/// `count` frames of one kind, back to back or every `interval`.
+struct FrameStream {
+  FrameKind kind = FrameKind::kUdp;
+  nic::Ipv4Flow flow;
+  std::uint64_t count = 0;
+  std::size_t payload_bytes = 18;  ///< UDP payload, 16..1472 (1500 B MTU)
+  sim::Tick start = 0;
+  sim::Tick interval = 0;  ///< between starts of frames; 0 = line rate
+};
+
+/// True if `payload` (UDP payload of one of our frames) is what was sent; sets `sequence`.
+bool verify_payload(std::span<const std::uint8_t> payload, std::uint64_t* sequence);
+
+class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_bw_transport_if<> {
+ public:
+  /// `bits_per_second` is the line rate, the same as the NIC's.
+  WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim, std::uint64_t bits_per_second);
+
+  tlm::tlm_initiator_socket<64> wire{"wire"};
+
+  /// Adds a stream. Streams are sent one after the other, in the order given; a start in the past means now.
+  void send(FrameStream stream);
+  std::uint64_t frames_sent() const { return frames_sent_; }
+  bool idle() const { return streams_.empty(); }
+  /// Time one frame of `bytes` keeps the wire busy.
+  sim::Tick frame_time(std::size_t bytes) const;
+
+ private:
+  sim::Wakeup tick(sim::Cycle now) override;
+  void build_template(const FrameStream& stream);
+  void send_next(const FrameStream& stream);
+
+  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&) override {
+    return tlm::TLM_COMPLETED;
+  }
+  void invalidate_direct_mem_ptr(sc_dt::uint64, sc_dt::uint64) override {}
+
+  sim::Simulation& sim_;
+  std::uint64_t rate_;
+  std::deque<FrameStream> streams_;
+  std::vector<std::uint8_t> template_;  // frame of the stream in front, fields of one packet zero
+  std::size_t filler_bytes_ = 0;
+  std::uint32_t ip_sum_ = 0, udp_sum_ = 0;  // unfolded sums over the template
+  sim::Tick free_at_ = 0;                   // when the wire is idle again
+  std::uint64_t frames_sent_ = 0;
+  std::uint64_t sequence_ = 0;
+  sim::Probe sent_probe_;
+};
+
+}  // namespace platform

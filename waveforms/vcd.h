@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records probes as a value change dump (IEEE 1364-2005 clause 18), the format every waveform viewer reads.
+//
+//   sim::Simulation s("top");  ... build the modules ...
+//   waveforms::VcdWriter vcd(s.probes(), "out/run.vcd");          // after the modules, before the run
+//   s.timeline().run_until(...);
+//   vcd.close();                                                   // or the destructor
+//
+// Time: the timescale is 1 fs, the Timeline's own unit, so no edge of any rational clock is rounded.
+// Changes are pushed by the probes, nothing is sampled: an idle machine costs nothing. What changes within
+// one time stamp is written once, with its final value, in order of the variables: the bytes depend on what
+// happened when, never on which module was ticked first. No date is written unless asked, so equal runs give
+// equal files.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/probe.h"
+#include "sim/types.h"
+
+namespace waveforms {
+
+struct VcdOptions {
+  std::vector<std::string> select = {};  ///< globs over probe paths (waveforms/select.h); empty = all
+  sim::Tick from = 0;                    ///< first time recorded; the values then are the initial values
+  sim::Tick to = sim::kNever;            ///< last time recorded; after it the probes have no listener
+  std::string top = "poolsim";           ///< name of the outermost scope
+  std::string date = {};                 ///< for $date; empty = no $date
+};
+
+class VcdWriter {
+ public:
+  /// Opens `path`, writes the header and listens to the selected probes.
+  /// Throws sim::Error if the file cannot be written, a pattern selects nothing, or the window is empty.
+  VcdWriter(const sim::ProbeHub& hub, const std::string& path, VcdOptions options = {});
+  ~VcdWriter();  // closes; an error in writing is then lost, so close() where it matters
+  VcdWriter(const VcdWriter&) = delete;
+  VcdWriter& operator=(const VcdWriter&) = delete;
+
+  /// Stops listening and ends the file at the present time. Throws sim::Error if it could not be written.
+  void close();
+
+  /// To be called in a forked child: forgets what the parent has still to write and records, from the present
+  /// on, into a file of its own, or nothing any more if `child_path` is empty.
+  void on_fork(const std::string& child_path);
+
+  /// The recorded probes, in order of the variables in the file.
+  const std::vector<sim::Probe*>& probes() const { return probes_; }
+  const std::string& path() const { return path_; }
+  const VcdOptions& options() const { return options_; }
+  std::uint64_t changes() const { return changes_; }
+  sim::Tick now() const;
+
+ private:
+  struct Signal;
+  void open(const std::string& path);
+  void detach();
+  void write_header();
+  void write_dumpvars(sim::Tick at);
+  void write_value(const Signal& s);
+  void write_time(sim::Tick t);
+  void settle();
+  void flush();
+
+  const sim::ProbeHub& hub_;
+  std::string path_;
+  VcdOptions options_;
+  std::vector<sim::Probe*> probes_;
+  std::vector<Signal> signals_;
+  std::vector<std::uint32_t> dirty_;  // signals touched at time_, unsorted
+  sim::Tick time_ = 0;                // of what is in dirty_
+  sim::Tick begin_ = 0;               // of the initial values
+  sim::Tick stamp_ = 0;               // last time written
+  bool dumped_ = false;               // initial values written
+  std::uint64_t changes_ = 0;
+  std::string buffer_;
+  int fd_ = -1;
+  int error_ = 0;
+};
+
+/// One recorded probe: what is in the file and what is current.
+struct VcdWriter::Signal final : sim::ProbeListener {
+  void on_change(const sim::Probe& probe, sim::Tick now) override;
+
+  VcdWriter* writer = nullptr;
+  std::string code;
+  std::uint32_t index = 0;
+  unsigned bits = 1;
+  bool dirty = false;
+  std::uint64_t value = 0;
+  std::uint64_t written = 0;
+};
+
+}  // namespace waveforms
