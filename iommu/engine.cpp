@@ -43,7 +43,7 @@ Engine::Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& con
       cqh_(simulation.probes(), probe_path(iommu, "cq.head"), 20),
       cqt_(simulation.probes(), probe_path(iommu, "cq.tail"), 20),
       fqt_(simulation.probes(), probe_path(iommu, "fq.tail"), 20),
-      held_(simulation.probes(), probe_path(iommu, "held"), 13) {
+      waiting_(simulation.probes(), probe_path(iommu, "waiting"), 13) {
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     slots_[i].index = i;
     free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()) - 1 - i);
@@ -82,6 +82,7 @@ void Engine::free_slot(Slot& slot) {
 }
 
 void Engine::append(Slot& slot) {
+  ++pending_;
   slot.previous = pending_last_;
   slot.next = kNone;
   (pending_last_ != kNone ? slots_[pending_last_].next : pending_first_) = slot.index;
@@ -89,6 +90,7 @@ void Engine::append(Slot& slot) {
 }
 
 void Engine::unlink(Slot& slot) {
+  --pending_;
   (slot.previous != kNone ? slots_[slot.previous].next : pending_first_) = slot.next;
   (slot.next != kNone ? slots_[slot.next].previous : pending_last_) = slot.previous;
 }
@@ -427,7 +429,7 @@ void Engine::update_probes() {
   cqh_.set(core_.commands.regs.head);
   cqt_.set(core_.commands.regs.tail);
   fqt_.set(core_.fault_queue.regs.tail);
-  held_.set(slots_.size() - free_slots_.size());
+  waiting_.set(pending_);
 }
 
 bool Engine::idle() const {

@@ -158,7 +158,7 @@ class Engine final : public Surroundings {
   std::vector<std::uint32_t> queue_;  // ring of slots before their lookup
   std::size_t queue_first_ = 0, queue_count_ = 0;
   std::uint32_t pending_first_ = kNone, pending_last_ = kNone;  // after lookup, not yet gone; arrival order
-  std::uint32_t ready_ = 0, missing_ = 0;                       // of these: kReady, kMiss
+  std::uint32_t pending_ = 0, ready_ = 0, missing_ = 0;         // all of these, kReady, kMiss
   sim::Cycle next_lookup_ = 0;
   sim::Cycle next_forward_ = 0;
   sim::Cycle forward_wake_ = sim::kNeverCycle;
@@ -201,7 +201,7 @@ class Engine final : public Surroundings {
     std::uint64_t accesses[5] = {0, 0, 0, 0, 0};
   } counters_;
 
-  sim::Probe lookups_, hits_, misses_, walks_in_flight_, faults_, cqh_, cqt_, fqt_, held_;
+  sim::Probe lookups_, hits_, misses_, walks_in_flight_, faults_, cqh_, cqt_, fqt_, waiting_;
 };
 
 }  // namespace iommu
