@@ -57,6 +57,9 @@ struct MachineConfig {
   void finish();
 };
 
+/// All parameters of a machine (platform/parameters.h); `config` must outlive the set.
+void register_machine(class ParameterSet& set, MachineConfig& config);
+
 class Machine {
  public:
   /// `config` must be finish()ed.

@@ -16,12 +16,12 @@ struct Options {
   std::vector<std::string> assignments;
   std::vector<std::string> strategies;
   unsigned jobs = 0;
-  std::uint64_t seed = 1;
+  std::optional<std::uint64_t> seed;
 };
 
 int execute(Options o, const cli::Context& context) {
   scenario::RunConfig config;
-  config.machine.simulation.seed = o.seed;
+  if (o.seed) o.assignments.push_back(fmt::format("simulation.seed={}", *o.seed));
   scenario::load(config, o.file, o.assignments);
   if (o.strategies.empty()) {
     for (const auto& s : pagepool::strategies()) o.strategies.push_back(s.key);

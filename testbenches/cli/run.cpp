@@ -16,14 +16,15 @@ struct Options {
   scenario::RunOptions run;
   std::string vcd_from, vcd_to;
   bool every_cycle = false, no_run_ahead = false, dump_pools = false, digest_only = false;
-  std::uint64_t seed = 1;
+  std::optional<std::uint64_t> seed;
 };
 
 int execute(const Options& o, const cli::Context& context) {
   scenario::RunConfig config;
-  config.machine.simulation.seed = o.seed;
-  config.machine.simulation.time = {o.every_cycle, !o.no_run_ahead};
   auto assignments = o.assignments;
+  if (o.seed) assignments.push_back(fmt::format("simulation.seed={}", *o.seed));
+  if (o.every_cycle) assignments.push_back("simulation.every_cycle=true");
+  if (o.no_run_ahead) assignments.push_back("simulation.run_ahead=false");
   if (!o.strategy.empty()) assignments.push_back("pool.strategy=" + o.strategy);
   scenario::load(config, o.file, assignments);
   scenario::RunOptions options = o.run;

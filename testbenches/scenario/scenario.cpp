@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include "platform/parameter_tables.h"
 
 namespace scenario {
 
