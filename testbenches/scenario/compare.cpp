@@ -19,7 +19,7 @@ struct Child {
 };
 
 /// The run in a process of its own; what it has to say comes through the pipe: JSON, or "!message".
-Child launch(RunConfig config, const std::string& strategy) {
+Child launch(const Job& job) {
   int ends[2];
   if (::pipe(ends) != 0) throw sim::ModelError("pipe() failed");
   std::fflush(nullptr);
@@ -29,8 +29,7 @@ Child launch(RunConfig config, const std::string& strategy) {
     ::close(ends[0]);
     std::string text;
     try {
-      config.machine.pool.strategy = strategy;
-      ScenarioRun run(config, {});
+      ScenarioRun run(job.config, job.options);
       text = run.run().to_json().dump();
     } catch (const std::exception& e) {
       text = std::string("!") + e.what();
@@ -68,18 +67,26 @@ std::string milliseconds(sim::Tick t) { return fmt::format("{:.3f}", static_cast
 
 }  // namespace
 
-std::vector<RunResult> compare(const RunConfig& config, const std::vector<std::string>& strategies, unsigned jobs) {
+std::vector<RunResult> run_jobs(const std::vector<Job>& jobs, unsigned at_a_time) {
   std::vector<RunResult> results;
   std::vector<Child> running;
   std::size_t next = 0;
-  while (results.size() < strategies.size()) {
-    while (running.size() < std::max(1u, jobs) && next < strategies.size()) {
-      running.push_back(launch(config, strategies[next++]));
-    }
-    results.push_back(collect(running.front(), strategies[results.size()]));
+  while (results.size() < jobs.size()) {
+    while (running.size() < std::max(1u, at_a_time) && next < jobs.size()) running.push_back(launch(jobs[next++]));
+    results.push_back(collect(running.front(), jobs[results.size()].config.machine.pool.strategy));
     running.erase(running.begin());
   }
   return results;
+}
+
+std::vector<RunResult> compare(const RunConfig& config, const std::vector<std::string>& strategies,
+                               unsigned at_a_time) {
+  std::vector<Job> jobs;
+  for (const auto& key : strategies) {
+    jobs.push_back({config, {}});
+    jobs.back().config.machine.pool.strategy = key;
+  }
+  return run_jobs(jobs, at_a_time);
 }
 
 std::string comparison_table(const std::vector<RunResult>& results, bool colour) {
