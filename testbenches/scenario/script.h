@@ -21,17 +21,19 @@ class Script {
   double cycles_per_packet() const { return cycles_per_packet_; }
   std::uint64_t pages_outstanding() const { return pages_outstanding_; }
 
+  // The steps, for benchmarks and tests that arrange them otherwise. Task context, but stream().
+  void bind();
+  platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
+  nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
+
  private:
   static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;
 
   void administrator();
-  void bind();
   void steady_traffic();
   void held_traffic();
   void unbind();
   void wait_for_wire();
-  platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
-  nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
 
   platform::Machine& machine_;
   ScenarioConfig config_;
