@@ -33,8 +33,6 @@ struct NicConfig {
   std::uint32_t reset_read_request_bytes = 512;
   /// Memory reads in flight at a time (1..256).
   std::uint32_t outstanding_reads = 16;
-  /// Posted TLPs waiting inside for the link (4..64); when full the packet engines wait.
-  std::uint32_t posted_queue_tlps = 16;
   /// Internal data path to the PCIe core, bytes per cycle (8..256).
   std::uint32_t datapath_bytes_per_cycle = 64;
 

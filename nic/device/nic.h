@@ -12,7 +12,7 @@
 //   config   target     address = (function number relative to the PF) << 12 | register; 1, 2 or 4 bytes.
 //                       A function that does not exist answers UR (TLM_ADDRESS_ERROR_RESPONSE).
 //   mmio     target     PCI memory addresses; the device decodes its own BARs; 4 bytes (8 in the MSI-X table).
-//                       What no BAR claims answers UR. A read is answered after everything posted before it.
+//                       What no BAR claims answers UR. What a read shows has been posted before its answer.
 //   dma      initiator  memory reads and posted writes, each with its function's requester id in the DmaTag.
 //   wire_in  target     a write of the frame's bytes (without FCS) at the start of its first bit. The MAC keeps
 //                       line rate: frames queue on the wire up to NicConfig::wire_queue_frames; the request that
@@ -23,9 +23,11 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <systemc>
 #include <tlm>
+#include <vector>
 
 #include "nic/device/config.h"
 #include "nic/device/stats.h"
@@ -72,15 +74,29 @@ class Nic final : public sc_core::sc_module, public sim::Clocked {
   /// Calls `out` for every descriptor that receive queue `queue` holds, oldest first.
   void held_descriptors(unsigned queue, const std::function<void(const HeldDescriptor&)>& out) const;
 
-  /// Functional access for scripts and debuggers, no time passes: as one config / mmio request each.
-  /// `function` is relative to the PF. Returns all ones for what nobody claims.
-  std::uint32_t config_read(unsigned function, std::uint32_t offset, unsigned size);
-  void config_write(unsigned function, std::uint32_t offset, unsigned size, std::uint32_t value);
-
  private:
   class Core;
   class Port;
+
+  void wire_push(tlm::tlm_generic_payload& payload, sim::Tick arrival);
+  tlm::tlm_sync_enum wire_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival);
+  tlm::tlm_sync_enum access_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival,
+                                    bool to_config);
+  bool functional_access(tlm::tlm_generic_payload& payload, bool to_config, bool side_effects);
+  void blocking_access(tlm::tlm_generic_payload& payload, bool to_config);
+  tlm::tlm_sync_enum dma_answer(tlm::tlm_generic_payload& payload, const tlm::tlm_phase& phase, sim::Tick arrival);
+  void queue_answer(sim::Transaction& transaction, sim::Tick arrival);
+  tlm::tlm_sync_enum send_tlp(sim::Transaction& transaction);
+  void send_frame(std::span<const std::uint8_t> frame);
+  void answer_access(tlm::tlm_generic_payload& payload, bool to_config);
+  void release_wire();
+
   std::unique_ptr<Core> core_;
+  std::vector<std::unique_ptr<Port>> ports_;
+  tlm::tlm_generic_payload* wire_held_ = nullptr;
+  tlm::tlm_generic_payload* config_held_ = nullptr;
+  tlm::tlm_generic_payload* mmio_held_ = nullptr;
+  tlm::tlm_generic_payload* link_waits_for_ = nullptr;
 };
 
 }  // namespace nic
