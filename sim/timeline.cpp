@@ -97,6 +97,17 @@ Tick Timeline::horizon() const {
 void Timeline::drive() {
   base_ = to_ticks(sc_core::sc_time_stamp());
   driving_ = true;
+  try {
+    wake_all_due();
+  } catch (...) {
+    failure_ = std::current_exception();
+    stopped_ = true;
+  }
+  driving_ = false;
+  if (stopped_) sc_core::sc_pause();
+}
+
+void Timeline::wake_all_due() {
   for (;;) {
     const std::uint32_t rank = winner_[1];
     const Tick t = keys_[rank];
@@ -111,8 +122,6 @@ void Timeline::drive() {
     ++wakeups_;
     sleepers_[rank]->wake(now_);
   }
-  driving_ = false;
-  if (stopped_) sc_core::sc_pause();
 }
 
 Tick Timeline::run_until(Tick end) {
@@ -125,6 +134,7 @@ Tick Timeline::run_until(Tick end) {
   if (end >= sc_now) sc_core::sc_start(to_sc_time(end - sc_now), sc_core::SC_RUN_TO_TIME);
   // sc_start() holds off what is due at exactly `end`; that belongs to this run.
   if (!stopped_ && keys_[winner_[1]] <= end) drive();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   if (!stopped_ && now_ < end) now_ = end;
   return now_;
 }

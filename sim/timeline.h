@@ -12,6 +12,7 @@
 // The rule that makes all modes of keeping time equal: what one module sends to another at time t is seen by the
 // receiver at its first edge strictly after t (Clocked::poke), never at t itself.
 #pragma once
+#include <exception>
 #include <systemc>
 #include <vector>
 
@@ -95,7 +96,8 @@ class Timeline final : public sc_core::sc_module {
   Tick now() const { return now_; }
   const TimeMode& mode() const { return mode_; }
 
-  /// Runs SystemC up to and including `end`, or until stop(). Returns the time reached.
+  /// Runs SystemC up to and including `end`, or until stop(). Returns the time reached. An exception that leaves a
+  /// wake-up ends the run and comes out here as it was thrown (SystemC would make a text of it).
   /// Calling context: sc_main, outside any process.
   Tick run_until(Tick end);
   /// Ends run_until() after the present wake-up.
@@ -121,6 +123,7 @@ class Timeline final : public sc_core::sc_module {
   Tick key(std::uint32_t rank) const { return keys_[rank]; }
   void grow(std::uint32_t leaves);
   void drive();
+  void wake_all_due();
   Tick horizon() const;
 
   TimeMode mode_;
@@ -129,6 +132,7 @@ class Timeline final : public sc_core::sc_module {
   Tick limit_ = 0;  // never run past this
   bool driving_ = false;
   bool stopped_ = false;
+  std::exception_ptr failure_;
   std::uint64_t wakeups_ = 0;
   sc_core::sc_event kick_;
 

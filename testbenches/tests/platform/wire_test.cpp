@@ -9,7 +9,8 @@ namespace {
 struct Sink : sc_core::sc_module, tlm::tlm_fw_transport_if<> {
   Sink(sc_core::sc_module_name name, sim::Timeline& t) : sc_module(name), timeline(t) { socket.bind(*this); }
   tlm::tlm_target_socket<64> socket{"socket"};
-  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&, sc_core::sc_time& d) override {
+  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&,
+                                     sc_core::sc_time& d) override {
     times.push_back(timeline.incoming(d));
     frames.emplace_back(p.get_data_ptr(), p.get_data_ptr() + p.get_data_length());
     p.set_response_status(tlm::TLM_OK_RESPONSE);
@@ -53,7 +54,8 @@ TEST(WireGenerator, LineRateIsExactAndPayloadsVerify) {
     }
     auto damaged = f;
     damaged[p->payload_offset + 8 + 17 % (p->payload_bytes - 8)] ^= 1;
-    EXPECT_FALSE(platform::verify_payload({&damaged[p->payload_offset + 8], p->payload_bytes - 8}, &sequence));
+    EXPECT_FALSE(
+        platform::verify_payload({&damaged[p->payload_offset + 8], p->payload_bytes - 8}, &sequence));
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "sim/error.h"
 #include "sim/fiber.h"
 #include "sim/simulation.h"
 
@@ -146,6 +147,21 @@ TEST(Timeline, AnOutsideProcessCannotTellRunAheadFromSteps) {
   ASSERT_EQ(o0.seen.size(), 4900u);
   EXPECT_GT(r[0]->hops, 50u);
   EXPECT_EQ(o0.seen, o1.seen);
+}
+
+TEST(Timeline, ExceptionComesOutOfTheRunAsItWasThrown) {
+  sim::Simulation s;
+  struct Thrower : sim::Sleeper {
+    explicit Thrower(sim::Timeline& t) : Sleeper(t) { sleep_until(10); }
+    void wake(Tick) override { throw sim::Error("a.yaml", 3, "no such thing"); }
+  } thrower(s.timeline());
+  try {
+    s.timeline().run_until(100);
+    FAIL();
+  } catch (const sim::Error& e) {
+    EXPECT_STREQ(e.what(), "a.yaml:3: no such thing");
+  }
+  EXPECT_EQ(s.timeline().run_until(200), 200u);
 }
 
 TEST(Fiber, SuspendsAndEnds) {

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The DMA API (kernel/dma/mapping.c, drivers/iommu/dma-iommu.c; Linux 6.12) for devices behind an IOMMU (strict,
+// lazy), with an identity domain (passthrough), or with no IOMMU (direct).
+//
+//   strict  unmap: clear the PTEs, IOTINVAL.VMA for each page, IOFENCE.C, wait for it, then free the IOVA
+//   lazy    unmap: clear the PTEs, put the IOVA into the core's flush queue; the queue is flushed (whole domain
+//           invalidated, IOVAs freed) when it is full or 10 ms after its first entry. Until then a stale IOTLB entry
+//           still works.
+//
+// Late calls, for a device without driver, do what the kernel would do, and say so in DmaUnmapped:
+//   device present, DMA ops kept                      : a normal unmap
+//   device present, clear_dma_ops_on_unbind           : treated as dma-direct: IOVA and PTE stay behind
+//   device removed                                    : oops in iommu_get_dma_domain, NULL + 0xa8, unless
+//                                                       clear_dma_ops_on_release made it dma-direct
+//   bound again with another domain                   : unmaps what is there now: WARN if the size differs, and the
+//                                                       IOVA of whoever has it is freed
+#pragma once
+#include <cstdint>
+
+#include "kernel/device.h"
+#include "kernel/trace.h"
+#include "sim/types.h"
+
+namespace kernel {
+
+inline constexpr Iova kDmaMappingError{~std::uint64_t{0}};
+
+/// DMA_ATTR_* bits.
+enum DmaAttributes : unsigned { kDmaAttrNone = 0, kDmaAttrWeakOrdering = 2, kDmaAttrSkipCpuSync = 32 };
+
+/// dma_alloc_coherent(): where the CPU and where the device finds it. `pages` 0 = failed.
+struct CoherentBuffer {
+  PhysAddr phys{0};
+  Iova iova{0};
+  std::uint64_t bytes = 0;
+};
+
+class DmaApi {
+ public:
+  explicit DmaApi(Kernel& kernel) : kernel_(kernel) {}
+
+  /// Any context. Returns kDmaMappingError when no IOVA or page-table page is left.
+  Iova dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t offset, std::uint64_t size,
+                          DmaDirection direction, unsigned attributes = kDmaAttrNone);
+  /// Any context. May end the calling task with a modelled oops (see above).
+  void dma_unmap_page_attrs(Device& device, Iova address, std::uint64_t size, DmaDirection direction,
+                            unsigned attributes = kDmaAttrNone);
+  void dma_sync_single_for_device(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
+  void dma_sync_single_for_cpu(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
+  /// Syncs do something for this device (dma_need_sync / dma_dev_need_sync).
+  bool dma_need_sync(const Device& device) const;
+
+  /// Task context. Zeroed pages, rounded up to whole pages; iova alignment: the power of two of the size.
+  CoherentBuffer dma_alloc_coherent(Device& device, std::uint64_t bytes);
+  void dma_free_coherent(Device& device, const CoherentBuffer& buffer);
+
+  /// iommu_dma_prepare_msi: the address at which `device` reaches the interrupt page `phys` (mapped once).
+  std::uint64_t map_msi_page(Device& device, PhysAddr phys);
+
+  /// iommu_get_dma_domain(device): its default domain. Oops if the device has no group.
+  IommuDomain& iommu_get_dma_domain(Device& device);
+
+  struct Counters {
+    std::uint64_t maps = 0, unmaps = 0, map_failures = 0, late_unmaps = 0, syncs = 0;
+  };
+  const Counters& counters() const { return counters_; }
+
+ private:
+  bool translated(const Device& device) const { return device.dma_ops_ == DmaOps::kIommu; }
+  std::uint64_t iommu_dma_alloc_iova(Device& device, IommuDomain& domain, std::uint64_t pages);
+  Iova iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size, bool mmio);
+  void iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
+  void emit_unmapped(Device& device, Iova address, PhysAddr phys, std::uint64_t size, DmaDirection direction,
+                     UnmapResult result);
+  void sync(Device& device, Iova address, std::uint64_t size, bool for_device);
+
+  Kernel& kernel_;
+  Counters counters_;
+};
+
+}  // namespace kernel

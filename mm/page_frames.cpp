@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mm/page_frames.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace mm {
+namespace {
+
+constexpr std::uint64_t kSubsectionBytes = std::uint64_t{2} << 20;
+
+std::uint64_t vmemmap_bytes(const SparseStore& store) {
+  const std::uint64_t bytes = store.bytes() / sim::kPageSize * page_field::kBytes;
+  return (bytes + kSubsectionBytes - 1) / kSubsectionBytes * kSubsectionBytes;
+}
+
+/// [start, end) minus the ranges of `cut` (any order).
+std::vector<std::pair<std::uint64_t, std::uint64_t>> subtract(std::uint64_t start, std::uint64_t end,
+                                                              const std::vector<MemoryRange>& cut) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> pieces{{start, end}};
+  for (const MemoryRange& c : cut) {
+    const std::uint64_t lo = c.base.value, hi = c.base.value + c.bytes;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> rest;
+    for (const auto& [a, b] : pieces) {
+      if (hi <= a || lo >= b) {
+        rest.emplace_back(a, b);
+        continue;
+      }
+      if (lo > a) rest.emplace_back(a, lo);
+      if (hi < b) rest.emplace_back(hi, b);
+    }
+    pieces = std::move(rest);
+  }
+  return pieces;
+}
+
+void check_ranges(const char* field, const std::vector<MemoryRange>& ranges, std::uint64_t granule,
+                  const SparseStore& store) {
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    const MemoryRange& r = ranges[i];
+    if (r.bytes == 0 || r.base.value % granule != 0 || r.bytes % granule != 0) {
+      throw sim::Error(fmt::format("{}[{}]: base {:#x} and size {:#x} must be multiples of {}", field, i,
+                                   r.base.value, r.bytes, granule));
+    }
+    if (!store.contains(r.base, r.bytes)) {
+      throw sim::Error(fmt::format("{}[{}]: {:#x} + {:#x} lies outside the memory {:#x} + {:#x}", field, i,
+                                   r.base.value, r.bytes, store.base().value, store.bytes()));
+    }
+  }
+}
+
+}  // namespace
+
+const char* zone_name(ZoneType type) { return type == ZoneType::kDma32 ? "DMA32" : "Normal"; }
+
+void PageFramesConfig::validate(const SparseStore& store) const {
+  if (vmemmap_bytes(store) >= store.bytes()) {
+    throw sim::Error(
+        fmt::format("memory of {} bytes has no room for its struct pages: at least 4 MiB", store.bytes()));
+  }
+  std::uint64_t last_end = 0, seen = 0;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const NodeConfig& n = nodes[i];
+    if (n.nid >= 64) throw sim::Error(fmt::format("nodes[{}].nid: {} is not in 0..63", i, n.nid));
+    if ((seen >> n.nid & 1) != 0) throw sim::Error(fmt::format("nodes[{}].nid: {} is there twice", i, n.nid));
+    seen |= std::uint64_t{1} << n.nid;
+    if (n.bytes == 0 || n.base.value % kSubsectionBytes != 0 || n.bytes % kSubsectionBytes != 0) {
+      throw sim::Error(fmt::format("nodes[{}]: base and size must be multiples of 2 MiB, size not 0", i));
+    }
+    if (n.base.value < last_end || !store.contains(n.base, n.bytes)) {
+      throw sim::Error(fmt::format("nodes[{}]: {:#x} + {:#x} overlaps the node before or leaves the memory",
+                                   i, n.base.value, n.bytes));
+    }
+    last_end = n.base.value + n.bytes;
+  }
+  check_ranges("holes", holes, kSubsectionBytes, store);
+  check_ranges("reserved", reserved, sim::kPageSize, store);
+  if (dma32_limit % kSubsectionBytes != 0) throw sim::Error("dma32_limit: must be a multiple of 2 MiB");
+}
+
+PageFrames::PageFrames(SparseStore& store, PageFramesConfig config)
+    : store_(store),
+      config_(std::move(config)),
+      first_(sim::to_pfn(store.base())),
+      end_(sim::to_pfn(store.end())),
+      vmemmap_(0) {
+  config_.validate(store);
+  const std::uint64_t vmemmap_size = vmemmap_bytes(store);
+  vmemmap_ = store.end() - vmemmap_size;
+  vmemmap_host_ = store.host(vmemmap_, vmemmap_size);
+  if (config_.nodes.empty()) config_.nodes.push_back({0, store.base(), store.bytes()});
+
+  std::vector<MemoryRange> not_free = config_.holes;
+  not_free.insert(not_free.end(), config_.reserved.begin(), config_.reserved.end());
+  not_free.push_back({vmemmap_, vmemmap_size});
+  for (const NodeConfig& node : config_.nodes) {
+    node_count_ = std::max(node_count_, node.nid + 1);
+    const std::uint64_t start = node.base.value, end = start + node.bytes;
+    const std::uint64_t split = std::clamp(config_.dma32_limit, start, end);
+    const std::pair<std::uint64_t, std::uint64_t> parts[kZoneTypes] = {{start, split}, {split, end}};
+    for (unsigned z = 0; z < kZoneTypes; ++z) {
+      const auto [lo, hi] = parts[z];
+      if (lo == hi) continue;
+      const auto type = static_cast<ZoneType>(z);
+      std::uint64_t pages = 0;
+      for (const auto& [a, b] : subtract(lo, hi, config_.holes)) {
+        present_.push_back({node.nid, type, sim::Pfn(a >> sim::kPageShift), sim::Pfn(b >> sim::kPageShift)});
+        pages += (b - a) >> sim::kPageShift;
+      }
+      for (const auto& [a, b] : subtract(lo, hi, not_free)) {
+        free_ranges_.push_back(
+            {node.nid, type, sim::Pfn(a >> sim::kPageShift), sim::Pfn(b >> sim::kPageShift)});
+      }
+      if (pages != 0) {
+        zones_.push_back(
+            {node.nid, type, sim::Pfn(lo >> sim::kPageShift), sim::Pfn(hi >> sim::kPageShift), pages});
+      }
+    }
+  }
+  std::stable_sort(zones_.begin(), zones_.end(), [](const ZoneInfo& a, const ZoneInfo& b) {
+    return a.nid != b.nid ? a.nid < b.nid : a.type < b.type;
+  });
+  online_.assign(section_of(end_ - 1) + 1, 0);
+  for (const FreeRange& r : present_) {
+    for (std::size_t s = section_of(r.start); s <= section_of(r.end - 1); ++s) online_[s] = 1;
+  }
+}
+
+bool PageFrames::pfn_valid(sim::Pfn pfn) const {
+  auto it = std::upper_bound(present_.begin(), present_.end(), pfn,
+                             [](sim::Pfn p, const FreeRange& r) { return p < r.start; });
+  return it != present_.begin() && pfn < (--it)->end;
+}
+
+unsigned PageFrames::nid_of(sim::Pfn pfn) const {
+  auto it = std::upper_bound(present_.begin(), present_.end(), pfn,
+                             [](sim::Pfn p, const FreeRange& r) { return p < r.start; });
+  POOLSIM_ASSERT(it != present_.begin() && pfn < (it - 1)->end);
+  return (it - 1)->nid;
+}
+
+bool PageFrames::set_section_online(sim::Pfn pfn, bool online) {
+  if (!pfn_valid(pfn)) return false;
+  online_[section_of(pfn)] = online ? 1 : 0;
+  return true;
+}
+
+}  // namespace mm

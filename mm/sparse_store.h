@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contents of the machine's DRAM: one range of physical addresses, backed by one private, lazily touched
+// host mapping. A size of 12.3 TB costs host memory only for the 4-KiB pages that were written, and fork()
+// shares them copy-on-write. Memory that was never written reads as zero.
+//
+// This is the coherence point of the machine: the memory controller applies device accesses here, modelled
+// CPUs read and write it directly. Values are little endian. Time is not modelled here
+// (mm/dram_controller.h).
+//
+// Errors: addresses of devices must be tested with contains(); host(), load() and store() outside the range
+// break a law of the model (sim::ModelError), they never touch foreign host memory.
+#pragma once
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "sim/error.h"
+#include "sim/types.h"
+
+namespace mm {
+
+class SparseStore {
+ public:
+  /// `bytes` of memory at physical address `base`; both multiples of 4 KiB, `bytes` > 0.
+  /// Throws sim::Error on a bad range or when the host refuses the address space.
+  SparseStore(sim::PhysAddr base, std::uint64_t bytes);
+  ~SparseStore();
+  SparseStore(const SparseStore&) = delete;
+  SparseStore& operator=(const SparseStore&) = delete;
+
+  sim::PhysAddr base() const { return sim::PhysAddr(base_); }
+  std::uint64_t bytes() const { return bytes_; }
+  /// First address after the range.
+  sim::PhysAddr end() const { return sim::PhysAddr(base_ + bytes_); }
+
+  /// Whether all of [addr, addr + length) is memory. Safe for any values.
+  bool contains(sim::PhysAddr addr, std::uint64_t length = 1) const {
+    const std::uint64_t offset = addr.value - base_;
+    return offset < bytes_ && length <= bytes_ - offset;
+  }
+
+  /// Host address of [addr, addr + length), contiguous over the whole range.
+  std::uint8_t* host(sim::PhysAddr addr, std::uint64_t length = 1) const {
+    POOLSIM_ASSERT(contains(addr, length));
+    return memory_ + (addr.value - base_);
+  }
+
+  /// One little-endian value; any alignment.
+  template <class T>
+  T load(sim::PhysAddr addr) const {
+    static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
+    T value;
+    std::memcpy(&value, host(addr, sizeof(T)), sizeof(T));
+    return value;
+  }
+  template <class T>
+  void store(sim::PhysAddr addr, std::type_identity_t<T> value) {
+    static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
+    std::memcpy(host(addr, sizeof(T)), &value, sizeof(T));
+  }
+
+  void read(sim::PhysAddr addr, std::span<std::uint8_t> to) const {
+    std::memcpy(to.data(), host(addr, to.size()), to.size());
+  }
+  void write(sim::PhysAddr addr, std::span<const std::uint8_t> from) {
+    std::memcpy(host(addr, from.size()), from.data(), from.size());
+  }
+
+  /// Gives whole 4-KiB pages back to the host; they read as zero afterwards (memory removed from the
+  /// machine).
+  void discard(sim::PhysAddr addr, std::uint64_t length);
+
+ private:
+  std::uint64_t base_;
+  std::uint64_t bytes_;
+  std::uint8_t* memory_;
+};
+
+}  // namespace mm

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/interconnect.h"
+
+#include <algorithm>
+
+namespace platform {
+
+using sim::Cycle;
+using sim::kNeverCycle;
+using tlm::tlm_generic_payload;
+
+namespace {
+const InterconnectConfig& checked(const InterconnectConfig& config) {
+  config.validate();
+  return config;
+}
+
+bool wants_no_answer(const tlm_generic_payload& p) { return p.is_write() && sim::tag_of(p).posted; }
+}  // namespace
+
+void InterconnectConfig::validate() const {
+  if (request_cycles < 1 || response_cycles < 1) {
+    throw sim::Error("interconnect.request_cycles, response_cycles: at least 1");
+  }
+  if (width_bytes < 1) throw sim::Error("interconnect.width: at least 1 byte");
+  if (outstanding < 1) throw sim::Error("interconnect.outstanding: at least 1");
+}
+
+Interconnect::Interconnect(sc_core::sc_module_name name, sim::Simulation& simulation,
+                           const InterconnectConfig& config)
+    : sc_module(name),
+      Clocked(simulation.timeline(), config.clock),
+      simulation_(simulation),
+      config_(checked(config)),
+      outstanding_(simulation.probes(), "interconnect.outstanding", 12) {}
+
+Interconnect::~Interconnect() = default;
+
+TargetPort<Interconnect>& Interconnect::add_initiator(const std::string& name) {
+  Input in;
+  simcontext()->hierarchy_push(this);
+  in.socket = std::make_unique<TargetPort<Interconnect>>(("from_" + name).c_str(), *this,
+                                                         static_cast<unsigned>(inputs_.size()));
+  simcontext()->hierarchy_pop();
+  in.name = name;
+  inputs_.push_back(std::move(in));
+  return *inputs_.back().socket;
+}
+
+InitiatorPort<Interconnect>& Interconnect::add_target(const std::string& name, AddressWindow window) {
+  for (const Output& o : outputs_) {
+    if (window.base < o.window.base + o.window.size && o.window.base < window.base + window.size) {
+      throw sim::Error(fmt::format(
+          "the address window of {} ({:#x}, {:#x} bytes) overlaps that of {} ({:#x}, {:#x} bytes)", name,
+          window.base, window.size, o.name, o.window.base, o.window.size));
+    }
+  }
+  Output out;
+  simcontext()->hierarchy_push(this);
+  out.socket = std::make_unique<InitiatorPort<Interconnect>>(("to_" + name).c_str(), *this,
+                                                             static_cast<unsigned>(outputs_.size()));
+  simcontext()->hierarchy_pop();
+  out.name = name;
+  out.window = window;
+  outputs_.push_back(std::move(out));
+  return *outputs_.back().socket;
+}
+
+unsigned Interconnect::decode(std::uint64_t address, std::uint64_t length) const {
+  for (unsigned i = 0; i < outputs_.size(); ++i) {
+    const AddressWindow& w = outputs_[i].window;
+    if (w.contains(address) && w.contains(address + length - 1)) return i;
+  }
+  return kNoTarget;
+}
+
+/// The cycle in which what arrives at `arrival` is seen: the first edge at or after it and after the present.
+Cycle Interconnect::seen_at(sim::Tick arrival) const {
+  const sim::Tick now = simulation_.now();
+  return arrival > now ? clock().at_or_after(arrival) : clock().after(now);
+}
+
+tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                         sc_core::sc_time& delay) {
+  if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
+  Input& in = inputs_[input];
+  POOLSIM_ASSERT(in.end_request_from == kNeverCycle);  // the initiator ignored back-pressure
+  const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.request_cycles - 1;
+  wake_by(clock().edge(due));
+  in.requests.push({due, &p, decode(p.get_address(), p.get_data_length())});
+  flights_.insert(&p, input);
+  outstanding_.set(flights_.size());
+  if (++in.outstanding >= config_.outstanding) {
+    in.end_request_from = clock().after(simulation_.now());
+    in.stalled = &p;
+    return tlm::TLM_ACCEPTED;
+  }
+  phase = tlm::END_REQ;
+  return tlm::TLM_UPDATED;
+}
+
+tlm::tlm_sync_enum Interconnect::response(unsigned output, tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                          sc_core::sc_time& delay) {
+  const sim::Tick arrival = simulation_.timeline().incoming(delay);
+  if (phase == tlm::END_REQ) {
+    outputs_[output].free_from = poke(arrival);
+    return tlm::TLM_ACCEPTED;
+  }
+  POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
+  answer(flights_.take(&p), p, seen_at(arrival));
+  return tlm::TLM_COMPLETED;
+}
+
+void Interconnect::answer(unsigned input, tlm_generic_payload& p, Cycle seen) {
+  outstanding_.set(flights_.size());
+  Input& in = inputs_[input];
+  --in.outstanding;
+  if (in.end_request_from != kNeverCycle) {
+    in.end_request_from = std::max(in.end_request_from, seen);
+    wake_by(clock().edge(in.end_request_from));
+  }
+  if (wants_no_answer(p)) {
+    respond(input, p);
+    return;
+  }
+  const Cycle due = seen + config_.response_cycles - 1;
+  answers_.push({due, &p, input});
+  wake_by(clock().edge(due));
+}
+
+void Interconnect::respond(unsigned input, tlm_generic_payload& p) {
+  Input& in = inputs_[input];
+  if (in.stalled == &p) in.stalled = nullptr;
+  tlm::tlm_phase phase = tlm::BEGIN_RESP;
+  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+  (*in.socket)->nb_transport_bw(p, phase, delay);
+}
+
+void Interconnect::end_request(Input& in) {
+  sim::Transaction* own = nullptr;
+  if (in.stalled == nullptr) own = simulation_.payloads().acquire(tlm::TLM_IGNORE_COMMAND, 0, 0);
+  tlm_generic_payload& p = own != nullptr ? *own : *in.stalled;
+  in.stalled = nullptr;
+  in.end_request_from = kNeverCycle;
+  tlm::tlm_phase phase = tlm::END_REQ;
+  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+  (*in.socket)->nb_transport_bw(p, phase, delay);
+  if (own != nullptr) own->release();
+}
+
+/// Hands the request at the head of `input` to its target.
+void Interconnect::grant(unsigned input, Cycle now) {
+  Input& in = inputs_[input];
+  const Item item = in.requests.pop();
+  tlm_generic_payload& p = *item.payload;
+  in.free_from = now + 1;
+  ++in.served;
+  if (item.target == kNoTarget) {
+    ++decode_errors_;
+    static constexpr std::uint64_t kTag = sim::digest_tag("interconnect.decode_error");
+    simulation_.note(kTag, p.get_address(), input);
+    flights_.take(&p);
+    sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
+    answer(input, p, now + 1);
+    return;
+  }
+  Output& out = outputs_[item.target];
+  const Cycle beats =
+      std::max<Cycle>(1, (p.get_data_length() + config_.width_bytes - 1) / config_.width_bytes);
+  out.busy_until = now + beats;
+  out.last_input = input;
+  ++out.requests;
+  out.bytes += p.get_data_length();
+  out.busy_cycles += beats;
+  tlm::tlm_phase phase = tlm::BEGIN_REQ;
+  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+  switch ((*out.socket)->nb_transport_fw(p, phase, delay)) {
+    case tlm::TLM_UPDATED:
+      break;
+    case tlm::TLM_ACCEPTED:
+      out.free_from = kNeverCycle;
+      break;
+    case tlm::TLM_COMPLETED:
+      answer(flights_.take(&p), p, now + 1);
+      break;
+  }
+}
+
+/// First cycle at which the head of `in` could go, as far as is known.
+Cycle Interconnect::earliest(const Input& in) const {
+  if (in.requests.empty()) return kNeverCycle;
+  const Item& head = in.requests.front();
+  const Cycle own = std::max(head.due, in.free_from);
+  if (head.target == kNoTarget) return own;
+  const Output& out = outputs_[head.target];
+  if (out.free_from == kNeverCycle) return kNeverCycle;
+  return std::max({own, out.free_from, out.busy_until});
+}
+
+sim::Wakeup Interconnect::tick(Cycle now) {
+  while (!answers_.empty() && answers_.front().due <= now) {
+    const Answer a = answers_.pop();
+    respond(a.input, *a.payload);
+  }
+  const auto inputs = static_cast<unsigned>(inputs_.size());
+  for (unsigned i = 0; i < inputs; ++i) {
+    if (earliest(inputs_[i]) > now) continue;
+    const unsigned target = inputs_[i].requests.front().target;
+    unsigned winner = i;
+    if (target != kNoTarget) {
+      // Round robin: the first after the one served last that wants the same target.
+      const unsigned last = outputs_[target].last_input;
+      for (unsigned k = 1; k <= inputs; ++k) {
+        const unsigned candidate = (last + k) % inputs;
+        const Input& in = inputs_[candidate];
+        if (!in.requests.empty() && in.requests.front().target == target && earliest(in) <= now) {
+          winner = candidate;
+          break;
+        }
+      }
+    }
+    grant(winner, now);
+  }
+  Cycle next = answers_.empty() ? kNeverCycle : answers_.front().due;
+  for (Input& in : inputs_) {
+    if (in.end_request_from <= now && in.outstanding < config_.outstanding) end_request(in);
+    // Waiting for a response needs no wake-up: it comes with one.
+    if (in.end_request_from != kNeverCycle && in.end_request_from > now &&
+        in.outstanding < config_.outstanding) {
+      next = std::min(next, in.end_request_from);
+    }
+    next = std::min(next, earliest(in));
+  }
+  return {next};
+}
+
+void Interconnect::blocking(unsigned, tlm_generic_payload& p, sc_core::sc_time& delay) {
+  delay += sim::Timeline::to_sc_time(clock().span(config_.request_cycles));
+  const unsigned target = decode(p.get_address(), p.get_data_length());
+  if (target == kNoTarget) {
+    ++decode_errors_;
+    sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
+  } else {
+    (*outputs_[target].socket)->b_transport(p, delay);
+  }
+  delay += sim::Timeline::to_sc_time(clock().span(config_.response_cycles));
+}
+
+unsigned Interconnect::debug(unsigned, tlm_generic_payload& p) {
+  const unsigned target = decode(p.get_address(), p.get_data_length());
+  return target == kNoTarget ? 0 : (*outputs_[target].socket)->transport_dbg(p);
+}
+
+void Interconnect::stats(
+    const std::function<void(std::string_view, double, std::string_view)>& report) const {
+  for (const Input& in : inputs_)
+    report("from_" + in.name + ".requests", static_cast<double>(in.served), "1");
+  for (const Output& o : outputs_) {
+    report("to_" + o.name + ".requests", static_cast<double>(o.requests), "1");
+    report("to_" + o.name + ".bytes", static_cast<double>(o.bytes), "B");
+    report("to_" + o.name + ".busy", static_cast<double>(o.busy_cycles), "cycles");
+  }
+  report("decode_errors", static_cast<double>(decode_errors_), "1");
+}
+
+}  // namespace platform

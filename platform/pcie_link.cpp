@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/pcie_link.h"
+
+namespace platform {
+
+using sim::Cycle;
+using sim::kNeverCycle;
+using sim::Tick;
+using tlm::tlm_generic_payload;
+
+namespace {
+const PcieLinkConfig& checked(const PcieLinkConfig& config) {
+  config.validate();
+  return config;
+}
+}  // namespace
+
+PcieLink::PcieLink(sc_core::sc_module_name name, sim::Simulation& simulation, const PcieLinkConfig& config)
+    : sc_module(name),
+      Clocked(simulation.timeline(), config.clock),
+      from_device("from_device", *this, kDma),
+      to_device_config("to_device_config", *this, kConfig),
+      to_device_mmio("to_device_mmio", *this, kMmio),
+      to_root("to_root", *this, kDma),
+      from_root_config("from_root_config", *this, kConfig),
+      from_root_mmio("from_root_mmio", *this, kMmio),
+      simulation_(simulation),
+      config_(checked(config)),
+      up_(config_),
+      down_(config_),
+      tags_free_(config_.tags),
+      up_requests_(simulation.probes(), "link.up.requests", 10),
+      down_requests_(simulation.probes(), "link.down.requests", 10),
+      tags_in_use_(simulation.probes(), "link.tags_in_use", 10) {}
+
+bool PcieLink::idle() const {
+  return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() &&
+         down_.completions.empty() && reads_outstanding_ == 0;
+}
+
+tlm::tlm_target_socket<64>& PcieLink::entry_of(Stream s) {
+  if (s == kDma) return from_device;
+  return s == kConfig ? from_root_config : from_root_mmio;
+}
+
+tlm::tlm_initiator_socket<64>& PcieLink::exit_of(Stream s) {
+  if (s == kDma) return to_root;
+  return s == kConfig ? to_device_config : to_device_mmio;
+}
+
+std::uint64_t PcieLink::request_bytes(Stream s, const tlm_generic_payload& p) const {
+  if (s == kConfig) return bare_wire_bytes(config_, p.is_write() ? p.get_data_length() : 0);
+  const bool prefix = sim::tag_of(p).has_process_id;
+  return p.is_write() ? write_wire_bytes(config_, p.get_address(), p.get_data_length(), prefix)
+                      : read_request_wire_bytes(config_, p.get_address(), p.get_data_length(), prefix);
+}
+
+std::uint64_t PcieLink::completion_bytes(const tlm_generic_payload& p, Stream s) const {
+  if (p.is_write() || !p.is_response_ok()) return bare_wire_bytes(config_);
+  if (s == kConfig) return bare_wire_bytes(config_, p.get_data_length());
+  return completion_wire_bytes(config_, p.get_address(), p.get_data_length());
+}
+
+/// When what arrives at `arrival` is seen: the first edge at or after it and after the present.
+Tick PcieLink::seen_at(Tick arrival) const {
+  const Tick now = simulation_.now();
+  return clock().edge(arrival > now ? clock().at_or_after(arrival) : clock().after(now));
+}
+
+void PcieLink::send_request(Stream s, tlm_generic_payload& p, Tick ready) {
+  Direction& d = request_direction(s);
+  const bool posted = is_posted(s, p);
+  const Tick arrival = d.wire.send(ready, request_bytes(s, p));
+  const Cycle due = clock().at_or_after(arrival);
+  if (posted) ++d.posted_sent;
+  d.requests.push({due, &p, s, posted});
+  (s == kDma ? up_requests_ : down_requests_).set(d.requests.size());
+  wake_by(clock().edge(due));
+}
+
+void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
+  Direction& d = completion_direction(s);
+  const Tick arrival = d.wire.send(ready, completion_bytes(p, s));
+  const Cycle due = clock().at_or_after(arrival);
+  d.completions.push({due, &p, s, d.posted_sent});
+  wake_by(clock().edge(due));
+}
+
+/// The other side is done with a request: frees a posted write at once, sends a completion for anything else.
+void PcieLink::answer(Stream s, tlm_generic_payload& p) {
+  if (!is_posted(s, p)) {
+    send_completion(s, p, seen_at(simulation_.now()));
+    return;
+  }
+  sim::complete(p, sim::CompletionStatus::kSuccess);
+  begin_response(s, p);
+}
+
+void PcieLink::begin_response(Stream s, tlm_generic_payload& p) {
+  if (flow_[s].stalled == &p) flow_[s].stalled = nullptr;
+  tlm::tlm_phase phase = tlm::BEGIN_RESP;
+  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+  entry_of(s)->nb_transport_bw(p, phase, delay);
+}
+
+bool PcieLink::full(Stream s) const {
+  const Direction& d = s == kDma ? up_ : down_;
+  if (d.requests.size() >= config_.receive_buffer_requests) return true;
+  if (s == kDma && waiting_reads_.size() >= config_.tags) return true;
+  return d.wire.room_at() > simulation_.now();
+}
+
+tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                     sc_core::sc_time& delay) {
+  if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
+  const auto s = static_cast<Stream>(stream);
+  POOLSIM_ASSERT(flow_[s].end_request_from == kNeverCycle);  // the caller ignored back-pressure
+  if (s == kDma && (p.get_address() & (sim::kPageSize - 1)) + p.get_data_length() > sim::kPageSize) {
+    ++malformed_;
+    sim::complete(p, sim::CompletionStatus::kCompleterAbort);
+    return tlm::TLM_COMPLETED;
+  }
+  const Tick ready = seen_at(simulation_.timeline().incoming(delay));
+  if (s == kDma && p.is_read()) {
+    ++reads_outstanding_;
+    const unsigned tags = read_request_tlps(config_, p.get_data_length());
+    POOLSIM_ASSERT(tags <= config_.tags);
+    if (!waiting_reads_.empty() || tags > tags_free_) {
+      waiting_reads_.push({ready, &p});
+    } else {
+      tags_free_ -= tags;
+      tags_in_use_.set(config_.tags - tags_free_);
+      send_request(s, p, ready);
+    }
+  } else {
+    send_request(s, p, ready);
+  }
+  if (full(s)) {
+    flow_[s].end_request_from = poke(simulation_.now());
+    flow_[s].stalled = &p;
+    return tlm::TLM_ACCEPTED;
+  }
+  phase = tlm::END_REQ;
+  return tlm::TLM_UPDATED;
+}
+
+tlm::tlm_sync_enum PcieLink::response(unsigned stream, tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                      sc_core::sc_time& delay) {
+  const auto s = static_cast<Stream>(stream);
+  const Tick arrival = simulation_.timeline().incoming(delay);
+  if (phase == tlm::END_REQ) {
+    flow_[s].open_from = poke(arrival);
+    return tlm::TLM_ACCEPTED;
+  }
+  POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
+  if (is_posted(s, p)) {
+    answer(s, p);
+  } else {
+    send_completion(s, p, seen_at(arrival));
+  }
+  return tlm::TLM_COMPLETED;
+}
+
+void PcieLink::deliver_requests(Direction& d, Cycle now) {
+  while (!d.requests.empty() && d.requests.front().due <= now) {
+    const Request r = d.requests.front();
+    if (flow_[r.stream].open_from > now) return;
+    d.requests.pop();
+    (r.stream == kDma ? up_requests_ : down_requests_).set(d.requests.size());
+    if (r.posted) ++d.posted_delivered;
+    ++d.requests_delivered;
+    static constexpr std::uint64_t kTag = sim::digest_tag("link.request");
+    simulation_.note(kTag, r.payload->get_address(),
+                     r.payload->get_data_length() << 3 | unsigned{r.payload->is_write()} << 2 | r.stream);
+    tlm::tlm_phase phase = tlm::BEGIN_REQ;
+    sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+    switch (exit_of(r.stream)->nb_transport_fw(*r.payload, phase, delay)) {
+      case tlm::TLM_UPDATED:
+        break;
+      case tlm::TLM_ACCEPTED:
+        flow_[r.stream].open_from = kNeverCycle;
+        break;
+      case tlm::TLM_COMPLETED:
+        answer(r.stream, *r.payload);
+        break;
+    }
+  }
+}
+
+void PcieLink::deliver_completions(Direction& d, Cycle now) {
+  while (!d.completions.empty() && d.completions.front().due <= now) {
+    // A completion never passes a posted write.
+    if (d.completions.front().posted_before > d.posted_delivered) return;
+    const Completion c = d.completions.pop();
+    ++d.completions_delivered;
+    if (c.stream == kDma) {
+      tags_free_ += read_request_tlps(config_, c.payload->get_data_length());
+      tags_in_use_.set(config_.tags - tags_free_);
+      --reads_outstanding_;
+    }
+    static constexpr std::uint64_t kTag = sim::digest_tag("link.completion");
+    simulation_.note(kTag, c.payload->get_address(), c.stream);
+    begin_response(c.stream, *c.payload);
+  }
+}
+
+void PcieLink::launch_waiting_reads() {
+  while (!waiting_reads_.empty()) {
+    const WaitingRead r = waiting_reads_.front();
+    const unsigned tags = read_request_tlps(config_, r.payload->get_data_length());
+    if (tags > tags_free_) return;
+    waiting_reads_.pop();
+    tags_free_ -= tags;
+    tags_in_use_.set(config_.tags - tags_free_);
+    const Tick now = simulation_.now();
+    send_request(kDma, *r.payload, r.ready > now ? r.ready : now);
+  }
+}
+
+void PcieLink::end_requests(Cycle now) {
+  for (unsigned s = 0; s < kStreams; ++s) {
+    if (flow_[s].end_request_from > now || full(static_cast<Stream>(s))) continue;
+    flow_[s].end_request_from = kNeverCycle;
+    tlm::tlm_phase phase = tlm::END_REQ;
+    sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+    // If the request that waits is answered (and gone) already, a payload of our own stands for it.
+    sim::Transaction* own = nullptr;
+    if (flow_[s].stalled == nullptr) own = simulation_.payloads().acquire(tlm::TLM_IGNORE_COMMAND, 0, 0);
+    tlm_generic_payload& p = own != nullptr ? *own : *flow_[s].stalled;
+    flow_[s].stalled = nullptr;
+    entry_of(static_cast<Stream>(s))->nb_transport_bw(p, phase, delay);
+    if (own != nullptr) own->release();
+  }
+}
+
+Cycle PcieLink::next_work(Cycle now) const {
+  Cycle next = kNeverCycle;
+  const auto earlier = [&](Cycle c) {
+    if (c < next) next = c;
+  };
+  for (const Direction* d : {&up_, &down_}) {
+    if (!d->requests.empty()) {
+      const Cycle open = flow_[d->requests.front().stream].open_from;
+      if (open != kNeverCycle) earlier(d->requests.front().due > open ? d->requests.front().due : open);
+    }
+    // A completion behind a posted write goes in the tick that delivers the write.
+    if (!d->completions.empty() && d->completions.front().posted_before <= d->posted_delivered) {
+      earlier(d->completions.front().due);
+    }
+  }
+  for (unsigned s = 0; s < kStreams; ++s) {
+    if (flow_[s].end_request_from == kNeverCycle) continue;
+    // Room in the transmitter comes with time; room in the receiver with a delivery, which is a tick anyway.
+    const Cycle room = clock().at_or_after((s == kDma ? up_ : down_).wire.room_at());
+    const Cycle from = flow_[s].end_request_from;
+    if (room > now || from > now) earlier(room > from ? room : from);
+  }
+  return next;
+}
+
+sim::Wakeup PcieLink::tick(Cycle now) {
+  deliver_requests(up_, now);
+  deliver_completions(up_, now);
+  deliver_requests(down_, now);
+  deliver_completions(down_, now);
+  if (!waiting_reads_.empty()) launch_waiting_reads();
+  end_requests(now);
+  return {next_work(now)};
+}
+
+void PcieLink::blocking(unsigned stream, tlm_generic_payload& p, sc_core::sc_time& delay) {
+  const auto s = static_cast<Stream>(stream);
+  const TlpWire& out = request_direction(s).wire;
+  delay += sim::Timeline::to_sc_time(out.serialisation(request_bytes(s, p)) + out.latency());
+  exit_of(s)->b_transport(p, delay);
+  if (is_posted(s, p)) {
+    sim::complete(p, sim::CompletionStatus::kSuccess);
+    return;
+  }
+  const TlpWire& back = completion_direction(s).wire;
+  delay += sim::Timeline::to_sc_time(back.serialisation(completion_bytes(p, s)) + back.latency());
+}
+
+unsigned PcieLink::debug(unsigned stream, tlm_generic_payload& p) {
+  return exit_of(static_cast<Stream>(stream))->transport_dbg(p);
+}
+
+void PcieLink::stats(const std::function<void(std::string_view, double, std::string_view)>& report) const {
+  const auto direction = [&](const char* name, const Direction& d) {
+    const auto field = [&](const char* what) { return fmt::format("{}.{}", name, what); };
+    report(field("requests"), static_cast<double>(d.requests_delivered), "1");
+    report(field("posted"), static_cast<double>(d.posted_delivered), "1");
+    report(field("completions"), static_cast<double>(d.completions_delivered), "1");
+    report(field("bytes"), static_cast<double>(d.wire.bytes()), "B");
+    report(field("busy"), static_cast<double>(d.wire.busy()) * 1e-15, "s");
+  };
+  direction("up", up_);
+  direction("down", down_);
+  report("malformed", static_cast<double>(malformed_), "1");
+  report("bandwidth", tlp_bits_per_second(config_), "bit/s");
+}
+
+}  // namespace platform

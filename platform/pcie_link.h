@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// A full-duplex PCIe link between one device (with all its functions) and a root port.
+//
+// Device side: `from_device` (target of the device's DMA), `to_device_config`, `to_device_mmio` (initiators).
+// Root side:   `to_root` (initiator: device requests), `from_root_config`, `from_root_mmio` (targets).
+//
+// Modelled: serialisation by TLP bytes and bandwidth (pcie_tlp.h), latency, outstanding read tags, a bounded
+// transmitter and receiver, and the ordering table: nothing passes a posted write; posted writes and
+// completions pass reads that wait for a tag or for a busy target. Departure and arrival are computed when a
+// request comes; a TLP costs one event, its arrival. A completion with an error status carries no data.
+//
+// All memory writes are posted: on the wire there is no answer, so the BEGIN_RESP by which the other side
+// says "globally ordered" only frees the payload, takes no time, and always carries success - a device never
+// learns what became of its write. Configuration writes are non-posted. Payloads pass through unchanged. A
+// device request that crosses 4 KiB is malformed and refused at once (Completer Abort, TLM_COMPLETED).
+// Source: PCIe Base specification (ordering rules table, tags, completions).
+#pragma once
+#include <functional>
+#include <string_view>
+
+#include "platform/pcie_tlp.h"
+#include "platform/ports.h"
+#include "platform/ring.h"
+#include "sim/simulation.h"
+
+namespace platform {
+
+class PcieLink : public sc_core::sc_module, public sim::Clocked {
+ public:
+  PcieLink(sc_core::sc_module_name name, sim::Simulation& simulation, const PcieLinkConfig& config);
+
+  TargetPort<PcieLink> from_device;
+  InitiatorPort<PcieLink> to_device_config;
+  InitiatorPort<PcieLink> to_device_mmio;
+  InitiatorPort<PcieLink> to_root;
+  TargetPort<PcieLink> from_root_config;
+  TargetPort<PcieLink> from_root_mmio;
+
+  const PcieLinkConfig& config() const { return config_; }
+  /// Requests and completions accepted and not yet delivered, and reads waiting for their completion.
+  bool idle() const;
+  void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>&) const;
+
+  sim::Wakeup tick(sim::Cycle now) override;
+
+ private:
+  friend class TargetPort<PcieLink>;
+  friend class InitiatorPort<PcieLink>;
+
+  /// The three streams of requests; each enters by a target socket and leaves by an initiator socket.
+  enum Stream : unsigned { kDma = 0, kConfig = 1, kMmio = 2, kStreams = 3 };
+
+  struct Request {
+    sim::Cycle due = 0;
+    tlm::tlm_generic_payload* payload = nullptr;
+    Stream stream = kDma;
+    bool posted = false;
+  };
+  struct Completion {
+    sim::Cycle due = 0;
+    tlm::tlm_generic_payload* payload = nullptr;
+    Stream stream = kDma;
+    std::uint64_t posted_before = 0;  // posted requests sent before it in this direction
+  };
+  struct WaitingRead {
+    sim::Tick ready = 0;
+    tlm::tlm_generic_payload* payload = nullptr;
+  };
+  /// One direction of the wire with what travels on it.
+  struct Direction {
+    explicit Direction(const PcieLinkConfig& c) : wire(c) {}
+    TlpWire wire;
+    Ring<Request> requests{64};
+    Ring<Completion> completions{64};
+    std::uint64_t posted_sent = 0;
+    std::uint64_t posted_delivered = 0;
+    std::uint64_t requests_delivered = 0;
+    std::uint64_t completions_delivered = 0;
+  };
+  /// Back-pressure of a stream: towards us (the target said TLM_ACCEPTED) and by us (we did).
+  struct Flow {
+    sim::Cycle open_from = 0;                        // kNeverCycle: the target is full
+    sim::Cycle end_request_from = sim::kNeverCycle;  // a caller waits for END_REQ, not before this cycle
+    tlm::tlm_generic_payload* stalled = nullptr;     // the request that waits, unless answered already
+  };
+
+  tlm::tlm_sync_enum request(unsigned stream, tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&);
+  tlm::tlm_sync_enum response(unsigned stream, tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&);
+  void blocking(unsigned stream, tlm::tlm_generic_payload&, sc_core::sc_time&);
+  unsigned debug(unsigned stream, tlm::tlm_generic_payload&);
+
+  bool is_posted(Stream s, const tlm::tlm_generic_payload& p) const { return s != kConfig && p.is_write(); }
+  Direction& request_direction(Stream s) { return s == kDma ? up_ : down_; }
+  Direction& completion_direction(Stream s) { return s == kDma ? down_ : up_; }
+  tlm::tlm_target_socket<64>& entry_of(Stream s);
+  tlm::tlm_initiator_socket<64>& exit_of(Stream s);
+  std::uint64_t request_bytes(Stream s, const tlm::tlm_generic_payload& p) const;
+  std::uint64_t completion_bytes(const tlm::tlm_generic_payload& p, Stream s) const;
+
+  sim::Tick seen_at(sim::Tick arrival) const;
+  void send_request(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  void send_completion(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  void begin_response(Stream s, tlm::tlm_generic_payload& p);
+  void answer(Stream s, tlm::tlm_generic_payload& p);
+  bool full(Stream s) const;
+  void deliver_requests(Direction& d, sim::Cycle now);
+  void deliver_completions(Direction& d, sim::Cycle now);
+  void launch_waiting_reads();
+  void end_requests(sim::Cycle now);
+  sim::Cycle next_work(sim::Cycle now) const;
+
+  sim::Simulation& simulation_;
+  PcieLinkConfig config_;
+  Direction up_;
+  Direction down_;
+  Flow flow_[kStreams];
+  Ring<WaitingRead> waiting_reads_{16};
+  unsigned tags_free_;
+  std::uint64_t reads_outstanding_ = 0;
+  std::uint64_t malformed_ = 0;
+
+  sim::Probe up_requests_;
+  sim::Probe down_requests_;
+  sim::Probe tags_in_use_;
+};
+
+}  // namespace platform

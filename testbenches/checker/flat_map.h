@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small open-addressing hash from (64-bit, 32-bit) keys to 32-bit values: what the checker looks up for
+// every transaction. Linear probing, backward-shift deletion, no allocation while the number of entries does
+// not grow. Never iterated, so the order of its slots cannot reach any output.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace checker {
+
+class FlatMap {
+ public:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+  FlatMap() : slots_(1024) {}
+
+  /// The value of the key, or kNone.
+  std::uint32_t find(std::uint64_t a, std::uint32_t b) const {
+    for (std::size_t i = home(a, b);; i = (i + 1) & (slots_.size() - 1)) {
+      const Slot& s = slots_[i];
+      if (s.value == kNone) return kNone;
+      if (s.a == a && s.b == b) return s.value;
+    }
+  }
+
+  /// Sets the value (not kNone) of the key.
+  void set(std::uint64_t a, std::uint32_t b, std::uint32_t value) {
+    if ((used_ + 1) * 2 > slots_.size()) grow();
+    place(a, b, value);
+  }
+
+  /// Removes the key if it is there; its value, or kNone.
+  std::uint32_t erase(std::uint64_t a, std::uint32_t b) {
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t i = home(a, b);
+    for (; slots_[i].value != kNone; i = (i + 1) & mask) {
+      if (slots_[i].a == a && slots_[i].b == b) break;
+    }
+    const std::uint32_t value = slots_[i].value;
+    if (value == kNone) return kNone;
+    --used_;
+    // Close the gap: move up whoever was pushed past it.
+    for (std::size_t j = (i + 1) & mask; slots_[j].value != kNone; j = (j + 1) & mask) {
+      const std::size_t h = home(slots_[j].a, slots_[j].b);
+      if (((j - h) & mask) >= ((j - i) & mask)) {
+        slots_[i] = slots_[j];
+        i = j;
+      }
+    }
+    slots_[i].value = kNone;
+    return value;
+  }
+
+  std::size_t size() const { return used_; }
+
+ private:
+  struct Slot {
+    std::uint64_t a = 0;
+    std::uint32_t b = 0;
+    std::uint32_t value = kNone;
+  };
+
+  std::size_t home(std::uint64_t a, std::uint32_t b) const {
+    std::uint64_t h = (a ^ (std::uint64_t{b} << 40)) * 0x9e3779b97f4a7c15;
+    h ^= h >> 32;
+    return h & (slots_.size() - 1);
+  }
+
+  void place(std::uint64_t a, std::uint32_t b, std::uint32_t value) {
+    std::size_t i = home(a, b);
+    for (; slots_[i].value != kNone; i = (i + 1) & (slots_.size() - 1)) {
+      if (slots_[i].a == a && slots_[i].b == b) {
+        slots_[i].value = value;
+        return;
+      }
+    }
+    slots_[i] = {a, b, value};
+    ++used_;
+  }
+
+  void grow() {
+    std::vector<Slot> old(slots_.size() * 2);
+    old.swap(slots_);
+    used_ = 0;
+    for (const Slot& s : old) {
+      if (s.value != kNone) place(s.a, s.b, s.value);
+    }
+  }
+
+  std::vector<Slot> slots_;
+  std::size_t used_ = 0;
+};
+
+}  // namespace checker

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The checker's own books: who owns every page, mapping, IOVA, device and pool, kept from tracepoints alone.
+// Nothing here asks the models; that is what makes it a check.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/types.h"
+#include "testbenches/checker/flat_map.h"
+
+namespace kernel {
+class Device;
+}
+
+namespace checker {
+
+inline constexpr std::uint32_t kNoIndex = FlatMap::kNone;
+
+/// Holders by name ("ptr_ring", "sk_receive_queue", ...), as small numbers. Index 0 is "nobody".
+class HolderNames {
+ public:
+  HolderNames() : names_{"nobody"} {}
+  std::uint8_t intern(std::string_view name);
+  std::string_view name(std::uint8_t index) const { return names_[index]; }
+
+ private:
+  std::vector<std::string_view> names_;  // of literals: they live as long as the machine
+};
+
+/// A page frame. Remembers the last holders: the path that the page took.
+struct PageShadow {
+  static constexpr unsigned kPath = 6;
+  struct Step {
+    sim::Tick since;
+    std::uint64_t id;  ///< which one: socket, queue, pool
+    std::uint8_t holder;
+  };
+  std::uint32_t generation = 0;   ///< counts allocations; 0 = never seen
+  std::uint32_t pool = 0;         ///< id of the page_pool that counts it in flight, 0 = none
+  std::uint32_t mappings = 0;     ///< live DMA API mappings of it
+  std::uint32_t head_offset = 0;  ///< frames to the first of its allocation
+  bool allocated = false;
+  std::uint8_t steps = 0;   ///< valid entries of the path
+  std::uint8_t newest = 0;  ///< index of the present holder in `path`
+  sim::Tick allocated_at = 0, freed_at = 0;
+  std::array<Step, kPath> path{};
+
+  const Step& now() const { return path[newest]; }
+};
+
+/// Page frames, found by number; memory is spent only where pages are used.
+class PageTable {
+ public:
+  PageShadow& at(sim::Pfn pfn) {
+    const std::uint64_t chunk = pfn.value >> kChunkShift;
+    if (chunk >= chunks_.size()) chunks_.resize(chunk + 1);
+    auto& c = chunks_[chunk];
+    if (!c) c = std::make_unique<Chunk>();
+    return (*c)[pfn.value & (kChunkPages - 1)];
+  }
+  /// The page if it was ever seen, else null.
+  const PageShadow* find(sim::Pfn pfn) const {
+    const std::uint64_t chunk = pfn.value >> kChunkShift;
+    if (chunk >= chunks_.size() || !chunks_[chunk]) return nullptr;
+    const PageShadow& p = (*chunks_[chunk])[pfn.value & (kChunkPages - 1)];
+    return p.generation != 0 ? &p : nullptr;
+  }
+  /// Every page ever seen, by number.
+  template <class F>
+  void for_each(F&& f) const {
+    for (std::size_t c = 0; c < chunks_.size(); ++c) {
+      if (!chunks_[c]) continue;
+      for (std::uint64_t i = 0; i < kChunkPages; ++i) {
+        if ((*chunks_[c])[i].generation != 0) f(sim::Pfn((c << kChunkShift) + i), (*chunks_[c])[i]);
+      }
+    }
+  }
+
+ private:
+  static constexpr unsigned kChunkShift = 10;
+  static constexpr std::uint64_t kChunkPages = 1u << kChunkShift;
+  using Chunk = std::array<PageShadow, kChunkPages>;
+  std::vector<std::unique_ptr<Chunk>> chunks_;
+};
+
+struct DeviceShadow {
+  const kernel::Device* device = nullptr;
+  std::string name;
+  sim::RequesterId requester;
+  std::uint32_t domain =
+      kNoIndex;  ///< IOMMU domain of its mappings, kNoIndex: none seen (identity or no IOMMU)
+  bool bound = false, present = true, freed = false;
+  std::uint32_t binding = 0;  ///< counts driver bindings
+  sim::Tick bound_at = 0, unbinding_at = 0, unbound_at = 0, removed_at = 0, freed_at = 0;
+
+  /// The driver is gone: nobody may use the DMA API for it.
+  bool driverless() const { return !bound; }
+};
+
+/// One dma_map_page() that has not been undone.
+struct Mapping {
+  std::uint32_t serial = 0;  ///< never used again
+  std::uint32_t device = kNoIndex;
+  std::uint32_t binding = 0;
+  std::uint32_t chained = kNoIndex;  ///< older mapping that begins in the same page of the same device
+  bool live = false;
+  bool abandoned = false;  ///< its unmap left page table entry and IOVA behind
+  std::uint64_t iova = 0, phys = 0, size = 0;
+  sim::Tick since = 0;
+};
+
+struct PoolShadow {
+  std::uint32_t id = 0;
+  std::uint32_t device = kNoIndex;
+  std::uint64_t hold = 0, release = 0;
+  bool destroying = false;  ///< inside page_pool_destroy()
+  bool destroyed = false;   ///< page_pool_destroy() was called by its last user
+  bool freed = false;
+  sim::Tick created_at = 0, destroyed_at = 0, freed_at = 0, last_release_at = 0;
+  std::uint64_t inflight_at_destroy = 0;
+  std::uint64_t unmap_before_destroy = 0, unmap_inside_destroy = 0, unmap_after_destroy = 0;
+  std::uint64_t unmap_no_driver = 0;
+  std::uint64_t release_rounds = 0;
+
+  std::uint64_t inflight() const { return hold - release; }
+};
+
+}  // namespace checker
