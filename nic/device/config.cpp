@@ -16,7 +16,8 @@ void check_range(const char* field, std::uint64_t value, std::uint64_t low, std:
 
 void check_power_of_two(const char* field, std::uint64_t value, std::uint64_t low, std::uint64_t high) {
   check_range(field, value, low, high);
-  if (!std::has_single_bit(value)) throw sim::Error(fmt::format("nic.{}: {} is not a power of two", field, value));
+  if (!std::has_single_bit(value))
+    throw sim::Error(fmt::format("nic.{}: {} is not a power of two", field, value));
 }
 
 }  // namespace
@@ -39,7 +40,8 @@ void NicConfig::validate() const {
   const auto gigabits = wire_bits_per_second / 1'000'000'000;
   if (wire_bits_per_second % 1'000'000'000 != 0 ||
       (gigabits != 1 && gigabits != 10 && gigabits != 25 && gigabits != 100)) {
-    throw sim::Error(fmt::format("nic.wire_bits_per_second: {} is not 1, 10, 25 or 100 Gb/s", wire_bits_per_second));
+    throw sim::Error(
+        fmt::format("nic.wire_bits_per_second: {} is not 1, 10, 25 or 100 Gb/s", wire_bits_per_second));
   }
   check_range("wire_queue_frames", wire_queue_frames, 1, 256);
   check_power_of_two("descriptor_cache_depth", descriptor_cache_depth, 8, 256);

@@ -57,7 +57,8 @@ struct NicConfig {
   /// PHY auto-negotiation after a restart.
   std::uint64_t autonegotiation_us = 500'000;
 
-  /// Cycle-level description of a 1, 10, 25 or 100 Gb/s device: sets the wire rate and a data path that keeps up.
+  /// Cycle-level description of a 1, 10, 25 or 100 Gb/s device: sets the wire rate and a data path that keeps
+  /// up.
   static NicConfig profile(std::uint64_t gigabits_per_second);
   /// Throws sim::Error naming the field.
   void validate() const;

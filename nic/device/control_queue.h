@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What waits to leave through the PCIe core beside packet data, in the order in which it must leave: descriptor
-// write-backs and interrupt messages. Each queue and each message is in it at most once, so it is bounded.
+// What waits to leave through the PCIe core beside packet data, in the order in which it must leave:
+// descriptor write-backs and interrupt messages. Each queue and each message is in it at most once, so it is
+// bounded.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -36,9 +37,15 @@ class ControlQueue {
   void pop() {
     const Token& t = front();
     switch (t.kind) {
-      case Kind::kRxWriteBack: rx_ &= ~(1u << t.id); break;
-      case Kind::kTxWriteBack: tx_ &= ~(1u << t.id); break;
-      case Kind::kMessage: messages_[t.function] &= ~(1u << t.id); break;
+      case Kind::kRxWriteBack:
+        rx_ &= ~(1u << t.id);
+        break;
+      case Kind::kTxWriteBack:
+        tx_ &= ~(1u << t.id);
+        break;
+      case Kind::kMessage:
+        messages_[t.function] &= ~(1u << t.id);
+        break;
     }
     ++first_;
     --count_;

@@ -24,8 +24,8 @@ int vf_of_function(std::uint64_t function) {
 
 }  // namespace
 
-Nic::Core::Core(const std::string& name, sim::Simulation& sim, const NicConfig& config, DmaPort::Send send_tlp,
-                TxEngine::Send send_frame)
+Nic::Core::Core(const std::string& name, sim::Simulation& sim, const NicConfig& config,
+                DmaPort::Send send_tlp, TxEngine::Send send_frame)
     : device(sim, config),
       filter(device.regs),
       irq(device),
@@ -41,7 +41,8 @@ Nic::Core::Core(const std::string& name, sim::Simulation& sim, const NicConfig& 
   load_station_address();
 }
 
-// ---- configuration space --------------------------------------------------------------------------------------
+// ---- configuration space
+// --------------------------------------------------------------------------------------
 
 bool Nic::Core::config_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes,
                               bool side_effects) {
@@ -125,7 +126,8 @@ void Nic::Core::set_vf_enable(bool enable) {
     device.functions[vf + 1].reset();
   }
   device.set_active_vfs(after);
-  if (after != 0 && device.trace.vf_enabled.enabled()) device.trace.vf_enabled.emit({after, device.sim.now()});
+  if (after != 0 && device.trace.vf_enabled.enabled())
+    device.trace.vf_enabled.emit({after, device.sim.now()});
 }
 
 void Nic::Core::flr(FunctionIndex f) {
@@ -147,7 +149,8 @@ void Nic::Core::flr(FunctionIndex f) {
   }
 }
 
-// ---- resets ---------------------------------------------------------------------------------------------------
+// ---- resets
+// ---------------------------------------------------------------------------------------------------
 
 void Nic::Core::load_station_address() {
   const auto& m = device.config.mac_address;
@@ -193,9 +196,11 @@ void Nic::Core::reset_vf(unsigned vf) {
   irq.other_cause(icr::VMMB);
 }
 
-// ---- memory space ---------------------------------------------------------------------------------------------
+// ---- memory space
+// ---------------------------------------------------------------------------------------------
 
-bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes, bool side_effects) {
+bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes,
+                            bool side_effects) {
   enum class Space { kNone, kCsr, kFlash, kMsix, kVfCsr, kVfMsix } space = Space::kNone;
   std::uint64_t offset = 0;
   unsigned vf = 0;
@@ -236,8 +241,12 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
       if (part != 4 || !side_effects) continue;  // partial writes are ignored
       std::memcpy(&value, data + done, 4);
       switch (space) {
-        case Space::kCsr: csr_write(at, value); break;
-        case Space::kVfCsr: vf_write(vf, at, value); break;
+        case Space::kCsr:
+          csr_write(at, value);
+          break;
+        case Space::kVfCsr:
+          vf_write(vf, at, value);
+          break;
         case Space::kMsix:
         case Space::kVfMsix: {
           const FunctionIndex f = space == Space::kMsix ? kPf : vf + 1;
@@ -245,16 +254,27 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
           send_pending_messages(f);
           break;
         }
-        default: break;
+        default:
+          break;
       }
       continue;
     }
     switch (space) {
-      case Space::kCsr: value = csr_read(at, side_effects); break;
-      case Space::kVfCsr: value = vf_read(vf, at, side_effects); break;
-      case Space::kMsix: value = device.functions[kPf].msix_bar_read(at); break;
-      case Space::kVfMsix: value = device.functions[vf + 1].msix_bar_read(at); break;
-      default: value = 0xFFFFFFFF; break;  // erased flash
+      case Space::kCsr:
+        value = csr_read(at, side_effects);
+        break;
+      case Space::kVfCsr:
+        value = vf_read(vf, at, side_effects);
+        break;
+      case Space::kMsix:
+        value = device.functions[kPf].msix_bar_read(at);
+        break;
+      case Space::kVfMsix:
+        value = device.functions[vf + 1].msix_bar_read(at);
+        break;
+      default:
+        value = 0xFFFFFFFF;
+        break;  // erased flash
     }
     value >>= 8 * (offset % 4);
     std::memcpy(data + done, &value, part);
@@ -262,7 +282,8 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
   return true;
 }
 
-// ---- one cycle ------------------------------------------------------------------------------------------------
+// ---- one cycle
+// ------------------------------------------------------------------------------------------------
 
 void Nic::Core::autonegotiation_due() {
   if (autonegotiation_end_ > device.now) return;

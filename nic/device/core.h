@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of nic::Nic: all engines together, the register side effects (csr.cpp, vf_csr.cpp), configuration space
-// side effects and resets (core.cpp). Internal to nic/device.
+// The inside of nic::Nic: all engines together, the register side effects (csr.cpp, vf_csr.cpp),
+// configuration space side effects and resets (core.cpp). Internal to nic/device.
 #pragma once
 #include <vector>
 
@@ -55,7 +55,8 @@ class Nic::Core {
   bool link_up() const { return phy.link_up(); }
 
   // Functional accesses, at the present cycle. False: nobody claims it (UR).
-  bool config_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes, bool side_effects);
+  bool config_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes,
+                     bool side_effects);
   bool mmio_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes, bool side_effects);
 
   std::uint32_t csr_read(std::uint32_t offset, bool side_effects = true);
@@ -106,8 +107,8 @@ class Nic::Core {
   struct Probes {
     Probes(sim::ProbeHub& hub, const std::string& name);
     std::vector<std::unique_ptr<QueueProbes>> rx;
-    sim::Probe packet_buffer, frames_arrived, frames_delivered, frames_dropped, tlps_written, reads, interrupts,
-        link_blocked, vfs;
+    sim::Probe packet_buffer, frames_arrived, frames_delivered, frames_dropped, tlps_written, reads,
+        interrupts, link_blocked, vfs;
   } probes_;
   sim::Cycle autonegotiation_end_ = sim::kNeverCycle;
 };

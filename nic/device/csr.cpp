@@ -10,7 +10,8 @@ std::uint32_t Nic::Core::read_status() const {
   std::uint32_t value = device.regs[reg::STATUS] & ~(status::LU | status::GIO_MASTER_ENABLE);
   if (link_up()) value |= status::LU;
   // Cleared when software asked for quiet and nothing is outstanding any more.
-  const bool quiet = (device.regs[reg::CTRL] & ctrl::GIO_MASTER_DISABLE) != 0 && port.reads_outstanding(kPf) == 0;
+  const bool quiet =
+      (device.regs[reg::CTRL] & ctrl::GIO_MASTER_DISABLE) != 0 && port.reads_outstanding(kPf) == 0;
   if (!quiet) value |= status::GIO_MASTER_ENABLE;
   if (device.active_vfs() != 0) value |= status::IOV_MODE | device.active_vfs() << 14;
   return value;
@@ -25,30 +26,44 @@ std::uint32_t Nic::Core::csr_read(std::uint32_t offset, bool side_effects) {
   const RegisterInfo& info = RegisterFile::info(offset);
   std::uint32_t& value = device.regs[offset];
   switch (info.kind) {
-    case K::kAbsent: return 0;
-    case K::kStatus: return read_status();
-    case K::kIcr: return side_effects ? irq.read_icr() : irq.peek_icr();
-    case K::kIcs: return irq.peek_icr();
+    case K::kAbsent:
+      return 0;
+    case K::kStatus:
+      return read_status();
+    case K::kIcr:
+      return side_effects ? irq.read_icr() : irq.peek_icr();
+    case K::kIcs:
+      return irq.peek_icr();
     case K::kIms:
-    case K::kImc: return irq.ims();
-    case K::kEics: return irq.peek_eicr() & ~irq.vf_owned_mask();
+    case K::kImc:
+      return irq.ims();
+    case K::kEics:
+      return irq.peek_eicr() & ~irq.vf_owned_mask();
     case K::kEims:
-    case K::kEimc: return irq.eims();
-    case K::kEiac: return irq.eiac;
-    case K::kEiam: return irq.eiam;
-    case K::kEicr: return side_effects ? irq.read_eicr(~irq.vf_owned_mask()) : irq.peek_eicr() & ~irq.vf_owned_mask();
-    case K::kEitr: return irq.read_eitr(info.index);
+    case K::kEimc:
+      return irq.eims();
+    case K::kEiac:
+      return irq.eiac;
+    case K::kEiam:
+      return irq.eiam;
+    case K::kEicr:
+      return side_effects ? irq.read_eicr(~irq.vf_owned_mask()) : irq.peek_eicr() & ~irq.vf_owned_mask();
+    case K::kEitr:
+      return irq.read_eitr(info.index);
     case K::kSwsm: {
       const std::uint32_t old = value;
       if (side_effects) value |= 1;  // SMBI: taken by whoever reads it as 0
       return old;
     }
-    case K::kP2vMailbox: return read_p2v(info.index);
-    case K::kV2pMailbox: return value;
+    case K::kP2vMailbox:
+      return read_p2v(info.index);
+    case K::kV2pMailbox:
+      return value;
     case K::kRqdpc:
     case K::kStatistic: {
       const std::uint32_t old = value;
-      if (side_effects && offset != reg::GORCL && offset != reg::GOTCL && offset != reg::TORL && offset != reg::TOTL) {
+      if (side_effects && offset != reg::GORCL && offset != reg::GOTCL && offset != reg::TORL &&
+          offset != reg::TOTL) {
         value = 0;
       }
       return old;
@@ -58,9 +73,12 @@ std::uint32_t Nic::Core::csr_read(std::uint32_t offset, bool side_effects) {
       if (side_effects) value = device.regs[offset - 4] = 0;
       return old;
     }
-    case K::kVfMirror: return mirror_read(info.index, offset & 0xFF, side_effects);
-    case K::kFrtimer: return free_running_timer();
-    default: return value;
+    case K::kVfMirror:
+      return mirror_read(info.index, offset & 0xFF, side_effects);
+    case K::kFrtimer:
+      return free_running_timer();
+    default:
+      return value;
   }
 }
 
@@ -74,40 +92,70 @@ void Nic::Core::csr_write(std::uint32_t offset, std::uint32_t value) {
     case K::kStatisticHigh:
     case K::kRqdpc:
     case K::kV2pMailbox:
-    case K::kFrtimer: return;
+    case K::kFrtimer:
+      return;
     case K::kStatus:
       if ((value & status::PHYRA) == 0) device.regs[offset] &= ~status::PHYRA;
       return;
-    case K::kCtrl: return write_ctrl(value);
-    case K::kCtrlExt: return write_ctrl_ext(value);
-    case K::kEerd: return write_eerd(value);
-    case K::kMdic: return write_mdic(value);
-    case K::kIcr: return irq.clear_icr(value);
-    case K::kIcs: return irq.other_cause(value & ~icr::INT_ASSERTED);
-    case K::kIms: return irq.set_ims(value);
-    case K::kImc: return irq.clear_ims(value);
-    case K::kEics: return irq.set_causes(value & ~irq.vf_owned_mask());
-    case K::kEims: return irq.set_eims(value & ~irq.vf_owned_mask());
-    case K::kEimc: return irq.clear_eims(value & ~irq.vf_owned_mask());
-    case K::kEiac: irq.eiac = (irq.eiac & irq.vf_owned_mask()) | (value & info.writable & ~irq.vf_owned_mask()); return;
-    case K::kEiam: irq.eiam = (irq.eiam & irq.vf_owned_mask()) | (value & info.writable & ~irq.vf_owned_mask()); return;
-    case K::kEicr: return irq.clear_eicr(value & ~irq.vf_owned_mask());
-    case K::kEitr: return irq.write_eitr(n, value);
-    case K::kP2vMailbox: return write_p2v(n, value);
-    case K::kWriteOneToClear: device.regs[offset] &= ~value; return;
+    case K::kCtrl:
+      return write_ctrl(value);
+    case K::kCtrlExt:
+      return write_ctrl_ext(value);
+    case K::kEerd:
+      return write_eerd(value);
+    case K::kMdic:
+      return write_mdic(value);
+    case K::kIcr:
+      return irq.clear_icr(value);
+    case K::kIcs:
+      return irq.other_cause(value & ~icr::INT_ASSERTED);
+    case K::kIms:
+      return irq.set_ims(value);
+    case K::kImc:
+      return irq.clear_ims(value);
+    case K::kEics:
+      return irq.set_causes(value & ~irq.vf_owned_mask());
+    case K::kEims:
+      return irq.set_eims(value & ~irq.vf_owned_mask());
+    case K::kEimc:
+      return irq.clear_eims(value & ~irq.vf_owned_mask());
+    case K::kEiac:
+      irq.eiac = (irq.eiac & irq.vf_owned_mask()) | (value & info.writable & ~irq.vf_owned_mask());
+      return;
+    case K::kEiam:
+      irq.eiam = (irq.eiam & irq.vf_owned_mask()) | (value & info.writable & ~irq.vf_owned_mask());
+      return;
+    case K::kEicr:
+      return irq.clear_eicr(value & ~irq.vf_owned_mask());
+    case K::kEitr:
+      return irq.write_eitr(n, value);
+    case K::kP2vMailbox:
+      return write_p2v(n, value);
+    case K::kWriteOneToClear:
+      device.regs[offset] &= ~value;
+      return;
     case K::kFilter:
       device.regs.write_masked(offset, value);
       filter.invalidate();
       return;
-    case K::kRdh: return rx.queue(n).write_head(static_cast<std::uint16_t>(value));
-    case K::kRdt: return rx.write_tail(n, static_cast<std::uint16_t>(value));
-    case K::kRxdctl: return rx.write_control(n, value);
-    case K::kTdh: return tx.queue(n).write_head(static_cast<std::uint16_t>(value));
-    case K::kTdt: return tx.write_tail(n, static_cast<std::uint16_t>(value));
-    case K::kTxdctl: return tx.write_control(n, value);
-    case K::kVfMirror: return mirror_write(n, offset & 0xFF, value);
+    case K::kRdh:
+      return rx.queue(n).write_head(static_cast<std::uint16_t>(value));
+    case K::kRdt:
+      return rx.write_tail(n, static_cast<std::uint16_t>(value));
+    case K::kRxdctl:
+      return rx.write_control(n, value);
+    case K::kTdh:
+      return tx.queue(n).write_head(static_cast<std::uint16_t>(value));
+    case K::kTdt:
+      return tx.write_tail(n, static_cast<std::uint16_t>(value));
+    case K::kTxdctl:
+      return tx.write_control(n, value);
+    case K::kVfMirror:
+      return mirror_write(n, offset & 0xFF, value);
     case K::kPlain:
-    case K::kSwsm: device.regs.write_masked(offset, value); return;
+    case K::kSwsm:
+      device.regs.write_masked(offset, value);
+      return;
   }
 }
 
@@ -139,7 +187,8 @@ void Nic::Core::write_eerd(std::uint32_t value) {
 }
 
 void Nic::Core::write_mdic(std::uint32_t value) {
-  constexpr std::uint32_t kWrite = bit(26), kRead = bit(27), kReady = bit(28), kIntEnable = bit(29), kError = bit(30);
+  constexpr std::uint32_t kWrite = bit(26), kRead = bit(27), kReady = bit(28), kIntEnable = bit(29),
+                          kError = bit(30);
   const unsigned phy_reg = value >> 16 & 31, address = value >> 21 & 31;
   std::uint32_t result = value & ~(kReady | kError);
   if (address != 1 || (value & (kWrite | kRead)) == 0) {
@@ -154,7 +203,8 @@ void Nic::Core::write_mdic(std::uint32_t value) {
   if ((value & kIntEnable) != 0) irq.other_cause(icr::MDAC);
 }
 
-// ---- mailbox --------------------------------------------------------------------------------------------------
+// ---- mailbox
+// --------------------------------------------------------------------------------------------------
 
 std::uint32_t Nic::Core::read_p2v(unsigned vf) const {
   const std::uint32_t v = device.regs[reg::V2PMAILBOX(vf)];

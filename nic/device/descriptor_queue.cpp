@@ -19,7 +19,8 @@ DescriptorQueue::DescriptorQueue(RegisterFile& regs, unsigned index, bool transm
   reset();
 }
 
-DescriptorQueue::Fetch DescriptorQueue::next_fetch(std::uint32_t burst_bytes, std::uint32_t read_request_bytes) const {
+DescriptorQueue::Fetch DescriptorQueue::next_fetch(std::uint32_t burst_bytes,
+                                                   std::uint32_t read_request_bytes) const {
   Fetch none{0, 0, 0, false};
   if (!accepts_work() || full()) return none;
   const std::uint32_t host = posted();

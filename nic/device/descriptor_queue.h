@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The on-chip side of one descriptor ring, receive or transmit: which descriptors the host has posted, which the
-// device has asked for, holds, has used, and has written back.
+// The on-chip side of one descriptor ring, receive or transmit: which descriptors the host has posted, which
+// the device has asked for, holds, has used, and has written back.
 //
 // Four free-running counters, written <= used <= fetched <= requested, cut the descriptors held on chip:
 //   [written, used)      used, waiting for their write-back
@@ -38,7 +38,9 @@ class DescriptorQueue {
   DescriptorQueue(RegisterFile& regs, unsigned index, bool transmit, std::uint32_t depth);
 
   // The ring as software programmed it.
-  std::uint64_t base() const { return regs_[base_reg_] | static_cast<std::uint64_t>(regs_[base_reg_ + 4]) << 32; }
+  std::uint64_t base() const {
+    return regs_[base_reg_] | static_cast<std::uint64_t>(regs_[base_reg_ + 4]) << 32;
+  }
   std::uint32_t ring_size() const { return regs_[base_reg_ + 0x08] / 16; }
   std::uint32_t control() const { return regs_[base_reg_ + 0x28]; }
   std::uint64_t address_of(std::uint32_t ring_index) const { return base() + 16ull * ring_index; }
@@ -62,7 +64,8 @@ class DescriptorQueue {
   Fetch next_fetch(std::uint32_t burst_bytes, std::uint32_t read_request_bytes) const;
   void fetch_issued(const Fetch& fetch);
   /// Data of a fetch. Returns false for an answer to a question from before a reset of the queue.
-  bool fetch_arrived(std::uint32_t generation, std::uint32_t first, std::uint32_t count, const std::uint8_t* data);
+  bool fetch_arrived(std::uint32_t generation, std::uint32_t first, std::uint32_t count,
+                     const std::uint8_t* data);
   void fetch_failed(std::uint32_t generation);
 
   /// Oldest valid descriptor; valid() > 0.
@@ -96,7 +99,8 @@ class DescriptorQueue {
   /// ENABLE reads 0 from now on. Returns how many valid descriptors were forgotten.
   std::uint32_t finish_disable();
   void stop() { stopped_ = true; }
-  /// Follows the reset value of RXDCTL/TXDCTL in the register file. Returns how many valid ones were forgotten.
+  /// Follows the reset value of RXDCTL/TXDCTL in the register file. Returns how many valid ones were
+  /// forgotten.
   std::uint32_t reset();
 
   unsigned index() const { return index_; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the engines of the 82576 share: registers, functions, who may master the bus, counters and tracepoints.
-// Internal to nic/device; users see nic.h.
+// What the engines of the 82576 share: registers, functions, who may master the bus, counters and
+// tracepoints. Internal to nic/device; users see nic.h.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -16,7 +16,8 @@ constexpr auto kReadDigest = sim::digest_tag("nic.mrd");
 
 }  // namespace
 
-DmaPort::DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, TxEngine& tx, Send send)
+DmaPort::DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, TxEngine& tx,
+                 Send send)
     : d_(device),
       irq_(interrupts),
       control_(control),
@@ -28,7 +29,8 @@ DmaPort::DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, 
 }
 
 bool DmaPort::read_wanted() const {
-  return !free_slots_.empty() && (rx_.fetch_candidates() != 0 || tx_.fetch_candidates() != 0 || tx_.data_read_waiting());
+  return !free_slots_.empty() &&
+         (rx_.fetch_candidates() != 0 || tx_.fetch_candidates() != 0 || tx_.data_read_waiting());
 }
 
 bool DmaPort::issue() {
@@ -51,12 +53,14 @@ void DmaPort::hand_over(sim::Transaction& t) {
     ++d_.stats.tlps_written;
     d_.stats.bytes_written += bytes;
     path_free_ = d_.now + std::max(1u, (bytes + width - 1) / width);
-    d_.sim.note(kWriteDigest, t.get_address(), static_cast<std::uint64_t>(t.tag.requester.value) << 32 | bytes);
+    d_.sim.note(kWriteDigest, t.get_address(),
+                static_cast<std::uint64_t>(t.tag.requester.value) << 32 | bytes);
   } else {
     ++d_.stats.tlps_read;
     d_.stats.bytes_read += bytes;
     path_free_ = d_.now + 1;
-    d_.sim.note(kReadDigest, t.get_address(), static_cast<std::uint64_t>(t.tag.requester.value) << 32 | bytes);
+    d_.sim.note(kReadDigest, t.get_address(),
+                static_cast<std::uint64_t>(t.tag.requester.value) << 32 | bytes);
   }
   const bool write = t.is_write();
   switch (send_(t)) {
@@ -67,7 +71,8 @@ void DmaPort::hand_over(sim::Transaction& t) {
     case tlm::TLM_ACCEPTED:
       blocked_ = true;
       break;
-    case tlm::TLM_UPDATED: break;
+    case tlm::TLM_UPDATED:
+      break;
   }
 }
 
@@ -101,9 +106,15 @@ sim::Transaction* DmaPort::next_posted() {
     bool more = false;
     sim::Transaction* t = nullptr;
     switch (token.kind) {
-      case ControlQueue::Kind::kRxWriteBack: t = rx_.next_write_back(token.id, more); break;
-      case ControlQueue::Kind::kTxWriteBack: t = tx_.next_write_back(token.id, more); break;
-      case ControlQueue::Kind::kMessage: t = make_message(token.function, token.id); break;
+      case ControlQueue::Kind::kRxWriteBack:
+        t = rx_.next_write_back(token.id, more);
+        break;
+      case ControlQueue::Kind::kTxWriteBack:
+        t = tx_.next_write_back(token.id, more);
+        break;
+      case ControlQueue::Kind::kMessage:
+        t = make_message(token.function, token.id);
+        break;
     }
     if (!more) control_.pop();
     if (t != nullptr) return t;
@@ -175,7 +186,8 @@ sim::Transaction* DmaPort::next_read() {
     const unsigned n = tx_.data_queue();
     const FunctionIndex f = tx_.data_function();
     const auto data = tx_.take_data_read();
-    const Read read{ReadKind::kTxData, static_cast<std::uint8_t>(n), f, tx_.packet_generation(), data.offset, data.bytes};
+    const Read read{ReadKind::kTxData, static_cast<std::uint8_t>(n), f, tx_.packet_generation(), data.offset,
+                    data.bytes};
     return make_read(read, data.address, data.bytes);
   }
   if (!demand && !choose_fetch(false, transmit, queue, fetch)) return nullptr;
@@ -202,8 +214,12 @@ void DmaPort::completed(sim::Transaction& t) {
     d_.functions[read.function].log_unsupported_request();
   }
   switch (read.kind) {
-    case ReadKind::kRxFetch: rx_.fetch_done(read.queue, read.generation, read.first, read.count, data, failed); break;
-    case ReadKind::kTxFetch: tx_.fetch_done(read.queue, read.generation, read.first, read.count, data, failed); break;
+    case ReadKind::kRxFetch:
+      rx_.fetch_done(read.queue, read.generation, read.first, read.count, data, failed);
+      break;
+    case ReadKind::kTxFetch:
+      tx_.fetch_done(read.queue, read.generation, read.first, read.count, data, failed);
+      break;
     case ReadKind::kTxData:
       tx_.data_arrived(read.generation, read.first, {data, t.get_data_length()}, failed);
       break;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The PCIe core's transaction side: one TLP at a time over the internal data path, posted order kept, reads with tags.
-// Order of choice: write-backs and messages, packet data, then reads (demand fetches and transmit data before
-// prefetches); after some posted TLPs in a row a waiting read gets its turn.
+// The PCIe core's transaction side: one TLP at a time over the internal data path, posted order kept, reads
+// with tags. Order of choice: write-backs and messages, packet data, then reads (demand fetches and transmit
+// data before prefetches); after some posted TLPs in a row a waiting read gets its turn.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -13,11 +13,12 @@ namespace nic {
 
 class DmaPort {
  public:
-  /// Hands a request to the link. TLM_COMPLETED: a posted write is done with; TLM_UPDATED: its answer comes later;
-  /// TLM_ACCEPTED: so, and the link takes no more until unblock().
+  /// Hands a request to the link. TLM_COMPLETED: a posted write is done with; TLM_UPDATED: its answer comes
+  /// later; TLM_ACCEPTED: so, and the link takes no more until unblock().
   using Send = std::function<tlm::tlm_sync_enum(sim::Transaction&)>;
 
-  DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, TxEngine& tx, Send send);
+  DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, TxEngine& tx,
+          Send send);
 
   /// Issues at most one TLP. True if one left.
   bool issue();

@@ -42,9 +42,14 @@ void parse_l4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint8_t
       info.l4 = L4::kSctp;
       info.packet_type |= rxd::SCTP;
       return;
-    case kProtoEsp: info.packet_type |= rxd::ESP; break;
-    case kProtoAh: info.packet_type |= rxd::AH; break;
-    default: break;
+    case kProtoEsp:
+      info.packet_type |= rxd::ESP;
+      break;
+    case kProtoAh:
+      info.packet_type |= rxd::AH;
+      break;
+    default:
+      break;
   }
   info.l4 = L4::kOther;
 }
@@ -87,7 +92,8 @@ void parse_ipv6(std::span<const std::uint8_t> frame, FrameInfo& info) {
     at += length;
   }
   info.l4_offset = static_cast<std::uint16_t>(info.l3_offset + at);
-  if (payload + 40u >= at && payload + 40u <= left) info.l4_bytes = static_cast<std::uint32_t>(payload + 40u - at);
+  if (payload + 40u >= at && payload + 40u <= left)
+    info.l4_bytes = static_cast<std::uint32_t>(payload + 40u - at);
   if (!info.fragment) parse_l4(frame, info, next);
 }
 
@@ -139,14 +145,15 @@ std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint
   return static_cast<std::uint16_t>(folded);
 }
 
-std::uint32_t pseudo_header_sum(std::span<const std::uint8_t> frame, const FrameInfo& info, std::uint32_t length,
-                                std::uint8_t protocol) {
+std::uint32_t pseudo_header_sum(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                                std::uint32_t length, std::uint8_t protocol) {
   const std::size_t addresses = info.ipv4 ? 12 : 8, bytes = info.ipv4 ? 8 : 32;
   return ones_complement_sum(frame.subspan(info.l3_offset + addresses, bytes),
                              (length >> 16) + (length & 0xFFFF) + protocol);
 }
 
-std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameInfo& info, std::uint32_t rxcsum_reg) {
+std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                               std::uint32_t rxcsum_reg) {
   std::uint32_t status = 0;
   if (info.ipv4 && (rxcsum_reg & rxcsum::IPOFLD) != 0) {
     status |= rxd::IPCS;
@@ -181,7 +188,8 @@ std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameI
       const std::uint32_t stored = c[0] | c[1] << 8 | c[2] << 16 | static_cast<std::uint32_t>(c[3]) << 24;
       return crc == stored ? status : status | rxd::L4E;
     }
-    default: return status;
+    default:
+      return status;
   }
   const std::uint32_t start = pseudo_header_sum(frame, info, length, l4_protocol(info));
   if (ones_complement_sum(frame.subspan(info.l4_offset, length), start) != 0xFFFF) status |= rxd::L4E;

@@ -81,9 +81,7 @@ void Interrupts::set_icr(std::uint32_t value) {
   icr_active_ = active;
 }
 
-std::uint32_t Interrupts::peek_icr() const {
-  return icr_ | ((icr_ & ims_) != 0 ? icr::INT_ASSERTED : 0);
-}
+std::uint32_t Interrupts::peek_icr() const { return icr_ | ((icr_ & ims_) != 0 ? icr::INT_ASSERTED : 0); }
 
 std::uint32_t Interrupts::read_icr() {
   const std::uint32_t value = peek_icr();

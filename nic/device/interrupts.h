@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Causes to messages: ICR/IMS, the extended causes EICR/EIMS/EIAC/EIAM, IVAR routing, EITR moderation, MSI-X.
-// A message that is due is handed to the DMA port as a token, so that it stays behind the write-back it tells of.
-// Source: 82576 datasheet 7.3 (interrupts), 8.8 (registers).
+// A message that is due is handed to the DMA port as a token, so that it stays behind the write-back it tells
+// of. Source: 82576 datasheet 7.3 (interrupts), 8.8 (registers).
 #pragma once
 #include <array>
 #include <cstdint>

@@ -17,17 +17,28 @@ constexpr std::uint64_t kPreambleBytes = 8, kFcsBytes = 4, kGapBytes = 12;
 
 const char* to_string(DropReason reason) {
   switch (reason) {
-    case DropReason::kLinkDown: return "link_down";
-    case DropReason::kReceiveDisabled: return "receive_disabled";
-    case DropReason::kUndersize: return "undersize";
-    case DropReason::kOversize: return "oversize";
-    case DropReason::kAddressFilter: return "address_filter";
-    case DropReason::kPacketBufferFull: return "packet_buffer_full";
-    case DropReason::kQueueDisabled: return "queue_disabled";
-    case DropReason::kNoDescriptor: return "no_descriptor";
-    case DropReason::kQueueStopped: return "queue_stopped";
-    case DropReason::kReset: return "reset";
-    case DropReason::kCount: break;
+    case DropReason::kLinkDown:
+      return "link_down";
+    case DropReason::kReceiveDisabled:
+      return "receive_disabled";
+    case DropReason::kUndersize:
+      return "undersize";
+    case DropReason::kOversize:
+      return "oversize";
+    case DropReason::kAddressFilter:
+      return "address_filter";
+    case DropReason::kPacketBufferFull:
+      return "packet_buffer_full";
+    case DropReason::kQueueDisabled:
+      return "queue_disabled";
+    case DropReason::kNoDescriptor:
+      return "no_descriptor";
+    case DropReason::kQueueStopped:
+      return "queue_stopped";
+    case DropReason::kReset:
+      return "reset";
+    case DropReason::kCount:
+      break;
   }
   return "?";
 }
@@ -87,8 +98,8 @@ Nic::Nic(sc_core::sc_module_name name, sim::Simulation& sim, const NicConfig& co
   core_ = std::make_unique<Core>(
       basename(), sim, configuration, [this](sim::Transaction& t) { return send_tlp(t); },
       [this](std::span<const std::uint8_t> frame) { send_frame(frame); });
-  for (const Port::Side side :
-       {Port::Side::kConfig, Port::Side::kMmio, Port::Side::kWireIn, Port::Side::kDma, Port::Side::kWireOut}) {
+  for (const Port::Side side : {Port::Side::kConfig, Port::Side::kMmio, Port::Side::kWireIn, Port::Side::kDma,
+                                Port::Side::kWireOut}) {
     ports_.push_back(std::make_unique<Port>(*this, side));
   }
   config.bind(*ports_[0]);
@@ -105,7 +116,8 @@ const NicStats& Nic::stats() const { return core_->device.stats; }
 const NicConfig& Nic::configuration() const { return core_->device.config; }
 bool Nic::idle() const { return core_->idle(); }
 
-// ---- arrivals -------------------------------------------------------------------------------------------------
+// ---- arrivals
+// -------------------------------------------------------------------------------------------------
 
 void Nic::wire_push(tlm::tlm_generic_payload& payload, sim::Tick arrival) {
   Core& c = *core_;
@@ -128,7 +140,8 @@ void Nic::wire_push(tlm::tlm_generic_payload& payload, sim::Tick arrival) {
   ++c.wire_count;
 }
 
-tlm::tlm_sync_enum Nic::wire_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival) {
+tlm::tlm_sync_enum Nic::wire_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                     sim::Tick arrival) {
   Core& c = *core_;
   wire_push(payload, arrival);
   payload.set_response_status(tlm::TLM_OK_RESPONSE);
@@ -138,8 +151,8 @@ tlm::tlm_sync_enum Nic::wire_request(tlm::tlm_generic_payload& payload, tlm::tlm
   return tlm::TLM_ACCEPTED;
 }
 
-tlm::tlm_sync_enum Nic::access_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival,
-                                       bool to_config) {
+tlm::tlm_sync_enum Nic::access_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                       sim::Tick arrival, bool to_config) {
   Core& c = *core_;
   POOLSIM_ASSERT(c.access_count < c.accesses.size());
   const sim::Cycle due = poke(arrival) + c.device.config.register_cycles - 1;
@@ -157,20 +170,25 @@ tlm::tlm_sync_enum Nic::access_request(tlm::tlm_generic_payload& payload, tlm::t
 bool Nic::functional_access(tlm::tlm_generic_payload& payload, bool to_config, bool side_effects) {
   Core& c = *core_;
   const unsigned bytes = payload.get_data_length();
-  if (payload.get_command() == tlm::TLM_IGNORE_COMMAND || payload.get_byte_enable_ptr() != nullptr) return false;
-  return to_config ? c.config_access(payload.get_address(), payload.is_write(), payload.get_data_ptr(), bytes, side_effects)
-                   : c.mmio_access(payload.get_address(), payload.is_write(), payload.get_data_ptr(), bytes, side_effects);
+  if (payload.get_command() == tlm::TLM_IGNORE_COMMAND || payload.get_byte_enable_ptr() != nullptr)
+    return false;
+  return to_config ? c.config_access(payload.get_address(), payload.is_write(), payload.get_data_ptr(), bytes,
+                                     side_effects)
+                   : c.mmio_access(payload.get_address(), payload.is_write(), payload.get_data_ptr(), bytes,
+                                   side_effects);
 }
 
 void Nic::blocking_access(tlm::tlm_generic_payload& payload, bool to_config) {
   Core& c = *core_;
   c.device.now = std::max(c.device.now, clock().at_or_before(timeline().now()));
   const bool claimed = functional_access(payload, to_config, true);
-  sim::complete(payload, claimed ? sim::CompletionStatus::kSuccess : sim::CompletionStatus::kUnsupportedRequest);
+  sim::complete(payload,
+                claimed ? sim::CompletionStatus::kSuccess : sim::CompletionStatus::kUnsupportedRequest);
   poke(timeline().now());
 }
 
-tlm::tlm_sync_enum Nic::dma_answer(tlm::tlm_generic_payload& payload, const tlm::tlm_phase& phase, sim::Tick arrival) {
+tlm::tlm_sync_enum Nic::dma_answer(tlm::tlm_generic_payload& payload, const tlm::tlm_phase& phase,
+                                   sim::Tick arrival) {
   Core& c = *core_;
   auto& t = static_cast<sim::Transaction&>(payload);
   const bool frees_link = phase == tlm::END_REQ || &payload == link_waits_for_;
@@ -195,7 +213,8 @@ void Nic::queue_answer(sim::Transaction& t, sim::Tick arrival) {
   ++c.answer_count;
 }
 
-// ---- departures -----------------------------------------------------------------------------------------------
+// ---- departures
+// -----------------------------------------------------------------------------------------------
 
 tlm::tlm_sync_enum Nic::send_tlp(sim::Transaction& t) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
@@ -224,7 +243,8 @@ void Nic::send_frame(std::span<const std::uint8_t> frame) {
 
 void Nic::answer_access(tlm::tlm_generic_payload& payload, bool to_config) {
   const bool claimed = functional_access(payload, to_config, true);
-  sim::complete(payload, claimed ? sim::CompletionStatus::kSuccess : sim::CompletionStatus::kUnsupportedRequest);
+  sim::complete(payload,
+                claimed ? sim::CompletionStatus::kSuccess : sim::CompletionStatus::kUnsupportedRequest);
   tlm::tlm_generic_payload*& held = to_config ? config_held_ : mmio_held_;
   tlm::tlm_target_socket<64>& socket = to_config ? config : mmio;
   if (held != nullptr) {
@@ -246,7 +266,8 @@ void Nic::release_wire() {
   }
 }
 
-// ---- one cycle ------------------------------------------------------------------------------------------------
+// ---- one cycle
+// ------------------------------------------------------------------------------------------------
 
 sim::Wakeup Nic::tick(sim::Cycle now) {
   Core& c = *core_;
@@ -281,11 +302,13 @@ sim::Wakeup Nic::tick(sim::Cycle now) {
   return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(next);
 }
 
-// ---- observation ----------------------------------------------------------------------------------------------
+// ---- observation
+// ----------------------------------------------------------------------------------------------
 
 void Nic::check_conservation() const {
   const NicStats& s = core_->device.stats;
-  POOLSIM_ASSERT(s.frames_arrived == s.frames_delivered + s.total_frames_dropped() + core_->rx.buffer().frames());
+  POOLSIM_ASSERT(s.frames_arrived ==
+                 s.frames_delivered + s.total_frames_dropped() + core_->rx.buffer().frames());
   POOLSIM_ASSERT(s.copies_made == s.copies_delivered + s.total_copies_dropped() + core_->rx.copies_inside());
 }
 
@@ -295,7 +318,8 @@ void Nic::held_descriptors(unsigned queue, const std::function<void(const HeldDe
   for (std::uint32_t c = q.written_counter(); c != end; ++c) {
     const auto& e = q.entry(c);
     const bool is_used = static_cast<std::int32_t>(c - used) < 0;
-    out({e.index, sim::Iova(is_used ? 0 : e.qw0), sim::Iova(is_used ? 0 : e.qw1 & ~std::uint64_t{1}), is_used});
+    out({e.index, sim::Iova(is_used ? 0 : e.qw0), sim::Iova(is_used ? 0 : e.qw1 & ~std::uint64_t{1}),
+         is_used});
   }
 }
 
@@ -307,7 +331,8 @@ void Nic::stats(const std::function<void(std::string_view, double, std::string_v
   put("frames_arrived", s.frames_arrived, "frames");
   put("frames_delivered", s.frames_delivered, "frames");
   for (std::size_t r = 0; r < s.frames_dropped.size(); ++r) {
-    put(fmt::format("frames_dropped.{}", to_string(static_cast<DropReason>(r))), s.frames_dropped[r], "frames");
+    put(fmt::format("frames_dropped.{}", to_string(static_cast<DropReason>(r))), s.frames_dropped[r],
+        "frames");
   }
   put("copies_made", s.copies_made, "frames");
   put("copies_delivered", s.copies_delivered, "frames");

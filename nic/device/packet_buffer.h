@@ -12,15 +12,15 @@ namespace nic {
 
 struct RxPacket {
   std::uint64_t serial = 0;
-  sim::Cycle ready = 0;          ///< may leave from this cycle on
-  std::uint32_t offset = 0;      ///< into the storage
-  std::uint32_t bytes = 0;       ///< without FCS; the FCS is stored behind if some queue keeps it
-  std::uint32_t occupancy = 0;   ///< of the buffer
-  std::uint32_t status = 0;      ///< descriptor status and error bits common to all copies
-  RxDecision decision;           ///< queues: those still to be served
+  sim::Cycle ready = 0;         ///< may leave from this cycle on
+  std::uint32_t offset = 0;     ///< into the storage
+  std::uint32_t bytes = 0;      ///< without FCS; the FCS is stored behind if some queue keeps it
+  std::uint32_t occupancy = 0;  ///< of the buffer
+  std::uint32_t status = 0;     ///< descriptor status and error bits common to all copies
+  RxDecision decision;          ///< queues: those still to be served
   FrameInfo info;
   DropReason last_drop = DropReason::kAddressFilter;
-  bool delivered = false;        ///< some copy was
+  bool delivered = false;  ///< some copy was
   bool counted_no_buffer = false;
 };
 

@@ -41,13 +41,13 @@ void PciFunction::layout_pcie(std::uint32_t next) {
   const unsigned mrrs = static_cast<unsigned>(std::countr_zero(config_.reset_read_request_bytes / 128));
   put(pci::EXP, 4, 0x00020010 | next << 8);
   put(pci::EXP_DEVCAP, 4, 0x10008020 | mps_code);
-  // Relaxed ordering and no-snoop are enabled after reset; FLR reads 0. A VF's control bits other than FLR are the
-  // PF's.
+  // Relaxed ordering and no-snoop are enabled after reset; FLR reads 0. A VF's control bits other than FLR
+  // are the PF's.
   put(pci::EXP_DEVCTL, 2, vf_ ? 0u : 0x0810u | mps << 5 | mrrs << 12, vf_ ? 0u : 0x7FFFu);
   put_w1c(pci::EXP_DEVCTL, 0x000F0000);
-  put(pci::EXP + 0x0C, 4, 0x00000041);                              // LnkCap: x4, 2.5 GT/s
+  put(pci::EXP + 0x0C, 4, 0x00000041);                                // LnkCap: x4, 2.5 GT/s
   put(pci::EXP + 0x10, 4, vf_ ? 0u : 0x00410000u, vf_ ? 0u : 0xFBu);  // LnkCtl, LnkSta
-  put(pci::EXP + 0x24, 4, 0x00000012);                              // completion timeout ranges, disable
+  put(pci::EXP + 0x24, 4, 0x00000012);                                // completion timeout ranges, disable
   put(pci::EXP + 0x28, 2, 0, vf_ ? 0u : 0x1Fu);
 }
 
@@ -143,7 +143,9 @@ std::uint32_t PciFunction::max_payload() const {
   return std::min(128u << std::min((device_control() >> 5) & 7, 5), config_.max_payload_bytes);
 }
 
-std::uint32_t PciFunction::max_read_request() const { return 128u << std::min((device_control() >> 12) & 7, 5); }
+std::uint32_t PciFunction::max_read_request() const {
+  return 128u << std::min((device_control() >> 12) & 7, 5);
+}
 
 void PciFunction::set_transactions_pending(bool pending) {
   std::uint8_t& status = bytes_[pci::EXP_DEVSTA];
@@ -184,10 +186,14 @@ std::uint32_t PciFunction::msix_bar_read(std::uint32_t offset) const {
   if (vector >= vectors()) return 0;
   const MsixEntry& e = msix_[vector];
   switch (offset % 16 / 4) {
-    case 0: return static_cast<std::uint32_t>(e.address);
-    case 1: return static_cast<std::uint32_t>(e.address >> 32);
-    case 2: return e.data;
-    default: return e.control;
+    case 0:
+      return static_cast<std::uint32_t>(e.address);
+    case 1:
+      return static_cast<std::uint32_t>(e.address >> 32);
+    case 2:
+      return e.data;
+    default:
+      return e.control;
   }
 }
 
@@ -196,10 +202,18 @@ void PciFunction::msix_bar_write(std::uint32_t offset, std::uint32_t value) {
   if (vector >= vectors()) return;  // beyond the table, or the read-only PBA
   MsixEntry& e = msix_[vector];
   switch (offset % 16 / 4) {
-    case 0: e.address = (e.address & ~0xFFFFFFFFull) | (value & ~3u); break;
-    case 1: e.address = (e.address & 0xFFFFFFFFull) | static_cast<std::uint64_t>(value) << 32; break;
-    case 2: e.data = value; break;
-    default: e.control = value & 1; break;
+    case 0:
+      e.address = (e.address & ~0xFFFFFFFFull) | (value & ~3u);
+      break;
+    case 1:
+      e.address = (e.address & 0xFFFFFFFFull) | static_cast<std::uint64_t>(value) << 32;
+      break;
+    case 2:
+      e.data = value;
+      break;
+    default:
+      e.control = value & 1;
+      break;
   }
 }
 

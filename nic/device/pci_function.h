@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// PCI configuration space and MSI-X table of one function of the 82576 (the PF or a VF): layout, reset values and
-// write masks. Side effects (FLR, VF enable, bus mastering) are the device's: see Nic::Core::config_written.
-// Source: 82576 datasheet section 9; PCIe base specification 7.x; SR-IOV specification 3.3.
+// PCI configuration space and MSI-X table of one function of the 82576 (the PF or a VF): layout, reset values
+// and write masks. Side effects (FLR, VF enable, bus mastering) are the device's: see
+// Nic::Core::config_written. Source: 82576 datasheet section 9; PCIe base specification 7.x; SR-IOV
+// specification 3.3.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -144,10 +144,10 @@ struct Alias {
 };
 
 constexpr Alias kAliases[] = {
-    {reg::CTRL_ALIAS, reg::CTRL, 4}, {0x0168, reg::FCRTL, 4},         {0x0040, reg::RAL(0), 0x80},
-    {0x0600, reg::VFTA(0), 0x200},   {0x0200, reg::MTA(0), 0x200},    {0x2800, reg::RDBAL(0), 0x40},
-    {0x2900, reg::RDBAL(1), 0x40},   {0x2A00, reg::RDBAL(2), 0x40},   {0x2B00, reg::RDBAL(3), 0x40},
-    {0x3800, reg::TDBAL(0), 0x40},   {0x3900, reg::TDBAL(1), 0x40},   {0x3A00, reg::TDBAL(2), 0x40},
+    {reg::CTRL_ALIAS, reg::CTRL, 4}, {0x0168, reg::FCRTL, 4},       {0x0040, reg::RAL(0), 0x80},
+    {0x0600, reg::VFTA(0), 0x200},   {0x0200, reg::MTA(0), 0x200},  {0x2800, reg::RDBAL(0), 0x40},
+    {0x2900, reg::RDBAL(1), 0x40},   {0x2A00, reg::RDBAL(2), 0x40}, {0x2B00, reg::RDBAL(3), 0x40},
+    {0x3800, reg::TDBAL(0), 0x40},   {0x3900, reg::TDBAL(1), 0x40}, {0x3A00, reg::TDBAL(2), 0x40},
     {0x3B00, reg::TDBAL(3), 0x40},
 };
 
@@ -155,7 +155,8 @@ std::vector<RegisterInfo> build_table() {
   std::vector<RegisterInfo> table(RegisterFile::kBytes / 4);
   for (const Spec& s : kSpecs) {
     for (std::uint32_t i = 0; i < s.count; ++i) {
-      table[(s.offset + i * s.stride) / 4] = {s.reset, s.writable, s.kind, static_cast<std::uint8_t>(i), s.survives, 0};
+      table[(s.offset + i * s.stride) / 4] = {s.reset,    s.writable, s.kind, static_cast<std::uint8_t>(i),
+                                              s.survives, 0};
     }
   }
   for (unsigned n = 0; n < kQueues; ++n) table[reg::RXDCTL(n) / 4].reset = n == 0 ? 0x02010000 : 0x00010000;
@@ -187,7 +188,9 @@ std::uint32_t RegisterFile::canonical(std::uint32_t offset) {
   return alias != 0 || offset == reg::CTRL_ALIAS ? alias : offset;
 }
 
-const RegisterInfo& RegisterFile::info(std::uint32_t canonical_offset) { return table()[canonical_offset / 4]; }
+const RegisterInfo& RegisterFile::info(std::uint32_t canonical_offset) {
+  return table()[canonical_offset / 4];
+}
 
 void RegisterFile::write_masked(std::uint32_t offset, std::uint32_t value) {
   const std::uint32_t writable = info(offset).writable;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CSR space of the 82576 as a table: for each 32-bit register its reset value, its writable bits and the kind of
-// side effect it has. Values live here; side effects are the device's (csr.cpp).
+// The CSR space of the 82576 as a table: for each 32-bit register its reset value, its writable bits and the
+// kind of side effect it has. Values live here; side effects are the device's (csr.cpp).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -52,9 +52,9 @@ struct RegisterInfo {
   std::uint32_t reset = 0;
   std::uint32_t writable = 0;
   RegisterKind kind = RegisterKind::kAbsent;
-  std::uint8_t index = 0;              ///< queue, VF or vector
+  std::uint8_t index = 0;  ///< queue, VF or vector
   bool survives_software_reset = false;
-  std::uint32_t alias_of = 0;          ///< nonzero: another name of that register
+  std::uint32_t alias_of = 0;  ///< nonzero: another name of that register
 };
 
 class RegisterFile {

@@ -20,12 +20,18 @@ std::size_t index_of(DropReason r) { return static_cast<std::size_t>(r); }
 }  // namespace
 
 RxEngine::RxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxFilter& filter)
-    : d_(device), irq_(interrupts), control_(control), filter_(filter), buffer_(device.config.packet_buffer_bytes) {
+    : d_(device),
+      irq_(interrupts),
+      control_(control),
+      filter_(filter),
+      buffer_(device.config.packet_buffer_bytes) {
   queues_.reserve(kQueues);
-  for (unsigned n = 0; n < kQueues; ++n) queues_.emplace_back(d_.regs, n, false, d_.config.descriptor_cache_depth);
+  for (unsigned n = 0; n < kQueues; ++n)
+    queues_.emplace_back(d_.regs, n, false, d_.config.descriptor_cache_depth);
 }
 
-// ---- acceptance -----------------------------------------------------------------------------------------------
+// ---- acceptance
+// -----------------------------------------------------------------------------------------------
 
 void RxEngine::drop_frame(std::span<const std::uint8_t>, DropReason reason) {
   ++d_.stats.frames_dropped[index_of(reason)];
@@ -85,7 +91,8 @@ void RxEngine::accept(std::span<const std::uint8_t> frame, const RxDecision& dec
   if (looped) p.status |= rxd::LB;
   if (decision.keep_fcs != 0) {
     const std::uint32_t fcs = ethernet_fcs(frame);
-    for (unsigned i = 0; i < 4; ++i) buffer_.data(p)[frame.size() + i] = static_cast<std::uint8_t>(fcs >> (8 * i));
+    for (unsigned i = 0; i < 4; ++i)
+      buffer_.data(p)[frame.size() + i] = static_cast<std::uint8_t>(fcs >> (8 * i));
   }
   const auto copies = static_cast<unsigned>(std::popcount(decision.queues));
   copies_inside_ += copies;
@@ -117,7 +124,8 @@ void RxEngine::count_good(std::span<const std::uint8_t> frame) {
   r.count(reg::PRC64 + 4 * static_cast<std::uint32_t>(bucket));
 }
 
-// ---- one copy after the other ---------------------------------------------------------------------------------
+// ---- one copy after the other
+// ---------------------------------------------------------------------------------
 
 std::uint32_t RxEngine::packet_buffer_bytes(unsigned queue) const {
   const std::uint32_t own = srrctl::bsizepacket_bytes(d_.regs[reg::SRRCTL(queue)]);
@@ -155,7 +163,8 @@ void RxEngine::finish_copy() {
   ++d_.stats.copies_delivered;
   d_.stats.bytes_delivered += total_;
   p.delivered = true;
-  if (d_.trace.packet_delivered.enabled()) d_.trace.packet_delivered.emit({p.serial, queue_, total_, d_.sim.now()});
+  if (d_.trace.packet_delivered.enabled())
+    d_.trace.packet_delivered.emit({p.serial, queue_, total_, d_.sim.now()});
   p.decision.queues = static_cast<std::uint16_t>(p.decision.queues & ~(1u << queue_));
   --copies_inside_;
   active_ = false;
@@ -277,7 +286,9 @@ void RxEngine::plan_split(const DescriptorQueue::Entry& e) {
       wb_header_overflow_ = header > room;
       to_header = std::min(header, room);
       break;
-    default: wb_split_ = false; return;
+    default:
+      wb_split_ = false;
+      return;
   }
   if (to_header == 0) return;
   segments_array_[segments_++] = {header_address, 0, to_header};
@@ -340,8 +351,8 @@ sim::Transaction* RxEngine::next_payload() {
   t->tag.posted = true;
   copy_out(s.from + segment_done_, t->bytes());
   if (d_.trace.buffer_written.enabled()) {
-    d_.trace.buffer_written.emit({buffer_.front().serial, queue_, queues_[queue_].front().index, sim::Iova(address),
-                                  bytes, t->tag.requester, d_.sim.now()});
+    d_.trace.buffer_written.emit({buffer_.front().serial, queue_, queues_[queue_].front().index,
+                                  sim::Iova(address), bytes, t->tag.requester, d_.sim.now()});
   }
   segment_done_ += bytes;
   if (segment_done_ == s.bytes) {
@@ -364,7 +375,8 @@ void RxEngine::write_back_format(DescriptorQueue::Entry& e, bool eop) {
   }
   if (srrctl::desctype(d_.regs[reg::SRRCTL(queue_)]) == srrctl::kLegacy) {
     // Legacy format: length, fragment checksum, status, errors (IPE 6, L4E 5), special.
-    const std::uint32_t errors = ((status & rxd::IPE) != 0 ? 0x40u : 0u) | ((status & rxd::L4E) != 0 ? 0x20u : 0u);
+    const std::uint32_t errors =
+        ((status & rxd::IPE) != 0 ? 0x40u : 0u) | ((status & rxd::L4E) != 0 ? 0x20u : 0u);
     e.qw1 = wb_packet_bytes_ | static_cast<std::uint64_t>(status & 0xFF) << 32 |
             static_cast<std::uint64_t>(errors) << 40 | static_cast<std::uint64_t>(vlan) << 48;
     return;
@@ -381,7 +393,8 @@ void RxEngine::write_back_format(DescriptorQueue::Entry& e, bool eop) {
     qw0 |= static_cast<std::uint64_t>(wb_header_bytes_ & 0x3FF) << 21 | (wb_split_ ? rxd::SPH : 0);
   }
   e.qw0 = qw0;
-  e.qw1 = status | static_cast<std::uint64_t>(wb_packet_bytes_) << 32 | static_cast<std::uint64_t>(vlan) << 48;
+  e.qw1 =
+      status | static_cast<std::uint64_t>(wb_packet_bytes_) << 32 | static_cast<std::uint64_t>(vlan) << 48;
 }
 
 void RxEngine::complete_descriptor() {
@@ -400,7 +413,8 @@ void RxEngine::complete_descriptor() {
 
 void RxEngine::abort_copy(DropReason reason) { drop_copy(queue_, reason); }
 
-// ---- write-back -----------------------------------------------------------------------------------------------
+// ---- write-back
+// -----------------------------------------------------------------------------------------------
 
 void RxEngine::after_consume(DescriptorQueue& q) {
   const unsigned n = q.index();
@@ -452,8 +466,8 @@ sim::Transaction* RxEngine::next_write_back(unsigned n, bool& more) {
   ++d_.stats.write_backs;
   d_.stats.descriptors_written_back += run.count;
   if (d_.trace.write_back.enabled()) {
-    d_.trace.write_back.emit({n, false, first_index, run.count, sim::Iova(t->get_address()), t->tag.requester,
-                              d_.sim.now()});
+    d_.trace.write_back.emit(
+        {n, false, first_index, run.count, sim::Iova(t->get_address()), t->tag.requester, d_.sim.now()});
   }
   queue_changed(n);
   if (report) irq_.receive_cause(n);
@@ -465,7 +479,8 @@ sim::Transaction* RxEngine::next_write_back(unsigned n, bool& more) {
   return t;
 }
 
-// ---- fetch, registers, reset ----------------------------------------------------------------------------------
+// ---- fetch, registers, reset
+// ----------------------------------------------------------------------------------
 
 void RxEngine::fetch_done(unsigned n, std::uint32_t generation, std::uint32_t first, std::uint32_t count,
                           const std::uint8_t* data, bool failed) {
@@ -481,8 +496,8 @@ void RxEngine::fetch_done(unsigned n, std::uint32_t generation, std::uint32_t fi
   const sim::RequesterId requester = d_.requester(d_.function_of_queue(n));
   for (std::uint32_t i = 0; i < count; ++i) {
     const auto& e = q.entry(first + i);
-    d_.trace.descriptor_fetched.emit({n, false, e.index, sim::Iova(e.qw0), sim::Iova(e.qw1 & ~std::uint64_t{1}),
-                                      requester, d_.sim.now()});
+    d_.trace.descriptor_fetched.emit(
+        {n, false, e.index, sim::Iova(e.qw0), sim::Iova(e.qw1 & ~std::uint64_t{1}), requester, d_.sim.now()});
   }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The receive side behind the MAC: acceptance and drop rules, the packet buffer, descriptor use, payload TLPs,
-// descriptor write-back.
-// Source: 82576 datasheet 7.1 (receive), 8.10 (receive registers).
+// The receive side behind the MAC: acceptance and drop rules, the packet buffer, descriptor use, payload
+// TLPs, descriptor write-back. Source: 82576 datasheet 7.1 (receive), 8.10 (receive registers).
 #pragma once
 #include <array>
 #include <span>
@@ -19,8 +18,8 @@ class RxEngine {
  public:
   RxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxFilter& filter);
 
-  /// A frame (without FCS) has arrived completely, from the wire (`link_up`: STATUS.LU) or by local loopback, which
-  /// `exclude_pools` keeps away from its sender. Frames by loopback go to `only_pools`.
+  /// A frame (without FCS) has arrived completely, from the wire (`link_up`: STATUS.LU) or by local loopback,
+  /// which `exclude_pools` keeps away from its sender. Frames by loopback go to `only_pools`.
   void frame_arrived(std::span<const std::uint8_t> frame, bool link_up);
   void frame_looped(std::span<const std::uint8_t> frame, unsigned exclude_pools);
 
@@ -71,7 +70,8 @@ class RxEngine {
     std::uint32_t bytes = 0;
   };
 
-  void accept(std::span<const std::uint8_t> frame, const RxDecision& decision, const FrameInfo& info, bool looped);
+  void accept(std::span<const std::uint8_t> frame, const RxDecision& decision, const FrameInfo& info,
+              bool looped);
   void drop_frame(std::span<const std::uint8_t> frame, DropReason reason);
   void count_good(std::span<const std::uint8_t> frame);
   void drop_copy(unsigned queue, DropReason reason);
@@ -100,7 +100,7 @@ class RxEngine {
   PacketBuffer buffer_;
   std::uint32_t fetch_candidates_ = 0;
   std::uint32_t touched_ = 0;
-  std::uint32_t flush_mask_ = 0;      // used descriptors below WTHRESH wait for flush_at_
+  std::uint32_t flush_mask_ = 0;  // used descriptors below WTHRESH wait for flush_at_
   std::uint32_t disabling_mask_ = 0;
   std::array<sim::Cycle, kQueues> flush_at_{};
   std::uint64_t serial_ = 0;

@@ -31,7 +31,8 @@ void RxFilter::refresh() {
   for (unsigned i = 0; i < 24; ++i) {
     const std::uint32_t high = regs_[reg::RAH(i)];
     if ((high & rah::AV) == 0) continue;
-    addresses_.push_back({static_cast<std::uint64_t>(high & 0xFFFF) << 32 | regs_[reg::RAL(i)], rah::pools(high)});
+    addresses_.push_back(
+        {static_cast<std::uint64_t>(high & 0xFFFF) << 32 | regs_[reg::RAL(i)], rah::pools(high)});
   }
   std::array<std::uint8_t, ToeplitzHash::kKeyBytes> key;
   for (unsigned i = 0; i < key.size(); ++i) {
@@ -102,7 +103,8 @@ unsigned RxFilter::vlan_pools(const FrameInfo& info) const {
   return pools;
 }
 
-unsigned RxFilter::pools_for(std::span<const std::uint8_t> frame, const FrameInfo& info, const Match& match) const {
+unsigned RxFilter::pools_for(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                             const Match& match) const {
   const std::uint32_t vt = regs_[reg::VT_CTL];
   const bool multicast = is_multicast(frame);
   unsigned pools = 0;
@@ -181,7 +183,8 @@ void RxFilter::choose_pool_queues(std::span<const std::uint8_t> frame, const Fra
   if (d.queues == 0 && oversize) d.reason = DropReason::kOversize;
 }
 
-RxDecision RxFilter::decide(std::span<const std::uint8_t> frame, const FrameInfo& info, unsigned pool_exclude) {
+RxDecision RxFilter::decide(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                            unsigned pool_exclude) {
   if (dirty_) refresh();
   RxDecision d;
   const std::uint32_t rctl_value = regs_[reg::RCTL];
@@ -198,7 +201,8 @@ RxDecision RxFilter::decide(std::span<const std::uint8_t> frame, const FrameInfo
   }
   d.inexact = !match.exact;
   const std::uint32_t mode = mrqc::mrqe(regs_[reg::MRQC]);
-  if (mode == mrqc::kRss || mode == mrqc::kVmdqRss) d.rss = rss_hash(toeplitz_, frame, info, regs_[reg::MRQC]);
+  if (mode == mrqc::kRss || mode == mrqc::kVmdqRss)
+    d.rss = rss_hash(toeplitz_, frame, info, regs_[reg::MRQC]);
   if (!vmdq()) {
     choose_queue(info, d);
     return d;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a received frame goes: MAC, multicast hash and VLAN filters, VMDq pools, size limits, queue selection.
-// Source: 82576 datasheet 7.1.1 (packet filtering and queue assignment), 7.10.3 (VMDq switching).
+// Where a received frame goes: MAC, multicast hash and VLAN filters, VMDq pools, size limits, queue
+// selection. Source: 82576 datasheet 7.1.1 (packet filtering and queue assignment), 7.10.3 (VMDq switching).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,7 +18,7 @@ struct RxDecision {
   std::uint16_t queues = 0;  ///< one bit a queue, one copy each; 0 = dropped
   DropReason reason = DropReason::kAddressFilter;
   RssResult rss;
-  std::uint16_t etqf_type = 0;  ///< packet type of a matched ETQF, 0 = none
+  std::uint16_t etqf_type = 0;   ///< packet type of a matched ETQF, 0 = none
   std::uint16_t strip_vlan = 0;  ///< per queue
   std::uint16_t keep_fcs = 0;    ///< per queue
   bool inexact = false;          ///< passed by hash or promiscuous mode only (PIF)
@@ -54,7 +54,8 @@ class RxFilter {
   bool unicast_hash_hit(std::span<const std::uint8_t> frame) const;
   unsigned vlan_pools(const FrameInfo& info) const;
   unsigned pools_for(std::span<const std::uint8_t> frame, const FrameInfo& info, const Match& match) const;
-  void choose_pool_queues(std::span<const std::uint8_t> frame, const FrameInfo& info, unsigned pools, RxDecision& d);
+  void choose_pool_queues(std::span<const std::uint8_t> frame, const FrameInfo& info, unsigned pools,
+                          RxDecision& d);
   void choose_queue(const FrameInfo& info, RxDecision& d);
   bool etqf_queue(const FrameInfo& info, RxDecision& d) const;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the device counts about itself, beside the chip's statistics registers: conservation of frames and copies,
-// and what went over the link. Never reset by software.
+// What the device counts about itself, beside the chip's statistics registers: conservation of frames and
+// copies, and what went over the link. Never reset by software.
 #pragma once
 #include <array>
 #include <cstdint>

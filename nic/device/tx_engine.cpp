@@ -16,8 +16,8 @@ constexpr auto kSendDigest = sim::digest_tag("nic.send");
 
 }  // namespace
 
-TxEngine::TxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, RxFilter& filter,
-                   Send send)
+TxEngine::TxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx,
+                   RxFilter& filter, Send send)
     : d_(device),
       irq_(interrupts),
       control_(control),
@@ -27,7 +27,8 @@ TxEngine::TxEngine(Device& device, Interrupts& interrupts, ControlQueue& control
       packet_(kMaxPacket),
       frame_(kMaxTxFrame + 64) {
   queues_.reserve(kQueues);
-  for (unsigned n = 0; n < kQueues; ++n) queues_.emplace_back(d_.regs, n, true, d_.config.descriptor_cache_depth);
+  for (unsigned n = 0; n < kQueues; ++n)
+    queues_.emplace_back(d_.regs, n, true, d_.config.descriptor_cache_depth);
 }
 
 bool TxEngine::may_send(unsigned n) const {
@@ -181,8 +182,8 @@ TxEngine::DataRead TxEngine::take_data_read() {
   return read;
 }
 
-void TxEngine::data_arrived(std::uint32_t generation, std::uint32_t offset, std::span<const std::uint8_t> data,
-                            bool failed) {
+void TxEngine::data_arrived(std::uint32_t generation, std::uint32_t offset,
+                            std::span<const std::uint8_t> data, bool failed) {
   if (generation != packet_generation_) return;
   --reads_in_flight_;
   if (failed) {
@@ -292,7 +293,8 @@ void TxEngine::count_sent(std::span<const std::uint8_t> frame) {
   r[reg::PVTCTRL(queue_ % kPools) + 0x34] += bytes;
 }
 
-// ---- write-back -----------------------------------------------------------------------------------------------
+// ---- write-back
+// -----------------------------------------------------------------------------------------------
 
 void TxEngine::flush_due() {
   for (std::uint32_t m = flush_mask_; m != 0; m &= m - 1) {
@@ -346,7 +348,8 @@ sim::Transaction* TxEngine::next_write_back(unsigned n, bool& more) {
   return t;
 }
 
-// ---- fetch, registers, reset ----------------------------------------------------------------------------------
+// ---- fetch, registers, reset
+// ----------------------------------------------------------------------------------
 
 void TxEngine::fetch_done(unsigned n, std::uint32_t generation, std::uint32_t first, std::uint32_t count,
                           const std::uint8_t* data, bool failed) {
@@ -362,7 +365,8 @@ void TxEngine::fetch_done(unsigned n, std::uint32_t generation, std::uint32_t fi
   const sim::RequesterId requester = d_.requester(d_.function_of_queue(n));
   for (std::uint32_t i = 0; i < count; ++i) {
     const auto& e = q.entry(first + i);
-    d_.trace.descriptor_fetched.emit({n, true, e.index, sim::Iova(e.qw0), sim::Iova(0), requester, d_.sim.now()});
+    d_.trace.descriptor_fetched.emit(
+        {n, true, e.index, sim::Iova(e.qw0), sim::Iova(0), requester, d_.sim.now()});
   }
 }
 

@@ -18,7 +18,8 @@ class TxEngine {
   /// `send` puts a frame on the wire now.
   using Send = std::function<void(std::span<const std::uint8_t>)>;
 
-  TxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, RxFilter& filter, Send send);
+  TxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, RxFilter& filter,
+           Send send);
 
   /// Does what needs no TLP. True if anything changed.
   bool advance(bool link_up);

@@ -18,13 +18,13 @@ struct TxOffload {
   bool ipv4 = false;
   enum class L4Type : std::uint8_t { kUdp = 0, kTcp = 1, kSctp = 2, kReserved = 3 } l4 = L4Type::kUdp;
   // From the data descriptor.
-  bool segment = false;       ///< DCMD.TSE
-  bool ip_checksum = false;   ///< POPTS.IXSM
-  bool l4_checksum = false;   ///< POPTS.TXSM
+  bool segment = false;      ///< DCMD.TSE
+  bool ip_checksum = false;  ///< POPTS.IXSM
+  bool l4_checksum = false;  ///< POPTS.TXSM
   bool insert_vlan = false;
   std::uint16_t vlan_tci = 0;
   std::uint16_t vlan_ethertype = 0x8100;
-  bool pad_short = false;     ///< TCTL.PSP
+  bool pad_short = false;  ///< TCTL.PSP
   // Legacy descriptors: one checksum from `legacy_start` to the end, stored at `legacy_offset`.
   bool legacy_checksum = false;
   std::uint32_t legacy_start = 0;
@@ -35,8 +35,8 @@ struct TxOffload {
 
 inline constexpr std::size_t kMaxTxFrame = 16 * 1024;
 
-/// Number of frames the packet becomes: 1 without segmentation, 0 if it cannot be sent (lengths that do not fit,
-/// MSS 0, a frame larger than 16 KiB).
+/// Number of frames the packet becomes: 1 without segmentation, 0 if it cannot be sent (lengths that do not
+/// fit, MSS 0, a frame larger than 16 KiB).
 std::uint32_t tx_frames(std::size_t packet_bytes, const TxOffload& offload);
 
 /// Builds frame `i` into `out` (at least kMaxTxFrame + 64 bytes) and returns its length, without FCS.
