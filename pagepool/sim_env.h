@@ -45,8 +45,8 @@ class SimEnv {
 
   // --- Wiring to the Pool object
   // ------------------------------------------------------------------------------
-  std::function<void()> on_unlist;                      ///< the pool is about to go; it may still be asked
-  std::function<void(void* pool)> on_free;              ///< it is gone; the host object is the taker's to delete
+  std::function<void()> on_unlist;          ///< the pool is about to go; it may still be asked
+  std::function<void(void* pool)> on_free;  ///< it is gone; the host object is the taker's to delete
   std::function<void(std::uint64_t delay_ms)> on_work;  ///< schedule_delayed_work
   unsigned id() const { return id_; }
   PagePools& pools() { return pools_; }
@@ -319,8 +319,8 @@ class SimEnv {
     return find_region(at);
   }
   std::uint64_t find_region(const std::byte* at) const;
-  /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it is
-  /// a use after free.
+  /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it
+  /// is a use after free.
   void free_regions();
   void check_alive() {
     if (PAGEPOOL_UNLIKELY(freed_)) report_use_after_free();
@@ -345,7 +345,7 @@ class SimEnv {
   Region pool_{}, ring_{};
   bool freed_ = false;
   const char* reported_in_ = nullptr;  // function of the last use after free
-  std::vector<Region> others_;  // by host address
+  std::vector<Region> others_;         // by host address
   std::uint64_t last_line_ = 0;
   bool last_was_write_ = false;
   std::vector<RecycleStats> stats_;  // per core

@@ -255,7 +255,7 @@ class SimPool final : public Pool {
   PoolParams params_;
   PoolOptions options_;
   SimEnv env_;
-  Core* core_ = nullptr;        // null: freed, or never made
+  Core* core_ = nullptr;         // null: freed, or never made
   std::unique_ptr<Core> freed_;  // what was core_: code of another core may still be inside
   kernel::DelayedWork work_;
   std::function<void()> disconnect_;
