@@ -116,12 +116,14 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
 /// Which queue is served from now on; true if that changed.
 bool DramChannel::update_mode() {
   const bool before = draining_;
-  if (draining_) {
-    if (waiting_[0] != 0 && (waiting_[1] < config_.write_low || waiting_[1] == 0)) draining_ = false;
-  } else if (waiting_[1] >= config_.write_high || (waiting_[0] == 0 && waiting_[1] != 0)) {
-    draining_ = true;
-    ++counters_.drains;
+  if (draining_ && waiting_[0] != 0) {
+    // A drain that had to be runs to the low watermark; one that used idle time gives way to the first read.
+    draining_ = waiting_[1] != 0 && forced_ && waiting_[1] >= config_.write_low;
   }
+  if (!draining_) forced_ = false;
+  if (waiting_[1] >= config_.write_high) draining_ = forced_ = true;
+  if (waiting_[0] == 0 && waiting_[1] != 0) draining_ = true;
+  if (draining_ && !before) ++counters_.drains;
   return draining_ != before;
 }
 

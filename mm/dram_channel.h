@@ -5,10 +5,10 @@
 //
 // Policy: FR-FCFS per bank (oldest row hit, else oldest; a request older than the age cap when its bank next
 // chooses is not passed any more), open page, column commands before row commands, then oldest first. Reads
-// before writes; a drain of writes starts at `write_high` waiting or when no reads wait, and ends below
-// `write_low` when reads wait. Refresh of a rank is due every tREFI: from then on the rank takes no new
-// commands, its banks are precharged as soon as they may be, and it is refreshed. Refreshes that fall into
-// idle time are made up, with their right times, at the next arrival: idle time costs nothing.
+// before writes; writes are served when no reads wait, and from `write_high` waiting on down to `write_low`
+// whatever waits. Refresh of a rank is due every tREFI: from then on the rank takes no new commands, its
+// banks are precharged as soon as they may be, and it is refreshed. Refreshes that fall into idle time are
+// made up, with their right times, at the next arrival: idle time costs nothing.
 //
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
 // updated at each command; a bank knows its candidate; the next command and its time are chosen once, after
@@ -189,6 +189,7 @@ class DramChannel {
   unsigned capacity_[2];
   unsigned waiting_[2] = {0, 0};
   bool draining_ = false;  // the queue that is served: false = reads
+  bool forced_ = false;    // the drain began at the high watermark
   std::uint64_t sequence_ = 0;
   std::uint64_t bank_commands_ = 0;
 
