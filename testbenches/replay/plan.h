@@ -67,6 +67,11 @@ struct PlannedDevice {
   bool bound_at_start = false;
 };
 
+struct WorkTime {
+  std::uint64_t time_ns = 0;  ///< since the begin of the capture
+  std::uint32_t cpu = 0;
+};
+
 struct PlannedPool {
   std::uint64_t address = 0;
   std::size_t device = kNone;  ///< kNone: no device known
@@ -75,7 +80,7 @@ struct PlannedPool {
   unsigned users = 1;                  ///< page_pool_destroy() calls until it is destroyed
   std::uint32_t direction = 0;         ///< enum dma_data_direction
   std::size_t removal_step = kNone;    ///< kRemove of its device
-  std::vector<std::uint64_t> work_ns;  ///< when the release work ran, since the begin of the capture
+  std::vector<WorkTime> work;        ///< when and where page_pool_release_retry() ran
   bool work_ended = false;             ///< the work ran to its end, or died: not merely the capture ended
 };
 
