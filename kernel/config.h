@@ -50,6 +50,9 @@ struct KernelConfig {
   /// device_unbind resets the DMA ops of the device (arch_teardown_dma_ops; arm64 up to 6.9): afterwards the DMA
   /// API treats it as dma-direct, so a late unmap no longer reaches the IOMMU and leaks IOVA and PTE.
   bool clear_dma_ops_on_unbind = false;
+  /// iommu_release_device resets the DMA ops (iommu_deinit_device since 6.12.26): a late unmap of a removed device is
+  /// then a direct one and leaks, instead of the NULL dereference.
+  bool clear_dma_ops_on_release = false;
   /// A driver that binds again gets a fresh default domain: addresses of the old one are somebody else's.
   bool replace_domain_on_rebind = false;
 

@@ -40,7 +40,7 @@ class Core final : public Context, public sim::Sleeper {
   void stall(const bool& done, bool interruptible);
   void release_stall(Tick arrival);
 
-  /// Sleeps with the core (no instruction executed) until `cycle` or an interrupt.
+  /// No task: the core waits for an interrupt.
   bool idle() const { return idle_; }
   /// No reader section can be open on this core (RCU quiescent state).
   bool quiescent() const {
@@ -60,7 +60,11 @@ class Core final : public Context, public sim::Sleeper {
   void local_bh_disable();
   void local_bh_enable();
   void rcu_read_lock() { ++rcu_; }
-  void rcu_read_unlock();
+  void rcu_read_unlock() {
+    --rcu_;
+    left_section();
+  }
+  void wake_ksoftirqd() { wake_task(*ksoftirqd_); }
   void request_quiescent_state() { need_qs_ = true; }
   /// The next local timer event (kernel/timers.h) is at `t`; kNever: none.
   void program_timer(Tick t);
@@ -77,33 +81,37 @@ class Core final : public Context, public sim::Sleeper {
 
   void wake(Tick now) override;
   void idle_loop();
-  void switch_from(Task& task);
   Task& pick_next();
+  void make_current(Task& next);
+  void switch_to(Task& next);
+  void suspend();
+  [[noreturn]] void stop_forever();
+  [[noreturn]] void kill_current();
   void sync_to_local();
+  void catch_up();
   Tick next_interrupt() const;
-  bool interrupt_due() const;
+  bool interrupt_due(Tick now) const;
   void take_interrupts();
-  void handle_irq(const Pending& irq);
-  void handle_timer();
+  void handle_irq(const Pending* irq);
   void run_softirqs();
-  void do_softirq_if_due();
+  void ksoftirqd();
   void enter(ContextKind kind);
   void left_section() {
     if (__builtin_expect(need_qs_, 0) && quiescent()) report_quiescent();
   }
   void report_quiescent();
-  void task_died();
 
   std::vector<Pending> pending_;
   Tick timer_at_ = sim::kNever;
+  Tick stall_until_ = 0;
   std::deque<Task*> run_queue_;
   std::unique_ptr<Task> idle_task_;
   Task* ksoftirqd_ = nullptr;
-  bool idle_ = false;
+  bool idle_ = true;
   bool switching_ = false;
   bool need_qs_ = false;
   std::uint32_t softirq_pending_ = 0;
-  Tick bh_begin_ = 0;
+  Cycle bh_begin_ = 0;
   const char* bh_function_ = "";
   ContextKind kind_ = ContextKind::kIdle;
   Cycle kind_since_ = 0;

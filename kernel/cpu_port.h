@@ -43,18 +43,17 @@ class CpuPort final : public sc_core::sc_module, public tlm::tlm_bw_transport_if
   void invalidate_direct_mem_ptr(sc_dt::uint64, sc_dt::uint64) override {}
 
  private:
-  struct Load {
+  struct Waiter {
     Core* core;
     bool done = false;
   };
-  /// Sends; true: the answer is already in the payload.
-  bool send(sim::Transaction& transaction);
+  /// Sends; true: completed at once, the answer is in the payload.
+  bool send(Core& core, sim::Transaction& transaction);
+  void unblock(sim::Tick at);
 
   sim::Simulation& simulation_;
-  bool blocked_ = false;           // the target is full: wait for END_REQ
-  bool unblocked_ = true;
-  std::vector<Core*> waiting_;     // cores that wait for the socket
-  sim::Transaction* blocking_ = nullptr;
+  sim::Transaction* blocking_ = nullptr;  // the target is full since this one: wait for END_REQ
+  std::vector<Waiter*> waiting_;          // cores that wait for the socket
   std::uint64_t reads_ = 0, writes_ = 0, errors_ = 0;
   sim::Tick read_time_ = 0;
 };

@@ -10,7 +10,8 @@
 // Late calls, for a device without driver, do what the kernel would do, and say so in DmaUnmapped:
 //   device present, DMA ops kept                      : a normal unmap
 //   device present, clear_dma_ops_on_unbind           : treated as dma-direct: IOVA and PTE stay behind
-//   device removed                                    : oops in iommu_get_dma_domain, NULL + 0xa8
+//   device removed                                    : oops in iommu_get_dma_domain, NULL + 0xa8, unless
+//                                                       clear_dma_ops_on_release made it dma-direct
 //   bound again with another domain                   : unmaps what is there now: WARN if the size differs, and the
 //                                                       IOVA of whoever has it is freed
 #pragma once
@@ -66,6 +67,7 @@ class DmaApi {
 
  private:
   bool translated(const Device& device) const { return device.dma_ops_ == DmaOps::kIommu; }
+  std::uint64_t iommu_dma_alloc_iova(Device& device, IommuDomain& domain, std::uint64_t pages);
   Iova iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size, bool mmio);
   void iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
   void emit_unmapped(Device& device, Iova address, PhysAddr phys, std::uint64_t size, DmaDirection direction,

@@ -3,11 +3,11 @@
 // its registers, keeps the device directory and the page tables in simulated DRAM, posts real commands and waits for
 // their fences. Register access through the CpuPort; everything else in the memory that the IOMMU itself reads.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -60,6 +60,11 @@ class IommuDomain {
   void flush_all_queues();
   std::size_t queued_iovas() const;
 
+  /// Gives frames back to the allocator, pays for it. A range that is not allocated there is only counted as bad.
+  void free_iova(std::uint64_t pfn, std::uint64_t pages);
+  /// Pays for an allocator step; beyond the magazines it holds the tree's lock.
+  void pay_iova(IovaPath path);
+
  private:
   friend class IommuDriver;
   struct FlushEntry {
@@ -71,11 +76,11 @@ class IommuDomain {
     std::deque<FlushEntry> entries;
     SpinLock lock{"fq_lock"};
   };
+  /// Address of the leaf PTE; 0 if there is no table for it (or none can be allocated).
   PhysAddr table_entry(std::uint64_t iova, bool allocate);
-  void fq_ring_free(FlushQueue& queue, unsigned cpu);
+  void fq_ring_free(FlushQueue& queue);
   void fq_flush_iotlb();
   void fq_flush_timeout();
-  void free_iova(std::uint64_t pfn, std::uint64_t pages);
 
   Kernel& kernel_;
   IommuDriver& driver_;
@@ -86,6 +91,7 @@ class IommuDomain {
   PhysAddr root_{0};
   std::vector<sim::Pfn> tables_;
   IovaAllocator iova_;
+  SpinLock iova_lock_{"iova_rbtree_lock"};
   std::uint64_t mapped_pages_ = 0;
   bool freed_ = false;
 
@@ -126,20 +132,26 @@ class IommuDriver {
   unsigned drain_fault_queue();
 
   struct Counters {
-    std::uint64_t commands = 0, fences = 0, faults = 0, queue_full = 0;
+    std::uint64_t commands = 0, fences = 0, faults = 0, fault_overflows = 0;
     Cycle fence_wait = 0;  ///< cycles spent waiting for fences
   };
   const Counters& counters() const { return counters_; }
   const std::vector<std::unique_ptr<IommuDomain>>& domains() const { return domains_; }
 
  private:
-  void setup_queue(std::uint32_t base_register, std::uint32_t csr_register, unsigned log2_entries,
-                   unsigned entry_bytes, PhysAddr& base);
-  PhysAddr device_context(std::uint32_t device_id, bool allocate);
-  void invalidate_device(Device& device);
-  void send(const iommu::Command* commands, unsigned count);
-  void fence();
+  PhysAddr setup_queue(std::uint32_t base_register, std::uint32_t csr_register, unsigned entry_bytes);
+  PhysAddr device_context(std::uint32_t device_id);
+  void report(const iommu::FaultRecord& record);
+  void check_hardware() const;
+  void setup_interrupt();
+  void setup_directory();
+  void write_context(Device& device, IommuDomain* domain);
+  /// Posts the commands and an IOFENCE.C behind them, and waits until it has completed.
+  void execute(std::span<const iommu::Command> commands);
+  void post(const iommu::Command& command);
   PhysAddr alloc_zeroed(unsigned order);
+  std::uint64_t read(std::uint32_t offset, unsigned bytes);
+  void write(std::uint32_t offset, std::uint64_t value, unsigned bytes);
 
   Kernel& kernel_;
   bool probed_ = false;
@@ -151,6 +163,8 @@ class IommuDriver {
   PhysAddr command_queue_{0}, fault_queue_{0}, fence_page_{0};
   std::uint32_t command_tail_ = 0, command_head_ = 0, fault_head_ = 0;
   std::uint32_t fence_sequence_ = 0;
+  Tick fault_window_ = 0;  // rate limit of the log
+  unsigned fault_lines_ = 0;
   std::vector<std::unique_ptr<IommuDomain>> domains_;
   std::uint32_t next_domain_ = 1;
   Counters counters_;

@@ -68,7 +68,7 @@ class IovaAllocator {
   bool cache_put(unsigned cpu, unsigned order, std::uint64_t pfn, IovaPath& path);
   std::uint64_t tree_alloc(std::uint64_t pages, std::uint64_t limit_pfn);
   bool tree_free(std::uint64_t pfn);
-  void drop_magazine(Magazine& magazine);
+  void drop_magazine(Magazine& magazine, unsigned order);
   void flush_caches();
 
   std::uint64_t start_pfn_;

@@ -35,9 +35,6 @@
 
 namespace kernel {
 
-/// Thrown by oops(): unwinds the fiber of the task that dies. Caught by the kernel only.
-struct OopsUnwind {};
-
 class Kernel {
  public:
   Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFrames& frames, mm::BuddyAllocator& pages,
@@ -95,7 +92,8 @@ class Kernel {
   /// WARN(): logs and records, goes on.
   void warn(std::string text);
   /// A modelled oops: records it, prints what the kernel would print, and ends the current task. In interrupt
-  /// context, or with panic_on_oops, all cores stop. Does not return.
+  /// context, or with panic_on_oops, all cores stop. Does not return: as in the kernel, the stack of the dead task is
+  /// never unwound, so locks it holds stay held.
   [[noreturn]] void oops(std::string title, std::string symbol, std::uint64_t address);
   /// The NULL dereference form of it: `symbol` faulted at `address`.
   [[noreturn]] void null_dereference(std::string symbol, std::uint64_t address);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Locks and waiting. Spin locks are queued (first come, first served, as the kernel's qspinlock): a waiting core
 // burns its time until the holder hands over, and takes interrupts meanwhile unless they are off.
-// A lock that its own core already holds is a lock recursion: an oops, fatal like the hang it stands for.
+// A lock that its own core already holds is a lock recursion: an oops.
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <functional>
 
 #include "kernel/context.h"
 
@@ -41,6 +42,7 @@ class SpinLock {
   };
   void acquire();
   void release();
+  void take(Core& core);
 
   const char* name_;
   CacheLine line_;
@@ -77,26 +79,28 @@ class WaitQueue {
   template <class Condition>
   void wait_event(Condition condition) {
     this_cpu().sync();
-    while (!condition()) sleep();
+    while (!condition()) {
+      prepare();
+      if (!condition()) block();
+      finish();
+    }
   }
   /// The same for at most `jiffies`; false: timed out with the condition still false.
-  template <class Condition>
-  bool wait_event_timeout(Condition condition, std::uint64_t jiffies) {
-    this_cpu().sync();
-    const std::uint64_t end = deadline(jiffies);
-    while (!condition()) {
-      if (!sleep_until_jiffy(end)) return condition();
-    }
-    return true;
-  }
+  bool wait_event_timeout(const std::function<bool()>& condition, std::uint64_t jiffies);
   void wake_up();      ///< the one that has waited longest
   void wake_up_all();
   bool empty() const { return waiters_.empty(); }
 
  private:
-  void sleep();
-  bool sleep_until_jiffy(std::uint64_t jiffy);
-  static std::uint64_t deadline(std::uint64_t jiffies);
+  void prepare();
+  void block();
+  void finish();
+  friend class Mutex;
+  friend class Completion;
+  friend class WorkerPool;
+  static void pay_wake();
+  /// Without paying or synchronising: the waker has, before it changed the condition.
+  void wake_now(bool all);
   std::deque<Task*> waiters_;
 };
 

@@ -32,8 +32,8 @@ void synchronize_net();
 /// Runs `callback` in RCU softirq context on this core after a grace period.
 void call_rcu(std::function<void()> callback);
 
-/// Grace-period machinery of one Kernel.
-class Rcu final : public sim::Sleeper {
+/// Grace periods of one Kernel: a normal and an expedited machine that do not wait for each other.
+class Rcu {
  public:
   explicit Rcu(Kernel& kernel);
 
@@ -41,7 +41,9 @@ class Rcu final : public sim::Sleeper {
   void call(unsigned cpu, std::function<void()> callback);
   /// Core `cpu` was outside reader sections at `when`.
   void quiescent(unsigned cpu, Tick when);
-  std::uint64_t grace_periods() const { return sequence_; }
+  /// Grace periods completed, both kinds.
+  std::uint64_t grace_periods() const { return normal_.sequence + expedited_.sequence; }
+  bool callbacks_ready(unsigned cpu) const { return !ready_[cpu].empty(); }
   /// RCU softirq: runs the callbacks that are due on `cpu`.
   void run_callbacks(unsigned cpu);
 
@@ -51,23 +53,30 @@ class Rcu final : public sim::Sleeper {
     std::function<void()> function;
   };
   struct Batch {
-    bool wanted = false;
-    bool expedited = false;
     std::vector<Completion*> waiters;
     std::vector<Callback> callbacks;
+    bool empty() const { return waiters.empty() && callbacks.empty(); }
   };
-  void request(bool expedited);
-  void start();
-  void finish();
-  void wake(Tick now) override;
+  struct Machine final : sim::Sleeper {
+    Machine(Rcu& owner, bool is_expedited);
+    void request();
+    void start();
+    void quiescent(unsigned cpu, Tick when);
+    void wake(Tick now) override;
+
+    Rcu& rcu;
+    bool expedited;
+    bool running = false;
+    std::uint32_t waiting_for = 0;  // bit per core
+    Tick begin = 0, earliest_end = 0;
+    std::uint64_t sequence = 0;
+    Batch current, next;
+    Batch& open() { return running ? next : current; }
+  };
 
   Kernel& kernel_;
-  bool running_ = false;
-  std::uint32_t waiting_for_ = 0;  // bit per core
-  Tick begin_ = 0, earliest_end_ = 0, last_seen_ = 0;
-  std::uint64_t sequence_ = 0;
-  Batch current_, next_;
-  std::vector<std::vector<std::function<void()>>> done_;  // per core
+  Machine normal_, expedited_;
+  std::vector<std::vector<std::function<void()>>> ready_;  // per core
 };
 
 }  // namespace kernel

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "kernel/context.h"
@@ -11,6 +12,7 @@
 namespace kernel {
 
 class Core;
+class WorkerPool;
 
 enum class TaskState : std::uint8_t { kRunnable, kRunning, kBlocked, kDead };
 
@@ -31,9 +33,10 @@ class Task {
   std::string workqueue;
 
  private:
+  friend class Context;
   friend class Core;
   friend class Kernel;
-  void run(Body body);
+  friend class WorkerPool;
 
   Core& core_;
   std::uint32_t pid_;
@@ -42,7 +45,8 @@ class Task {
   bool wake_pending_ = false;  // woken between preparing to sleep and sleeping
   bool oopsed_ = false;
   CallStack stack_;
-  sim::Fiber fiber_;
+  WorkerPool* busy_in_ = nullptr;  // a worker that executes work
+  std::unique_ptr<sim::Fiber> fiber_;  // gone when the body has returned
 };
 
 }  // namespace kernel

@@ -38,7 +38,7 @@ class TimerList {
   Core* core_ = nullptr;
   std::uint64_t expires_ = 0;
   std::pair<std::uint64_t, std::uint64_t> key_{};
-  bool running_ = false;
+  Core* running_on_ = nullptr;
 };
 
 /// Timers of one core.
@@ -46,8 +46,12 @@ class TimerBase {
  public:
   TimerBase(Kernel& kernel, Core& core) : kernel_(kernel), core_(core) {}
 
-  bool arm(TimerList& timer, std::uint64_t expires);
+  void arm(TimerList& timer, std::uint64_t expires);
   bool disarm(TimerList& timer);
+  /// `timer` is destroyed, perhaps by its own function.
+  void forget(TimerList& timer) {
+    if (running_ == &timer) running_ = nullptr;
+  }
   /// One-shot function at tick `t` in hard irq context (hrtimer). Returns its number for cancel.
   std::uint64_t arm_hrtimer(Tick t, std::function<void()> function);
   bool cancel_hrtimer(Tick t, std::uint64_t number);
@@ -64,6 +68,7 @@ class TimerBase {
   Kernel& kernel_;
   Core& core_;
   std::uint64_t sequence_ = 0;
+  TimerList* running_ = nullptr;  // whose function runs now
   std::map<std::pair<std::uint64_t, std::uint64_t>, TimerList*> timers_;           // (jiffy, order)
   std::map<std::pair<Tick, std::uint64_t>, std::function<void()>> hrtimers_;
 };

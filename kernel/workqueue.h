@@ -75,8 +75,10 @@ class WorkerPool {
   bool remove(Work& work);
   /// A task of this core blocks: if it is the busy worker, another one takes over.
   void worker_sleeping(Task& task);
-  void worker_waking(Task& task);
+  void worker_waking();
   void worker_died(Task& task);
+  /// `work` is destroyed, perhaps by its own function.
+  void forget(Work& work);
   std::size_t pending() const { return list_.size(); }
   std::uint64_t executed() const { return executed_; }
 
@@ -90,7 +92,7 @@ class WorkerPool {
   unsigned active_ = 0;  // workers that run or are runnable with work
   std::deque<Work*> list_;
   std::vector<Task*> idle_;
-  std::vector<Task*> busy_;
+  std::vector<Work**> executing_;  // where each busy worker keeps what it runs
   std::uint64_t executed_ = 0;
 };
 

@@ -25,15 +25,13 @@ struct HostMemory {
   void store(const T&) {}
   template <class T>
   void rmw(const T&) {}
-  /// A host object (pool, ring array, tree node) begins and ends to stand for kernel memory.
-  void memory_new(const void*, std::size_t) {}
+  /// A host object (pool, ring array, tree node) begins and ends to stand for as many bytes of kernel memory
+  /// (kmalloc, atomic context). False: no memory.
+  bool memory_new(const void*, std::size_t) { return true; }
   void memory_delete(const void*, std::size_t) {}
   /// The scope of a kernel function, for call chains.
   struct Function {};
   Function function(const char*) { return {}; }
-  /// kmem_cache_alloc / kfree of `bytes` in atomic context; false: no memory.
-  bool slab_alloc(std::size_t) { return true; }
-  void slab_free(std::size_t) {}
 };
 
 }  // namespace pagepool

@@ -85,7 +85,11 @@ class PagePool {
     err = -ENOMEM;
     if (!env.alloc_pool()) return nullptr;
     PagePool* pool = new PagePool(env, version);
-    env.memory_new(pool, sizeof(PagePool));
+    if (!env.memory_new(pool, sizeof(PagePool))) {
+      delete pool;
+      return nullptr;
+    }
+    pool->counted_ = true;
     err = pool->init(params, cpuid);
     if (err == 0) {
       err = env.list_pool(*pool, pool->id_);
@@ -97,7 +101,9 @@ class PagePool {
     return nullptr;
   }
 
-  ~PagePool() { env_.memory_delete(this, sizeof(PagePool)); }
+  ~PagePool() {
+    if (counted_) env_.memory_delete(this, sizeof(PagePool));
+  }
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
@@ -349,6 +355,11 @@ class PagePool {
   unsigned cache_count() const { return alloc_.count; }
   unsigned ring_count() const { return ring_.used(); }
   const PtrRing<Netmem, Env>& ring() const { return ring_; }
+  /// Calls f(netmem) for the pages of the alloc cache. Diagnostic.
+  template <class F>
+  void for_each_cached(F&& f) const {
+    for (unsigned i = 0; i < alloc_.count; ++i) f(alloc_.cache[i]);
+  }
   std::uint64_t destroy_cnt() const { return destroy_cnt_.load(std::memory_order_acquire); }
   int user_cnt() const { return user_cnt_.load(std::memory_order_relaxed); }
   std::uint64_t detach_time_ms() const { return detach_time_ms_; }
@@ -453,11 +464,10 @@ class PagePool {
     cpuid_ = cpuid;
     recycle_stats_ = env_.alloc_recycle_stats((params.flags & PP_FLAG_SYSTEM_POOL) != 0);
     if (!recycle_stats_) return -ENOMEM;
-    if (!env_.alloc_ring(ring_size)) {
+    if (!env_.alloc_ring(ring_size) || !ring_.init(ring_size)) {
       env_.free_recycle_stats(recycle_stats_);
       return -ENOMEM;
     }
-    ring_.init(ring_size);
     user_cnt_ = 1;
     provider_ = params.provider;
     if (provider_) {
@@ -781,6 +791,7 @@ class PagePool {
   std::atomic<std::uint64_t> destroy_cnt_{0};
   std::atomic<const Netdev*> netdev_{nullptr};
   unsigned id_ = 0;
+  bool counted_ = false;  // memory_new() was done
   std::uint64_t detach_time_ms_ = 0;
   std::uint64_t defer_start_ms_ = 0;
   std::uint64_t defer_warn_ms_ = 0;

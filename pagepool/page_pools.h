@@ -14,6 +14,7 @@
 
 #include "kernel/kernel.h"
 #include "mm/trace.h"
+#include "pagepool/page_ops.h"
 #include "pagepool/pool.h"
 #include "pagepool/trace.h"
 #include "sim/probe.h"
@@ -65,6 +66,11 @@ class PagePools {
   };
   Totals& totals() { return totals_; }
   TraceContext where() const;
+  KernelMemory& memory() { return memory_; }
+  /// Recycle counters that all pools with PP_FLAG_SYSTEM_POOL share, one a core.
+  RecycleStats* system_stats() { return system_stats_.data(); }
+  /// WARN_ONCE.
+  bool first_time(Warning what);
   void misuse(MisuseKind kind, unsigned pool, unsigned page_pool, sim::Pfn pfn);
   /// Simulated memory of a pool object, so that page->pp is a real address.
   void register_address(std::uint64_t address, unsigned id) { by_address_.emplace_back(address, id); }
@@ -76,6 +82,9 @@ class PagePools {
   PoolOptions options_;
   Trace trace_;
   Totals totals_;
+  KernelMemory memory_;
+  std::vector<RecycleStats> system_stats_;
+  std::uint32_t warned_once_ = 0;  // bit per Warning
   std::vector<std::shared_ptr<Pool>> pools_;
   std::vector<std::pair<std::uint64_t, unsigned>> by_address_;  // live pools
 };

@@ -30,12 +30,14 @@ class PtrRing {
     if (queue_) env_.memory_delete(queue_.get(), size_ * sizeof(Slot));
   }
 
-  /// ptr_ring_init. A ring of size 0 refuses everything.
-  void init(unsigned size) {
+  /// ptr_ring_init: false when there is no memory. A ring of size 0 refuses everything.
+  bool init(unsigned size) {
+    auto queue = std::make_unique<Slot[]>(size);
+    if (!env_.memory_new(queue.get(), size * sizeof(Slot))) return false;
+    queue_ = std::move(queue);
     size_ = size;
     batch_ = kBatch > size / 2 ? 1 : kBatch;
-    queue_ = std::make_unique<Slot[]>(size);
-    env_.memory_new(queue_.get(), size_ * sizeof(Slot));
+    return true;
   }
 
   unsigned size() const { return size_; }
@@ -88,13 +90,9 @@ class PtrRing {
 
   /// Items that can still be consumed. Diagnostic: exact only when nobody produces or consumes meanwhile.
   unsigned used() const {
-    unsigned n = 0;
     unsigned head = consumer_head_.load(std::memory_order_relaxed);
-    for (unsigned i = head; i < size_; ++i, ++n)
-      if (is_null(queue_[i].load(std::memory_order_relaxed))) return n;
-    for (unsigned i = 0; i < consumer_tail_; ++i, ++n)
-      if (is_null(queue_[i].load(std::memory_order_relaxed))) return n;
-    return n;
+    if (size_ == 0 || is_null(queue_[head].load(std::memory_order_relaxed))) return 0;
+    return producer_ > head ? producer_ - head : producer_ + size_ - head;
   }
   /// Consumed slots not yet given back to producers. Diagnostic, as used().
   unsigned unreclaimed() const { return consumer_head_.load(std::memory_order_relaxed) - consumer_tail_; }

@@ -43,8 +43,8 @@ struct StateRelease {
   std::uint32_t release;
   TraceContext where;
 };
-/// The pool is about to call dma_unmap_page for a page that it believes to be mapped at `iova`. What the DMA API
-/// finds there (kernel::DmaUnmapped) may be somebody else's by now.
+/// The pool is about to call dma_unmap_page for a page that it believes to be mapped at `iova`. What the DMA
+/// API finds there (kernel::DmaUnmapped) may be somebody else's by now.
 struct Unmapping {
   static constexpr const char* kName = "page_pool_unmap";
   unsigned pool;

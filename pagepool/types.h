@@ -30,8 +30,15 @@ inline constexpr std::uint64_t kDeferTimeMs = 1000;
 inline constexpr std::uint64_t kDeferWarnIntervalMs = 60'000;
 /// BIAS_MAX: references that a fresh fragment page starts with.
 inline constexpr std::int64_t kBiasMax = INT64_MAX >> 1;
-/// PP_SIGNATURE without the poison delta, and the mask of its bits that other users of the word own.
-inline constexpr std::uint64_t kSignature = 0x40;
+/// PP_SIGNATURE (0x40 + POISON_POINTER_DELTA of x86-64) in page->pp_magic. Bits 0 and 1 belong to others
+/// (compound page, pfmemalloc); bits 7..38 hold the DMA tracking index (since 6.16; 0 = none).
+inline constexpr std::uint64_t kPageSignature = 0xdead'0000'0000'0040;
+inline constexpr unsigned kDmaIndexShift = 7;
+inline constexpr std::uint64_t kDmaIndexMask = std::uint64_t{UINT32_MAX} << kDmaIndexShift;
+constexpr bool has_signature(std::uint64_t magic) { return (magic & ~(kDmaIndexMask | 3)) == kPageSignature; }
+constexpr std::uint32_t magic_dma_index(std::uint64_t magic) {
+  return static_cast<std::uint32_t>((magic & kDmaIndexMask) >> kDmaIndexShift);
+}
 inline constexpr int kNumaNoNode = -1;
 
 enum Flags : std::uint32_t {

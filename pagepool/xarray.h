@@ -129,9 +129,12 @@ class XArray {
   static std::uint64_t span(const Node* node) { return 1ull << (node->shift + kChunkShift); }
 
   Node* new_node(Node* parent, unsigned offset, unsigned shift) {
-    if (!env_.slab_alloc(kNodeBytes)) return nullptr;
     Node* node = new Node;
-    env_.memory_new(node, sizeof(Node));
+    static_assert(sizeof(Node) <= kNodeBytes);
+    if (!env_.memory_new(node, kNodeBytes)) {
+      delete node;
+      return nullptr;
+    }
     node->parent = parent;
     node->offset = offset;
     node->shift = shift;
@@ -143,8 +146,7 @@ class XArray {
     return node;
   }
   void free_node(Node* node) {
-    env_.memory_delete(node, sizeof(Node));
-    env_.slab_free(kNodeBytes);
+    env_.memory_delete(node, kNodeBytes);
     nodes_.inc(~0ull);
     delete node;
   }

@@ -25,11 +25,14 @@ std::string yaml_scalar(const Parameter& p) {
 
 ordered_json typed_value(const Parameter& p, const std::string& text) {
   switch (p.kind) {
-    case Kind::kBool: return text == "true";
+    case Kind::kBool:
+      return text == "true";
     case Kind::kInteger:
       return text.starts_with("0x") ? ordered_json(text) : ordered_json(std::stoull(text));
-    case Kind::kIntegers: return ordered_json::parse(text);
-    default: return text;
+    case Kind::kIntegers:
+      return ordered_json::parse(text);
+    default:
+      return text;
   }
 }
 
@@ -37,7 +40,9 @@ ordered_json schema_of(const Parameter& p) {
   ordered_json s;
   s["description"] = p.doc;
   switch (p.kind) {
-    case Kind::kBool: s["type"] = "boolean"; break;
+    case Kind::kBool:
+      s["type"] = "boolean";
+      break;
     case Kind::kInteger: {
       // Hexadecimal is a string to JSON.
       ordered_json number = {{"type", "integer"}, {"minimum", p.low}};
@@ -56,7 +61,9 @@ ordered_json schema_of(const Parameter& p) {
       s["type"] = "string";
       s["enum"] = p.choices;
       break;
-    case Kind::kText: s["type"] = {"string", "number", "boolean"}; break;
+    case Kind::kText:
+      s["type"] = {"string", "number", "boolean"};
+      break;
     case Kind::kIntegers:
       s["type"] = "array";
       s["items"] = {{"type", "integer"}, {"minimum", p.low}, {"maximum", p.high}};
@@ -103,9 +110,12 @@ ordered_json ParameterSet::dump_json() const {
 
 ordered_json ParameterSet::schema() const {
   const auto section = [] {
-    return ordered_json{{"type", {"object", "null"}}, {"additionalProperties", false}, {"properties", ordered_json::object()}};
+    return ordered_json{{"type", {"object", "null"}},
+                        {"additionalProperties", false},
+                        {"properties", ordered_json::object()}};
   };
-  ordered_json root = {{"$schema", "http://json-schema.org/draft-07/schema#"}, {"title", "poolsim configuration"}};
+  ordered_json root = {{"$schema", "http://json-schema.org/draft-07/schema#"},
+                       {"title", "poolsim configuration"}};
   root.update(section());
   for (const Parameter& p : parameters_) {
     ordered_json* at = &root;

@@ -76,7 +76,9 @@ void ParameterSet::boolean(std::string path, bool& field, std::string doc) {
 
 void ParameterSet::bit(std::string path, std::uint64_t& field, std::uint64_t mask, std::string doc) {
   Parameter p = named(std::move(path), std::move(doc), Kind::kBool);
-  p.assign = [&field, mask](std::string_view text) { field = parse_bool(text) ? field | mask : field & ~mask; };
+  p.assign = [&field, mask](std::string_view text) {
+    field = parse_bool(text) ? field | mask : field & ~mask;
+  };
   p.text = [&field, mask] { return std::string((field & mask) != 0 ? "true" : "false"); };
   add(std::move(p));
 }
@@ -97,25 +99,52 @@ void ParameterSet::add_number(std::string path, Dimension dimension, std::uint64
     }
     put(value);
   };
-  p.text = [get = std::move(get), dimension] { return format_quantity(get(), dimension); };
+  p.text = [get = std::move(get), dimension] {
+    // JSON readers keep integers exactly up to 2^53 only.
+    const std::uint64_t value = get();
+    if (dimension == Dimension::kNone && value >> 53 != 0) return fmt::format("{:#x}", value);
+    return format_quantity(value, dimension);
+  };
   add(std::move(p));
 }
 
 void ParameterSet::clock(std::string path, sim::Clock& field, std::string doc) {
-  add_number(std::move(path), Dimension::kFrequency, 1'000'000, 100'000'000'000, std::move(doc),
-             [&field] { return static_cast<std::uint64_t>(std::llround(field.hz())); },
-             [&field](std::uint64_t hz) { field = sim::Clock::from_hz(hz); });
+  add_number(
+      std::move(path), Dimension::kFrequency, 1'000'000, 100'000'000'000, std::move(doc),
+      [&field] { return static_cast<std::uint64_t>(std::llround(field.hz())); },
+      [&field](std::uint64_t hz) { field = sim::Clock::from_hz(hz); });
 }
 
-void ParameterSet::address(std::string path, std::uint64_t& field, std::string doc) {
-  add_number(std::move(path), Dimension::kNone, 0, ~std::uint64_t{0}, std::move(doc), [&field] { return field; },
-             [&field](std::uint64_t v) { field = v; });
+void ParameterSet::write_hexadecimal() {
   Parameter& p = parameters_.back();
-  p.text = [&field] { return fmt::format("{:#x}", field); };
+  p.text = [number = p.text] { return fmt::format("{:#x}", parse_quantity(number(), Dimension::kNone)); };
   p.default_text = p.text();
 }
 
-void ParameterSet::text(std::string path, std::string& field, std::string doc, std::vector<std::string> choices) {
+void ParameterSet::mac_address(std::string path, std::array<std::uint8_t, 6>& field, std::string doc) {
+  Parameter p = named(std::move(path), std::move(doc), Kind::kText);
+  p.assign = [&field](std::string_view text) {
+    std::array<std::uint8_t, 6> bytes{};
+    bool good = text.size() == 17;
+    for (std::size_t i = 0; good && i < text.size(); ++i) {
+      const char c = text[i];
+      if (i % 3 == 2) {
+        good = c == ':';
+        continue;
+      }
+      good = std::isxdigit(static_cast<unsigned char>(c)) != 0;
+      const int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+      bytes[i / 3] = static_cast<std::uint8_t>(bytes[i / 3] << 4 | digit);
+    }
+    if (!good) throw sim::Error(fmt::format("'{}' is not an Ethernet address, e.g. 52:54:00:12:34:56", text));
+    field = bytes;
+  };
+  p.text = [&field] { return fmt::format("{:02x}", fmt::join(field, ":")); };
+  add(std::move(p));
+}
+
+void ParameterSet::text(std::string path, std::string& field, std::string doc,
+                        std::vector<std::string> choices) {
   Parameter p = named(std::move(path), std::move(doc), choices.empty() ? Kind::kText : Kind::kChoice);
   p.choices = choices;
   p.assign = [&field, choices](std::string_view text) {
@@ -128,8 +157,8 @@ void ParameterSet::text(std::string path, std::string& field, std::string doc, s
   add(std::move(p));
 }
 
-void ParameterSet::integers(std::string path, std::vector<unsigned>& field, std::uint64_t low, std::uint64_t high,
-                            std::string doc) {
+void ParameterSet::integers(std::string path, std::vector<unsigned>& field, std::uint64_t low,
+                            std::uint64_t high, std::string doc) {
   Parameter p = named(std::move(path), std::move(doc), Kind::kIntegers);
   p.low = low;
   p.high = high;
@@ -184,9 +213,10 @@ std::vector<std::string> ParameterSet::children(const std::string& prefix) const
 std::string ParameterSet::unknown(const std::string& prefix, const std::string& key) const {
   const std::string path = prefix.empty() ? key : prefix + "." + key;
   const std::vector<std::string> here = children(prefix);
-  if (const std::string near = sim::nearest(key, here); !near.empty()) {
+  const std::size_t dot = std::min(key.find('.'), key.size());  // --set gives the rest of a path
+  if (const std::string near = sim::nearest(key.substr(0, dot), here); !near.empty()) {
     return fmt::format("unknown key '{}' (did you mean '{}'?)", path,
-                       prefix.empty() ? near : prefix + "." + near);
+                       (prefix.empty() ? near : prefix + "." + near) + key.substr(dot));
   }
   for (const Parameter& p : parameters_) {  // the right word in the wrong section
     if (last_word(p.path) == key) return fmt::format("unknown key '{}' (did you mean '{}'?)", path, p.path);
@@ -221,7 +251,8 @@ void ParameterSet::load_map(const YAML::Node& map, const std::string& prefix, co
       text = value.Scalar();
     } else if (value.IsSequence() && p->kind == Kind::kIntegers) {
       for (const auto& item : value) {
-        if (!item.IsScalar()) throw sim::Error(name, line_of(item), fmt::format("{}: a list of integers", path));
+        if (!item.IsScalar())
+          throw sim::Error(name, line_of(item), fmt::format("{}: a list of integers", path));
         text += (text.empty() ? "" : ", ") + item.Scalar();
       }
     } else {
@@ -301,8 +332,8 @@ void ParameterSet::assign(std::string_view assignment) {
   Parameter* p = lookup(path);
   if (p == nullptr) {
     if (!children(path).empty()) {
-      throw sim::Error("--set", 0, fmt::format("'{}' is a section (one of: {})", path,
-                                               fmt::join(children(path), ", ")));
+      throw sim::Error("--set", 0,
+                       fmt::format("'{}' is a section (one of: {})", path, fmt::join(children(path), ", ")));
     }
     // Name the part of the path that is wrong.
     std::string prefix, rest = path;

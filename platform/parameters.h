@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parameters of a machine: a table that binds paths ("iommu.iotlb.sets") to fields of the rooms' config structs.
-// From it come the reading of YAML files, the environment and --set, the dump with origins, and the JSON schema.
+// The parameters of a machine: a table that binds paths ("iommu.iotlb.sets") to fields of the rooms' config
+// structs. From it come the reading of YAML files, the environment and --set, the dump with origins, and the
+// JSON schema.
 //
 //   ParameterSet set;
 //   register_iommu(set, config.iommu);          // platform/parameter_tables.h
@@ -9,12 +10,14 @@
 //   set.assign("iommu.iotlb.sets=32");
 //   set.check([&] { config.iommu.validate(); });
 //
-// Everything wrong is one sim::Error: FILE:LINE: path: what is wrong (what would be right). The bound structs must
-// outlive the set. Environment names: POOLSIM_ and the path in capitals, dots as underscores.
+// Everything wrong is one sim::Error: FILE:LINE: path: what is wrong (what would be right). The bound structs
+// must outlive the set. Environment names: POOLSIM_ and the path in capitals, dots as underscores.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <iosfwd>
+#include <limits>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -72,9 +75,19 @@ class ParameterSet {
   }
   void clock(std::string path, sim::Clock& field, std::string doc);
   /// A physical address, written in hexadecimal.
-  void address(std::string path, std::uint64_t& field, std::string doc);
+  template <class Integer>
+  void address(std::string path, Integer& field, std::string doc) {
+    number(std::move(path), Dimension::kNone, 0, std::numeric_limits<Integer>::max(), std::move(doc), field);
+    write_hexadecimal();
+  }
+  void address(std::string path, sim::PhysAddr& field, std::string doc) {
+    address(std::move(path), field.value, std::move(doc));
+  }
+  /// An Ethernet address, six pairs of hexadecimal digits with colons.
+  void mac_address(std::string path, std::array<std::uint8_t, 6>& field, std::string doc);
   template <class Enum>
-  void choice(std::string path, Enum& field, std::vector<std::pair<std::string, Enum>> values, std::string doc) {
+  void choice(std::string path, Enum& field, std::vector<std::pair<std::string, Enum>> values,
+              std::string doc) {
     std::vector<std::string> names;
     for (const auto& v : values) names.push_back(v.first);
     Parameter p = named(std::move(path), std::move(doc), Parameter::Kind::kChoice);
@@ -113,7 +126,8 @@ class ParameterSet {
   /// "a.b=c".
   void assign(std::string_view assignment);
 
-  /// Runs `validate`; if its sim::Error starts with the path of a parameter, puts that parameter's origin before it.
+  /// Runs `validate`; if its sim::Error starts with the path of a parameter, puts that parameter's origin
+  /// before it.
   void check(const std::function<void()>& validate) const;
 
   /// Null if there is none.
@@ -134,13 +148,17 @@ class ParameterSet {
   template <class Integer>
   void number(std::string path, Dimension dimension, std::uint64_t low, std::uint64_t high, std::string doc,
               Integer& field) {
-    add_number(std::move(path), dimension, low, high, std::move(doc),
-               [&field] { return static_cast<std::uint64_t>(field); },
-               [&field](std::uint64_t v) { field = static_cast<Integer>(v); });
+    add_number(
+        std::move(path), dimension, low, high, std::move(doc),
+        [&field] { return static_cast<std::uint64_t>(field); },
+        [&field](std::uint64_t v) { field = static_cast<Integer>(v); });
   }
-  void add_number(std::string path, Dimension dimension, std::uint64_t low, std::uint64_t high, std::string doc,
-                  std::function<std::uint64_t()> get, std::function<void(std::uint64_t)> put);
+  void add_number(std::string path, Dimension dimension, std::uint64_t low, std::uint64_t high,
+                  std::string doc, std::function<std::uint64_t()> get,
+                  std::function<void(std::uint64_t)> put);
   void add(Parameter parameter);
+  /// The parameter added last is written in hexadecimal.
+  void write_hexadecimal();
   Parameter* lookup(std::string_view path);
   void load_map(const YAML::Node& map, const std::string& prefix, const std::string& name);
   std::string unknown(const std::string& prefix, const std::string& key) const;

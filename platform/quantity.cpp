@@ -47,22 +47,32 @@ constexpr Unit kRates[] = {{"b/s", 1, true},
 
 std::span<const Unit> units_of(Dimension d) {
   switch (d) {
-    case Dimension::kSize: return kSizes;
-    case Dimension::kTime: return kTimes;
-    case Dimension::kFrequency: return kFrequencies;
-    case Dimension::kRate: return kRates;
-    case Dimension::kNone: break;
+    case Dimension::kSize:
+      return kSizes;
+    case Dimension::kTime:
+      return kTimes;
+    case Dimension::kFrequency:
+      return kFrequencies;
+    case Dimension::kRate:
+      return kRates;
+    case Dimension::kNone:
+      break;
   }
   return {};
 }
 
 const char* what_is(Dimension d) {
   switch (d) {
-    case Dimension::kSize: return "a size, e.g. 64 KiB";
-    case Dimension::kTime: return "a time, e.g. 10 us";
-    case Dimension::kFrequency: return "a frequency, e.g. 2.5 GHz";
-    case Dimension::kRate: return "a rate, e.g. 25 Gb/s";
-    case Dimension::kNone: break;
+    case Dimension::kSize:
+      return "a size, e.g. 64 KiB";
+    case Dimension::kTime:
+      return "a time, e.g. 10 us";
+    case Dimension::kFrequency:
+      return "a frequency, e.g. 2.5 GHz";
+    case Dimension::kRate:
+      return "a rate, e.g. 25 Gb/s";
+    case Dimension::kNone:
+      break;
   }
   return "an integer";
 }
@@ -111,7 +121,8 @@ std::uint64_t parse_quantity(std::string_view given, Dimension dimension) {
     digits = true;
     mantissa = mantissa * 10 + static_cast<unsigned>(c - '0');
     if (point) scale *= 10;
-    if (mantissa >> 96 != 0 || scale >> 60 != 0) throw sim::Error(fmt::format("'{}' has too many digits", text));
+    if (mantissa >> 96 != 0 || scale >> 60 != 0)
+      throw sim::Error(fmt::format("'{}' has too many digits", text));
   }
   if (!digits) refuse(text, dimension);
   rest = trimmed(rest);
@@ -125,7 +136,8 @@ std::uint64_t parse_quantity(std::string_view given, Dimension dimension) {
     if (dimension == Dimension::kNone) refuse(text, dimension);
     std::vector<std::string> names;
     for (const Unit& u : units_of(dimension)) names.emplace_back(u.name);
-    throw sim::Error(fmt::format("'{}' has an unknown unit '{}' (one of: {})", text, rest, fmt::join(names, ", ")));
+    throw sim::Error(
+        fmt::format("'{}' has an unknown unit '{}' (one of: {})", text, rest, fmt::join(names, ", ")));
   }
   // mantissa < 2^97 and factor < 2^56 could overflow; anything near is out of range anyway.
   if (mantissa >> 70 != 0 && factor > 1) throw sim::Error(fmt::format("'{}' is too large", text));
@@ -162,7 +174,8 @@ std::string format_quantity(std::uint64_t value, Dimension dimension) {
 std::string quantity_pattern(Dimension dimension) {
   std::string names;
   for (const Unit& u : units_of(dimension)) names += (names.empty() ? "" : "|") + std::string(u.name);
-  if (dimension == Dimension::kSize) return "^\\s*(0[xX][0-9a-fA-F]+|[0-9]*\\.?[0-9]+\\s*(" + names + ")?)\\s*$";
+  if (dimension == Dimension::kSize)
+    return "^\\s*(0[xX][0-9a-fA-F]+|[0-9]*\\.?[0-9]+\\s*(" + names + ")?)\\s*$";
   return "^\\s*[0-9]*\\.?[0-9]+\\s*(" + names + ")\\s*$";
 }
 

@@ -24,6 +24,10 @@ std::vector<Listing>& mutable_listings() {
   static std::vector<Listing> all;
   return all;
 }
+std::vector<Conformance>& mutable_conformances() {
+  static std::vector<Conformance> all;
+  return all;
+}
 template <class T, class Key>
 void insert_sorted(std::vector<T>& all, const T& one, Key key) {
   all.insert(std::ranges::lower_bound(all, std::invoke(key, one), {}, key), one);
@@ -38,7 +42,7 @@ int complain(std::string_view who, std::string_view what) {
 int usage_error(CLI::App& app, const CLI::ParseError& error) {
   CLI::App* chosen = &app;
   std::string who = app.get_name();
-  if (const auto parsed = app.get_subcommands(); !parsed.empty()) {
+  for (auto parsed = app.get_subcommands(); !parsed.empty(); parsed = chosen->get_subcommands()) {
     chosen = parsed.front();
     who += " " + chosen->get_name();
   }
@@ -54,9 +58,11 @@ int usage_error(CLI::App& app, const CLI::ParseError& error) {
   }
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     const std::string word = extras.empty() ? "" : extras.front();
-    if (chosen == &app) {
-      std::vector<std::string> names;
-      for (const auto& s : subcommands()) names.push_back(s.name);
+    std::vector<std::string> names;
+    for (const CLI::App* s : chosen->get_subcommands([](const CLI::App*) { return true; })) {
+      names.push_back(s->get_name());
+    }
+    if (!names.empty()) {
       return complain(who, fmt::format("unknown subcommand '{}'{}", word, sim::suggestion(word, names)));
     }
     return complain(who, fmt::format("unexpected argument '{}' (see {} -h)", word, who));
@@ -79,6 +85,13 @@ Listing::Listing(std::string k, std::vector<std::string> c, std::function<Rows()
 }
 
 const std::vector<Listing>& listings() { return mutable_listings(); }
+
+Conformance::Conformance(std::string n, std::string s, Setup f)
+    : name(std::move(n)), summary(std::move(s)), setup(std::move(f)) {
+  insert_sorted(mutable_conformances(), *this, &Conformance::name);
+}
+
+const std::vector<Conformance>& conformances() { return mutable_conformances(); }
 
 int run_command(int argc, const char* const* argv) {
   // Synchronous: the process may be forked, and a crash must not lose what was said before it.

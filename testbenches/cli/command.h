@@ -52,6 +52,15 @@ struct Listing {
 /// All listings, by name.
 const std::vector<Listing>& listings();
 
+/// A model that `poolsim conform NAME` runs test vectors through. The same shape as a subcommand, one level
+/// down.
+struct Conformance {
+  Conformance(std::string name, std::string summary, Setup setup);
+  std::string name, summary;
+  Setup setup;
+};
+const std::vector<Conformance>& conformances();
+
 /// The whole command. Never throws; calling context: inside sc_main.
 int run_command(int argc, const char* const* argv);
 

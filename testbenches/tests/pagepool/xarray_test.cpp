@@ -18,12 +18,12 @@ namespace {
 struct CountingMemory : pagepool::HostMemory {
   std::int64_t out = 0;
   std::int64_t limit = INT64_MAX;
-  bool slab_alloc(std::size_t) {
+  bool memory_new(const void*, std::size_t) {
     if (out >= limit) return false;
     ++out;
     return true;
   }
-  void slab_free(std::size_t) { --out; }
+  void memory_delete(const void*, std::size_t) { --out; }
 };
 using Array = pagepool::XArray<std::uint64_t, CountingMemory>;
 

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pagepool/sim_env.h"
+
+#include <algorithm>
+#include <array>
+
+namespace pagepool {
+
+SimEnv::SimEnv(PagePools& pools, unsigned id)
+    : pools_(pools),
+      kernel_(pools.kernel()),
+      frames_(kernel_.frames()),
+      store_(kernel_.store()),
+      id_(id),
+      stats_(kernel_.cores()) {}
+
+bool SimEnv::memory_new(const void* host, std::size_t bytes) {
+  sim::PhysAddr address = pools_.memory().kmalloc(bytes);
+  if (address.value == 0) return false;
+  Region region{static_cast<const std::byte*>(host), bytes, address.value};
+  if (!pool_.host) {
+    pool_ = region;
+    pool_address_ = address.value;
+    pools_.register_address(pool_address_, id_);
+  } else if (!ring_.host) {
+    ring_ = region;
+  } else {
+    auto after = std::upper_bound(others_.begin(), others_.end(), region,
+                                  [](const Region& a, const Region& b) { return a.host < b.host; });
+    others_.insert(after, region);
+  }
+  return true;
+}
+
+void SimEnv::memory_delete(const void* host, std::size_t bytes) {
+  if (host == pool_.host) {
+    pools_.unregister_address(pool_address_);
+    pools_.memory().kfree(sim::PhysAddr(pool_.address), bytes);
+    pool_ = {};
+    return;
+  }
+  if (host == ring_.host) {
+    pools_.memory().kfree(sim::PhysAddr(ring_.address), bytes);
+    ring_ = {};
+    return;
+  }
+  auto region = std::find_if(others_.begin(), others_.end(), [&](const Region& r) { return r.host == host; });
+  POOLSIM_ASSERT(region != others_.end());
+  pools_.memory().kfree(sim::PhysAddr(region->address), bytes);
+  others_.erase(region);
+}
+
+std::uint64_t SimEnv::find_region(const std::byte* at) const {
+  auto after = std::upper_bound(others_.begin(), others_.end(), at,
+                                [](const std::byte* a, const Region& b) { return a < b.host; });
+  if (after != others_.begin()) {
+    const Region& region = *std::prev(after);
+    if (static_cast<std::size_t>(at - region.host) < region.bytes) return region.address + (at - region.host);
+  }
+  return pool_.address;
+}
+
+void SimEnv::mark_idle(sim::Pfn pfn, bool idle) {
+  std::uint64_t flags = frames_.get<std::uint64_t>(pfn, mm::page_field::kFlags);
+  frames_.set<std::uint64_t>(pfn, mm::page_field::kFlags,
+                             idle ? flags | kPageIdleInPool : flags & ~kPageIdleInPool);
+}
+
+unsigned SimEnv::alloc_bulk(int nid, std::span<Netmem> pages) {
+  std::array<sim::Pfn, kAllocCacheRefill> pfns;
+  unsigned got = pagepool::alloc_pages_bulk(kernel_, nid, std::span(pfns).first(pages.size()));
+  for (unsigned i = 0; i < got; ++i) pages[i] = netmem(pfns[i]);
+  return got;
+}
+
+void SimEnv::clear_pp_info(Netmem netmem) {
+  touch(netmem.page, true);
+  std::uint32_t index = magic_dma_index(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
+  if (index != 0) warned(id_, Warning::dma_index_left, static_cast<int>(index), 0);
+  set<std::uint64_t>(netmem, mm::page_field::kPpMagic, 0);
+  set<std::uint64_t>(netmem, mm::page_field::kPp, 0);
+}
+
+void SimEnv::set_dma_index(Netmem netmem, std::uint32_t index) {
+  touch(netmem.page, true);
+  std::uint64_t magic = get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & ~kDmaIndexMask;
+  set<std::uint64_t>(netmem, mm::page_field::kPpMagic, magic | std::uint64_t{index} << kDmaIndexShift);
+}
+
+bool SimEnv::map(Device& device, sim::Pfn page, std::size_t size, DmaDirection dir, DmaAddr& addr) {
+  sim::Iova iova =
+      kernel_.dma().dma_map_page_attrs(device, page, 0, size, static_cast<kernel::DmaDirection>(dir),
+                                       kernel::kDmaAttrSkipCpuSync | kernel::kDmaAttrWeakOrdering);
+  if (iova == kernel::kDmaMappingError) return false;
+  addr = iova.value;
+  return true;
+}
+
+void SimEnv::unmap(Device& device, sim::Pfn page, DmaAddr addr, std::size_t size, DmaDirection dir) {
+  if (pools_.trace().unmapping.enabled()) pools_.trace().unmapping.emit({id_, page, sim::Iova(addr)});
+  kernel_.dma().dma_unmap_page_attrs(device, sim::Iova(addr), size, static_cast<kernel::DmaDirection>(dir),
+                                     kernel::kDmaAttrSkipCpuSync | kernel::kDmaAttrWeakOrdering);
+}
+
+std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f) {
+  const sim::Cycle page_cost = kernel_.config().costs.scan_page;
+  std::uint64_t walked = 0;
+  const auto& zones = frames_.zones();
+  for (std::size_t z = 0; z < zones.size(); ++z) {
+    sim::Pfn pfn = zones[z].start;
+    while (pfn < zones[z].end) {
+      // Memory that the allocator never handed out has no page of anybody: it costs its time and no more.
+      // Asked again at every step, because allocation goes on while we walk.
+      sim::Pfn untouched = kernel_.pages().zones()[z].untouched_from;
+      sim::Pfn stop = std::min(pfn < untouched ? untouched : zones[z].end, pfn + kScanStep);
+      if (pfn >= untouched) {
+        kernel::work(page_cost * (stop - pfn));
+        walked += stop - pfn;
+        pfn = stop;
+        continue;
+      }
+      for (; pfn < stop; pfn += 1) {
+        ++walked;
+        kernel::work(page_cost);
+        if (frames_.pfn_to_online_page(pfn) && !f(netmem(pfn))) return walked;
+      }
+    }
+  }
+  return walked;
+}
+
+void SimEnv::report_misuse(Netmem netmem, bool ours) {
+  std::uint64_t flags = get<std::uint64_t>(netmem, mm::page_field::kFlags);
+  Pool* owner = pools_.pool_of(pfn(netmem));
+  MisuseKind kind = ours && (flags & kPageIdleInPool) != 0 ? MisuseKind::double_put
+                    : owner                                ? MisuseKind::foreign_pool
+                                                           : MisuseKind::not_in_pool;
+  pools_.misuse(kind, id_, owner ? owner->id() : 0, pfn(netmem));
+}
+
+void SimEnv::warned(unsigned pool, Warning what, int a, int b) {
+  if (pools_.trace().warned.enabled()) pools_.trace().warned.emit({pool, what, a, b, pools_.where()});
+  switch (what) {
+    case Warning::create_failed:
+      kernel_.printk("page_pool_create_percpu() gave up with errno {}", -a);
+      break;
+    case Warning::refcnt_violation:
+      kernel_.printk("page_pool_empty_ring() page_pool refcnt {} violation", a);
+      break;
+    case Warning::stalled:
+      kernel_.printk("page_pool_release_retry() stalled pool shutdown: id {}, {} inflight {} sec", pool, a,
+                     b);
+      break;
+    case Warning::negative_inflight:
+      kernel_.warn(fmt::format("Negative({}) inflight packet-pages", a));
+      break;
+    case Warning::unmapped_mismatch:
+      kernel_.warn(fmt::format("page_pool({}): unmapped({}) != inflight pages({})", pool, a, b));
+      break;
+    case Warning::dma_track_failed:
+      kernel_.warn("couldn't track DMA mapping, please report to netdev@");
+      break;
+    case Warning::stalling_unregister:
+      kernel_.printk("page pool release stalling device unregister: id {}, {} inflight", pool, a);
+      break;
+    default:
+      kernel_.warn(fmt::format("page_pool({}): {} ({}, {})", pool, to_string(what), a, b));
+      break;
+  }
+}
+
+void SimEnv::state_hold(Netmem netmem, std::uint32_t hold) {
+  static constexpr std::uint64_t kTag = sim::digest_tag("pagepool.state_hold");
+  kernel_.simulation().note(kTag, id_, pfn(netmem).value);
+  mark_idle(pfn(netmem), true);
+  pools_.totals().hold.add(1);
+  pools_.totals().inflight.add(1);
+  pools_.mm_trace().held(pfn(netmem), "page_pool alloc cache", id_);
+  if (pools_.trace().state_hold.enabled())
+    pools_.trace().state_hold.emit({id_, pfn(netmem), hold, pools_.where()});
+}
+
+void SimEnv::state_release(Netmem netmem, std::uint32_t release) {
+  static constexpr std::uint64_t kTag = sim::digest_tag("pagepool.state_release");
+  kernel_.simulation().note(kTag, id_, pfn(netmem).value);
+  mark_idle(pfn(netmem), false);
+  pools_.totals().release.add(1);
+  pools_.totals().inflight.add(-1);
+  if (pools_.trace().state_release.enabled())
+    pools_.trace().state_release.emit({id_, pfn(netmem), release, pools_.where()});
+}
+
+void SimEnv::recycled(Netmem netmem, RecycleOutcome outcome) {
+  sim::Pfn page = pfn(netmem);
+  if (outcome == RecycleOutcome::cached || outcome == RecycleOutcome::ring) {
+    mark_idle(page, true);
+    pools_.mm_trace().held(
+        page, outcome == RecycleOutcome::cached ? "page_pool alloc cache" : "page_pool ring", id_);
+  }
+  if (pools_.trace().recycled.enabled()) pools_.trace().recycled.emit({id_, page, outcome, pools_.where()});
+}
+
+}  // namespace pagepool

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// SimEnv: page_pool inside the modelled kernel. Every page field lies in simulated memory (struct page, at
+// the kernel's offsets), every access of shared state pays by the coherence model and may interleave other
+// cores and interrupts, locks, RCU, DMA API, delayed work and page allocator are the modelled kernel's. One
+// SimEnv a pool.
+//
+// What an access costs. A load pays for its line; the second of two consecutive accesses to one line is free
+// (one miss or one hit serves both); a store to a line that this core owns retires through the store buffer
+// and costs costs.l1_store. Counters per core are never anybody else's and cost nothing. No path has a cost
+// of its own.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kernel/kernel.h"
+#include "pagepool/page_ops.h"
+#include "pagepool/page_pools.h"
+#include "pagepool/types.h"
+
+namespace pagepool {
+
+/// netmem_ref of the modelled kernel: address of the struct page. 0 = none.
+struct SimNetmem {
+  std::uint64_t page = 0;
+  explicit operator bool() const { return page != 0; }
+  bool operator==(const SimNetmem&) const = default;
+};
+
+/// Pages that a scan walks before it looks again at what was never handed out.
+inline constexpr std::uint64_t kScanStep = 1ull << 16;
+/// Bit of page->flags, of the model's own: the page lies in a cache or ring of its pool.
+inline constexpr std::uint64_t kPageIdleInPool = 1ull << 21;
+
+class SimEnv {
+ public:
+  using Netmem = SimNetmem;
+  using Device = kernel::Device;
+  using SpinLock = kernel::SpinLock;
+
+  SimEnv(PagePools& pools, unsigned id);
+  SimEnv(const SimEnv&) = delete;
+  SimEnv& operator=(const SimEnv&) = delete;
+
+  // --- Wiring to the Pool object
+  // ------------------------------------------------------------------------------
+  std::function<void()> on_unlist;                      ///< the pool is about to go; it may still be asked
+  std::function<void()> on_free;                        ///< it is gone
+  std::function<void(std::uint64_t delay_ms)> on_work;  ///< schedule_delayed_work
+  unsigned id() const { return id_; }
+  PagePools& pools() { return pools_; }
+  kernel::Kernel& kernel() { return kernel_; }
+  sim::Pfn pfn(Netmem netmem) const { return frames_.page_to_pfn(sim::PhysAddr(netmem.page)); }
+  Netmem netmem(sim::Pfn pfn) const { return {frames_.page(pfn).value}; }
+  std::uint64_t pool_address() const { return pool_address_; }
+  void mark_idle(sim::Pfn pfn, bool idle);
+
+  // --- Memory
+  // -------------------------------------------------------------------------------------------------
+  void spin_lock(SpinLock& lock) { lock.lock(); }
+  void spin_unlock(SpinLock& lock) { lock.unlock(); }
+  void spin_lock_bh(SpinLock& lock) { lock.lock_bh(); }
+  void spin_unlock_bh(SpinLock& lock) { lock.unlock_bh(); }
+  template <class T>
+  void load(const T& object) {
+    touch(address_of(&object), false);
+  }
+  template <class T>
+  void store(const T& object) {
+    touch(address_of(&object), true);
+  }
+  template <class T>
+  void rmw(const T& object) {
+    std::uint64_t address = address_of(&object);
+    last_line_ = address >> 6;
+    kernel::this_cpu().atomic(sim::PhysAddr(address));
+  }
+  bool memory_new(const void* host, std::size_t bytes);
+  void memory_delete(const void* host, std::size_t bytes);
+  kernel::KernelFunction function(const char* name) { return kernel::KernelFunction(name); }
+
+  // --- The pool object
+  // ----------------------------------------------------------------------------------------
+  bool alloc_pool() { return true; }
+  bool alloc_ring(unsigned) { return true; }
+  RecycleStats* alloc_recycle_stats(bool system) { return system ? pools_.system_stats() : stats_.data(); }
+  void free_recycle_stats(RecycleStats*) {}
+  RecycleStats& this_cpu_stats(RecycleStats* stats) { return stats[kernel::this_cpu().cpu()]; }
+  template <class F>
+  void for_each_cpu_stats(const RecycleStats* stats, F&& f) const {
+    for (std::size_t cpu = 0; stats && cpu < stats_.size(); ++cpu) f(stats[cpu]);
+  }
+  template <class P>
+  int list_pool(P&, unsigned& id) {
+    id = id_;
+    return 0;
+  }
+  template <class P>
+  void unlist_pool(P&) {
+    on_unlist();
+  }
+  template <class P>
+  void free_pool(P* pool) {
+    delete pool;
+    on_free();
+  }
+
+  // --- Pages
+  // --------------------------------------------------------------------------------------------------
+  template <class P>
+  unsigned alloc_pages_bulk(P&, int nid, std::span<Netmem> pages) {
+    return alloc_bulk(nid, pages);
+  }
+  template <class P>
+  Netmem alloc_page(P&, int nid, unsigned order) {
+    sim::Pfn page;
+    return pagepool::alloc_pages(kernel_, nid, order, page) ? netmem(page) : Netmem{};
+  }
+  void put_page(Netmem netmem) { pagepool::put_page(kernel_, pfn(netmem)); }
+  bool is_pref_nid(Netmem netmem, int nid) {
+    touch(netmem.page, false);
+    return static_cast<int>(frames_.nid_of(pfn(netmem))) == nid;
+  }
+  bool is_pfmemalloc(Netmem netmem) {
+    touch(netmem.page, false);
+    return (get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & mm::kPfMemallocBit) != 0;
+  }
+  int page_ref_count(Netmem netmem) {
+    touch(netmem.page, false);
+    return get<std::int32_t>(netmem, mm::page_field::kRefcount);
+  }
+  std::int64_t pp_ref_read(Netmem netmem) {
+    touch(netmem.page, false);
+    return get<std::int64_t>(netmem, mm::page_field::kPpRefCount);
+  }
+  void pp_ref_set(Netmem netmem, std::int64_t n) {
+    touch(netmem.page, true);
+    set<std::int64_t>(netmem, mm::page_field::kPpRefCount, n);
+  }
+  void pp_ref_inc(Netmem netmem) { pp_ref_sub_return(netmem, -1); }
+  std::int64_t pp_ref_sub_return(Netmem netmem, std::int64_t n) {
+    kernel::this_cpu().atomic(sim::PhysAddr(netmem.page));
+    std::int64_t left = get<std::int64_t>(netmem, mm::page_field::kPpRefCount) - n;
+    set<std::int64_t>(netmem, mm::page_field::kPpRefCount, left);
+    return left;
+  }
+  template <class P>
+  void set_pp_info(Netmem netmem, P*) {
+    touch(netmem.page, true);
+    set<std::uint64_t>(netmem, mm::page_field::kPp, pool_address_);
+    set<std::uint64_t>(netmem, mm::page_field::kPpMagic,
+                       get<std::uint64_t>(netmem, mm::page_field::kPpMagic) | kPageSignature);
+    set<std::int64_t>(netmem, mm::page_field::kPpRefCount, 1);
+  }
+  void clear_pp_info(Netmem netmem);
+  DmaAddr dma_addr(Netmem netmem) {
+    touch(netmem.page, false);
+    return get<std::uint64_t>(netmem, mm::page_field::kDmaAddr);
+  }
+  void set_dma_addr(Netmem netmem, DmaAddr addr) {
+    touch(netmem.page, true);
+    set<std::uint64_t>(netmem, mm::page_field::kDmaAddr, addr);
+  }
+  /// Tracking index in pp_magic, bits 7..38.
+  std::uint32_t dma_index(Netmem netmem) {
+    touch(netmem.page, false);
+    return magic_dma_index(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
+  }
+  void set_dma_index(Netmem netmem, std::uint32_t index);
+  static constexpr std::uint32_t dma_index_limit() { return UINT32_MAX; }
+  template <class P>
+  int track_fault(P&, Netmem) {
+    return 0;
+  }
+  /// A caller that breaks the rules is reported, and the put dropped.
+  template <class P>
+  bool check_put(P&, Netmem netmem) {
+    std::uint64_t flags = get<std::uint64_t>(netmem, mm::page_field::kFlags);
+    bool ours = get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_ &&
+                has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
+    if (PAGEPOOL_LIKELY(ours && (flags & kPageIdleInPool) == 0)) return true;
+    report_misuse(netmem, ours);
+    return false;
+  }
+
+  // --- DMA
+  // ----------------------------------------------------------------------------------------------------
+  template <class P>
+  bool dma_map(P& pool, Netmem netmem, std::size_t size, DmaDirection dir, DmaAddr& addr) {
+    return map(*pool.dev(), pfn(netmem), size, dir, addr);
+  }
+  template <class P>
+  void dma_unmap(P& pool, Netmem netmem, DmaAddr addr, std::size_t size, DmaDirection dir) {
+    unmap(*pool.dev(), pfn(netmem), addr, size, dir);
+  }
+  template <class P>
+  void dma_sync_for_device(P& pool, DmaAddr addr, std::uint64_t offset, std::uint64_t size) {
+    kernel_.dma().dma_sync_single_for_device(*pool.dev(), sim::Iova(addr + offset), size,
+                                             static_cast<kernel::DmaDirection>(pool.params().dma_dir));
+  }
+  template <class P>
+  void dma_sync_for_cpu(P& pool, DmaAddr addr, std::uint64_t offset, std::uint64_t size) {
+    kernel_.dma().dma_sync_single_for_cpu(*pool.dev(), sim::Iova(addr + offset), size,
+                                          static_cast<kernel::DmaDirection>(pool.params().dma_dir));
+  }
+  bool dma_dev_need_sync(Device* device) const { return kernel_.dma().dma_need_sync(*device); }
+  static constexpr unsigned dma_cache_alignment() {
+    return 1;
+  }  // coherent x86-64, RISC-V with Zicbom: cache line
+
+  // --- Context, RCU, time
+  // -------------------------------------------------------------------------------------
+  bool in_softirq() const { return kernel::this_cpu().in_softirq(); }
+  int smp_processor_id() const { return static_cast<int>(kernel::this_cpu().cpu()); }
+  int numa_mem_id() const { return static_cast<int>(frames_.zones().front().nid); }
+  void rcu_read_lock() { kernel::rcu_read_lock(); }
+  void rcu_read_unlock() { kernel::rcu_read_unlock(); }
+  void synchronize_rcu() { kernel::synchronize_rcu(); }
+  void synchronize_net() { kernel::synchronize_net(); }
+  std::uint64_t now_ms() const { return kernel_.now() / sim::kMillisecond; }
+  template <class P>
+  void schedule_delayed_work(P&, std::uint64_t delay_ms) {
+    on_work(delay_ms);
+  }
+
+  /// for_each_populated_zone, every pfn, pfn_to_online_page: f(netmem) for each page in order; f returns
+  /// false to stop. Pages that were never handed out cost time and are not shown. Returns the pages walked.
+  std::uint64_t for_each_online_page(const std::function<bool(Netmem)>& f);
+  /// Fields that a scan looks at, after it paid for the struct page.
+  bool belongs_to_pool(Netmem netmem) const {
+    return get<std::int32_t>(netmem, mm::page_field::kRefcount) != 0 &&
+           has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
+           get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
+  }
+  bool debug_net() const { return debug_net_; }
+  void set_debug_net(bool on) { debug_net_ = on; }
+
+  // --- Tracepoints
+  // --------------------------------------------------------------------------------------------
+  template <class P>
+  void warn(P& pool, Warning what, int a, int b) {
+    warned(pool.id(), what, a, b);
+  }
+  template <class P>
+  void warn_once(P& pool, Warning what, int a, int b) {
+    if (pools_.first_time(what)) warned(pool.id(), what, a, b);
+  }
+  template <class P>
+  void trace_state_hold(P&, Netmem netmem, std::uint32_t hold) {
+    state_hold(netmem, hold);
+  }
+  template <class P>
+  void trace_state_release(P*, Netmem netmem, std::uint32_t release) {
+    state_release(netmem, release);
+  }
+  template <class P>
+  void trace_release(P&, int inflight, std::uint32_t hold, std::uint32_t release, std::uint64_t cnt) {
+    if (pools_.trace().released.enabled())
+      pools_.trace().released.emit({id_, inflight, hold, release, cnt, pools_.where()});
+  }
+  template <class P>
+  void trace_recycle(P&, Netmem netmem, RecycleOutcome outcome) {
+    recycled(netmem, outcome);
+  }
+  template <class P>
+  void trace_update_nid(P& pool, int nid) {
+    if (pools_.trace().nid_updated.enabled())
+      pools_.trace().nid_updated.emit({id_, pool.params().nid, nid, pools_.where()});
+  }
+  template <class P>
+  void trace_detached(P&) {}
+
+ private:
+  struct Region {
+    const std::byte* host;
+    std::size_t bytes;
+    std::uint64_t address;
+  };
+  template <class T>
+  T get(Netmem netmem, unsigned field) const {
+    return store_.load<T>(sim::PhysAddr(netmem.page + field));
+  }
+  template <class T>
+  void set(Netmem netmem, unsigned field, T value) {
+    store_.store<T>(sim::PhysAddr(netmem.page + field), value);
+  }
+  void touch(std::uint64_t address, bool write) {
+    std::uint64_t line = address >> 6;
+    if (line == last_line_ && (!write || last_was_write_)) return;
+    last_line_ = line;
+    last_was_write_ = write;
+    if (write) {
+      kernel::this_cpu().store(sim::PhysAddr(address));
+    } else {
+      kernel::this_cpu().load(sim::PhysAddr(address));
+    }
+  }
+  /// Simulated address of a host object inside a region; objects of others (a driver's NAPI) share one line.
+  std::uint64_t address_of(const void* object) const {
+    const auto* at = static_cast<const std::byte*>(object);
+    if (static_cast<std::size_t>(at - pool_.host) < pool_.bytes) return pool_.address + (at - pool_.host);
+    if (static_cast<std::size_t>(at - ring_.host) < ring_.bytes) return ring_.address + (at - ring_.host);
+    return find_region(at);
+  }
+  std::uint64_t find_region(const std::byte* at) const;
+  unsigned alloc_bulk(int nid, std::span<Netmem> pages);
+  bool map(Device& device, sim::Pfn page, std::size_t size, DmaDirection dir, DmaAddr& addr);
+  void unmap(Device& device, sim::Pfn page, DmaAddr addr, std::size_t size, DmaDirection dir);
+  void report_misuse(Netmem netmem, bool ours);
+  void warned(unsigned pool, Warning what, int a, int b);
+  void state_hold(Netmem netmem, std::uint32_t hold);
+  void state_release(Netmem netmem, std::uint32_t release);
+  void recycled(Netmem netmem, RecycleOutcome outcome);
+
+  PagePools& pools_;
+  kernel::Kernel& kernel_;
+  mm::PageFrames& frames_;
+  mm::SparseStore& store_;
+  const unsigned id_;
+  bool debug_net_ = false;
+  std::uint64_t pool_address_ = 0;
+  Region pool_{}, ring_{};
+  std::vector<Region> others_;  // by host address
+  std::uint64_t last_line_ = 0;
+  bool last_was_write_ = false;
+  std::vector<RecycleStats> stats_;  // per core
+};
+
+}  // namespace pagepool

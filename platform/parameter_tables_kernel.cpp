@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/parameter_tables.h"
+
+namespace platform {
+
+void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
+  using kernel::DmaMode;
+  using kernel::PagingMode;
+  set.integer("kernel.cores", c.cores, 1, 32, "cores");
+  set.clock("kernel.clock", c.clock, "clock of every core; all costs are cycles of this clock");
+  set.integer("kernel.hz", c.hz, 100, 1000, "CONFIG_HZ: jiffies a second");
+  set.integer("kernel.max_run_ahead_cycles", c.max_run_ahead_cycles, 1, 1'000'000'000,
+              "a core may run this far ahead of the machine");
+  set.integer("kernel.rcu_grace_jiffies", c.rcu_grace_jiffies, 1, 1000, "least duration of a grace period");
+  set.integer("kernel.rcu_expedited_cycles", c.rcu_expedited_cycles, 1, 1'000'000'000,
+              "least duration of an expedited grace period");
+  set.integer("kernel.softirq_max_restart", c.softirq_max_restart, 1, 1000,
+              "restarts before ksoftirqd takes over");
+  set.integer("kernel.softirq_max_jiffies", c.softirq_max_jiffies, 1, 1000,
+              "time before ksoftirqd takes over");
+  set.choice("kernel.dma_mode", c.dma_mode,
+             {{"direct", DmaMode::kDirect},
+              {"passthrough", DmaMode::kPassthrough},
+              {"strict", DmaMode::kStrict},
+              {"lazy", DmaMode::kLazy}},
+             "how the DMA API translates (iommu=, iommu.strict=, iommu.passthrough=)");
+  set.choice("kernel.paging", c.paging,
+             {{"sv39", PagingMode::kSv39}, {"sv48", PagingMode::kSv48}, {"sv57", PagingMode::kSv57}},
+             "first-stage page tables of a paging domain");
+  set.boolean("kernel.dma_coherent", c.dma_coherent, "devices snoop; false: syncs pay per line");
+  set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 1, 65536,
+              "IOVA_DEFAULT_FQ_SIZE, per core");
+  set.integer("kernel.flush_queue_timeout_ms", c.flush_queue_timeout_ms, 1, 100'000, "IOVA_FQ_TIMEOUT");
+  set.address("kernel.dma_mask", c.dma_mask, "default mask of devices");
+  set.boolean("kernel.clear_dma_ops_on_unbind", c.clear_dma_ops_on_unbind,
+              "device unbind resets the DMA ops of the device");
+  set.boolean("kernel.replace_domain_on_rebind", c.replace_domain_on_rebind,
+              "a driver that binds again gets a fresh default domain");
+  set.boolean("kernel.panic_on_oops", c.panic_on_oops, "stop all cores at the first oops");
+  set.integer("kernel.bh_off_report_cycles", c.bh_off_report_cycles, 0, 1'000'000'000'000,
+              "report sections without softirqs from this length on");
+  for (const kernel::CostField& f : kernel::cost_fields()) {
+    set.integer(fmt::format("kernel.costs.{}", f.name), c.costs.*f.member, 0, 1'000'000'000,
+                "cycles (source: kernel/costs.h)");
+  }
+}
+
+}  // namespace platform
