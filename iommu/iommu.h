@@ -55,7 +55,9 @@ class Iommu final : public sc_core::sc_module, public sim::Clocked {
 
  private:
   friend class Engine;
+  struct Ports;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Ports> ports_;
 };
 
 }  // namespace iommu

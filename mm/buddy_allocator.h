@@ -58,7 +58,7 @@ struct FailPageAlloc {
 struct BuddyConfig {
   /// Per zone, pages that only kGfpMemalloc may use (zone->_watermark[WMARK_MIN]).
   std::uint64_t min_free_pages = 0;
-  FailPageAlloc fail_page_alloc;
+  FailPageAlloc fail_page_alloc = {};
   void validate() const;
 };
 

@@ -22,11 +22,13 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <systemc>
 #include <tlm>
 
+#include "mm/dram_timing.h"
 #include "mm/sparse_store.h"
 #include "sim/simulation.h"
 
@@ -34,9 +36,10 @@ namespace mm {
 
 struct DramConfig {
   std::string standard =
-      "DDR4-2400R";       ///< a row of dram_standards(): DDR4-2400R, DDR4-3200AA, DDR5-4800BN, ...
-  unsigned channels = 1;  ///< power of two; a DDR5 subchannel is a channel
-  unsigned ranks = 1;     ///< per channel, power of two
+      "DDR4-2400R";  ///< a row of dram_standards(): DDR4-2400R, DDR4-3200AA, DDR5-4800BN, ...
+  std::optional<DramTiming> timing = {};  ///< instead of `standard`: a bin of one's own
+  unsigned channels = 1;                  ///< power of two; a DDR5 subchannel is a channel
+  unsigned ranks = 1;                     ///< per channel, power of two
   /// Least significant first, after the 6 bits of a burst: "il" = bank group, column, bank, row; "ro" =
   /// column, bank group, bank, row; "brc" = column, row, bank group, bank. Channel and rank bits: see
   /// AddressMapping.
@@ -51,8 +54,6 @@ struct DramConfig {
 
   void validate() const;  ///< throws sim::Error naming the field
 };
-
-class DramChannel;
 
 class DramController final : public sc_core::sc_module,
                              public sim::Clocked,

@@ -68,12 +68,12 @@ struct NodeConfig {
 struct PageFramesConfig {
   /// Empty: everything is node 0. Otherwise ranges in ascending order, inside the store, not overlapping;
   /// what lies between them is a hole. The vmemmap is taken from the top of the store.
-  std::vector<NodeConfig> nodes;
+  std::vector<NodeConfig> nodes = {};
   /// No struct page: pfn_valid() is false. Multiples of 2 MiB (a subsection).
-  std::vector<MemoryRange> holes;
+  std::vector<MemoryRange> holes = {};
   /// struct page exists, but the allocator never hands these out (firmware, kernel image). Multiples of 4
   /// KiB.
-  std::vector<MemoryRange> reserved;
+  std::vector<MemoryRange> reserved = {};
   std::uint64_t dma32_limit = std::uint64_t{4} << 30;
 
   /// Throws sim::Error naming the field.

@@ -74,12 +74,19 @@ unsigned Interconnect::decode(std::uint64_t address, std::uint64_t length) const
   return kNoTarget;
 }
 
+/// The cycle in which what arrives at `arrival` is seen: the first edge at or after it and after the present.
+Cycle Interconnect::seen_at(sim::Tick arrival) const {
+  const sim::Tick now = simulation_.now();
+  return arrival > now ? clock().at_or_after(arrival) : clock().after(now);
+}
+
 tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                          sc_core::sc_time& delay) {
   if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
   Input& in = inputs_[input];
   POOLSIM_ASSERT(in.end_request_from == kNeverCycle);  // the initiator ignored back-pressure
-  const Cycle due = poke(simulation_.timeline().incoming(delay)) + config_.request_cycles - 1;
+  const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.request_cycles - 1;
+  wake_by(clock().edge(due));
   in.requests.push({due, &p, decode(p.get_address(), p.get_data_length())});
   flights_.insert(&p, input);
   outstanding_.set(flights_.size());
@@ -100,8 +107,7 @@ tlm::tlm_sync_enum Interconnect::response(unsigned output, tlm_generic_payload& 
     return tlm::TLM_ACCEPTED;
   }
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
-  const sim::Tick now = simulation_.now();
-  answer(flights_.take(&p), p, arrival > now ? clock().at_or_after(arrival) : clock().after(now));
+  answer(flights_.take(&p), p, seen_at(arrival));
   return tlm::TLM_COMPLETED;
 }
 

@@ -96,6 +96,7 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   void blocking(unsigned input, tlm::tlm_generic_payload&, sc_core::sc_time&);
   unsigned debug(unsigned input, tlm::tlm_generic_payload&);
 
+  sim::Cycle seen_at(sim::Tick arrival) const;
   unsigned decode(std::uint64_t address, std::uint64_t length) const;
   void grant(unsigned input, sim::Cycle now);
   void answer(unsigned input, tlm::tlm_generic_payload& p, sim::Cycle seen);

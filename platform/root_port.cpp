@@ -127,6 +127,12 @@ bool RootPort::present(RequesterId function) const {
   return on_bus(function) && !removed(function, kNeverCycle);
 }
 
+/// The cycle in which what arrives at `arrival` is seen: the first edge at or after it and after the present.
+Cycle RootPort::seen_at(sim::Tick arrival) const {
+  const sim::Tick now = simulation_.now();
+  return arrival > now ? clock().at_or_after(arrival) : clock().after(now);
+}
+
 tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) {
   if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
@@ -134,7 +140,8 @@ tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm:
   Stall& stall = port == kCpu ? down_stall_ : up_stall_;
   Ring<Item>& queue = port == kCpu ? down_ : up_;
   POOLSIM_ASSERT(stall.from == kNeverCycle);  // the caller ignored back-pressure
-  const Cycle due = poke(simulation_.timeline().incoming(delay)) + latency - 1;
+  const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + latency - 1;
+  wake_by(clock().edge(due));
   queue.push({due, &p});
   if (port == kUp && p.is_write()) {
     posted_.push({&p, kNeverCycle});
@@ -151,8 +158,9 @@ tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm:
 
 tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                       sc_core::sc_time& delay) {
-  const Cycle seen = poke(simulation_.timeline().incoming(delay));
+  const Cycle seen = seen_at(simulation_.timeline().incoming(delay));
   if (phase == tlm::END_REQ) {
+    wake_by(clock().edge(seen));
     (port == kUp ? up_open_from_ : port == kConfig ? config_open_from_ : mmio_open_from_) = seen;
     return tlm::TLM_ACCEPTED;
   }
@@ -163,6 +171,7 @@ tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm
       respond(from_link, up_stall_, p);
     } else {
       device_answers_.push({after_upstream(seen), &p});
+      wake_by(clock().edge(after_upstream(seen)));
     }
   } else if (port == kMmio && p.is_write()) {
     respond(from_cpu, down_stall_, p);
@@ -253,6 +262,7 @@ void RootPort::access_answered(sim::Transaction& own, Cycle seen) {
   POOLSIM_ASSERT(a.own == &own);
   a.own = nullptr;
   a.free_from = seen;
+  if (!down_.empty()) wake_by(clock().edge(seen));
   if (a.original == nullptr) {
     ++unexpected_completions_;  // came after the timeout
     --accesses_in_use_;
@@ -331,6 +341,7 @@ void RootPort::posted_ordered(const tlm_generic_payload& p, Cycle seen) {
     Posted& entry = posted_.at(i);
     if (entry.payload != &p) continue;
     entry = {nullptr, seen};
+    if (!cpu_answers_.empty()) wake_by(clock().edge(seen));
     posted_in_flight_.add(-1);
     return;
   }

@@ -124,6 +124,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   bool removed_address(std::uint64_t address, sim::Cycle now) const;
   sim::RequesterId function_of(std::uint64_t ecam_address) const;
   std::uint64_t link_address(std::uint64_t address) const;
+  sim::Cycle seen_at(sim::Tick arrival) const;
   sim::Cycle after_upstream(sim::Cycle seen) const { return seen + config_.upstream_cycles - 1; }
 
   void send_down(sim::Cycle now);

@@ -53,6 +53,19 @@ void Checker::attach(kernel::Trace& t) {
   listen(t.warn);
 }
 
+void Checker::attach(pagepool::Trace& t) {
+  const auto listen = [this](auto& tracepoint) { tracepoint.subscribe([this](const auto& e) { on(e); }); };
+  listen(t.created);
+  listen(t.state_hold);
+  listen(t.state_release);
+  listen(t.unmapping);
+  listen(t.destroying);
+  listen(t.destroyed);
+  listen(t.release_retried);
+  listen(t.freed);
+  listen(t.misused);
+}
+
 void Checker::attach(iommu::Iommu& iommu) {
   iommu.translated.subscribe([this](const auto& e) { on(e); });
   iommu.faulted.subscribe([this](const auto& e) { on(e); });
@@ -287,92 +300,111 @@ std::string Checker::pool_device(const PoolShadow& p) const {
   return p.device != kNoIndex ? devices_[p.device].name : "";
 }
 
-void Checker::pool_created(std::uint32_t id, const kernel::Device* d) {
+void Checker::on(const pagepool::PoolCreated& e) {
   PoolShadow p;
-  p.id = id;
-  p.created_at = now();
-  if (d != nullptr) p.device = device_index(d);
+  p.id = e.pool;
+  p.created_at = e.where.time;
+  if (e.device != nullptr) p.device = device_index(e.device);
   pools_.push_back(p);
 }
 
-void Checker::pool_destroy_begins(std::uint32_t id) {
-  if (PoolShadow* p = pool(id)) {
+void Checker::on(const pagepool::Destroying& e) {
+  if (PoolShadow* p = pool(e.pool)) {
     p->destroying = p->destroyed = true;
-    p->destroyed_at = now();
+    p->destroyed_at = e.where.time;
   }
 }
 
-void Checker::pool_destroy_returns(std::uint32_t id) {
-  if (PoolShadow* p = pool(id)) {
+void Checker::on(const pagepool::Destroyed& e) {
+  if (PoolShadow* p = pool(e.pool)) {
     p->destroying = false;
     p->inflight_at_destroy = p->inflight();
   }
 }
 
-void Checker::pool_retries(std::uint32_t id) {
-  if (PoolShadow* p = pool(id)) ++p->release_rounds;
+void Checker::on(const pagepool::ReleaseRetried& e) {
+  if (PoolShadow* p = pool(e.pool)) ++p->release_rounds;
 }
 
-void Checker::pool_freed(std::uint32_t id) {
-  PoolShadow* p = pool(id);
+void Checker::on(const pagepool::PoolFreed& e) {
+  PoolShadow* p = pool(e.pool);
   if (p == nullptr) return;
   p->freed = true;
-  p->destroying = false;
-  p->freed_at = now();
-  if (p->destroyed && now() - p->destroyed_at > config_.shutdown_bound) {
-    report(FindingClass::kStalledShutdown, id, 0, 0, [&](Finding& f) {
-      f.place = "page_pool_release_retry";
-      f.who = fmt::format("pool {} of {}", id, pool_device(*p));
-      f.detail = fmt::format("ended {} after its destroy", format_time(now() - p->destroyed_at));
-    });
-  }
+  p->freed_at = e.where.time;
+  if (!p->destroyed || p->freed_at - p->destroyed_at <= config_.shutdown_bound) return;
+  report(FindingClass::kStalledShutdown, e.pool, 0, 0, [&](Finding& f) {
+    f.place = "page_pool_release_retry";
+    f.who = fmt::format("pool {} of {}", e.pool, pool_device(*p));
+    f.detail = fmt::format("ended {} after its destroy", format_time(p->freed_at - p->destroyed_at));
+  });
 }
 
-void Checker::page_counted(std::uint32_t id, sim::Pfn pfn) {
-  PageShadow& page = pages_.at(pfn);
+void Checker::on(const pagepool::StateHold& e) {
+  PageShadow& page = pages_.at(e.pfn);
   if (page.generation == 0) page.generation = 1, page.allocated = true;
-  page.pool = id;
-  PoolShadow* p = pool(id);
+  page.pool = e.pool;
+  PoolShadow* p = pool(e.pool);
   if (p == nullptr) return;
   ++p->hold;
-  if (p->freed) {
-    report(FindingClass::kUseAfterFree, 0x10000 + id, pfn.value, to_phys(pfn).value, [&](Finding& f) {
-      f.place = "page_pool_alloc";
-      f.who = "whoever allocated from it";
-      f.whom = fmt::format("pool {}, freed at {}", id, format_time(p->freed_at));
-      f.detail = "a freed pool gave out a page";
-    });
-  }
+  if (!p->freed) return;
+  report(FindingClass::kUseAfterFree, 0x10000 + e.pool, e.pfn.value, to_phys(e.pfn).value, [&](Finding& f) {
+    f.place = chain_text(e.where.chain);
+    f.who = "whoever allocated from it";
+    f.whom = fmt::format("pool {}, freed at {}", e.pool, format_time(p->freed_at));
+    f.detail = "a freed pool gave out a page";
+  });
 }
 
-void Checker::page_released(std::uint32_t id, sim::Pfn pfn) {
-  PageShadow& page = pages_.at(pfn);
-  PoolShadow* p = pool(id);
-  if (page.pool != id && p != nullptr) {
-    report(FindingClass::kUseAfterFree, 0x20000 + id, pfn.value, to_phys(pfn).value, [&](Finding& f) {
-      f.place = "page_pool_return_page";
-      f.who = fmt::format("pool {}", id);
-      f.whom = describe_page(pfn);
+void Checker::on(const pagepool::StateRelease& e) {
+  PageShadow& page = pages_.at(e.pfn);
+  PoolShadow* p = pool(e.pool);
+  if (p == nullptr) return;
+  if (page.pool != e.pool) {
+    report(FindingClass::kPoolMisuse, 0x20000 + e.pool, e.pfn.value, to_phys(e.pfn).value, [&](Finding& f) {
+      f.place = chain_text(e.where.chain);
+      f.who = fmt::format("pool {}", e.pool);
+      f.whom = describe_page(e.pfn);
       f.detail = "a pool released a page that it does not have";
     });
   }
   page.pool = 0;
-  if (p == nullptr) return;
   ++p->release;
-  p->last_release_at = now();
-  if (p->freed) {
-    report(FindingClass::kUseAfterFree, 0x30000 + id, pfn.value, to_phys(pfn).value, [&](Finding& f) {
-      f.place = "page_pool_return_page";
-      f.who = "whoever returned the page";
-      f.whom = fmt::format("pool {}, freed at {}", id, format_time(p->freed_at));
-      f.detail = "a page was returned to a freed pool";
-    });
-  }
+  p->last_release_at = e.where.time;
+  if (!p->freed) return;
+  report(FindingClass::kUseAfterFree, 0x30000 + e.pool, e.pfn.value, to_phys(e.pfn).value, [&](Finding& f) {
+    f.place = chain_text(e.where.chain);
+    f.who = "whoever returned the page";
+    f.whom = fmt::format("pool {}, freed at {}", e.pool, format_time(p->freed_at));
+    f.detail = "a page was returned to a freed pool";
+  });
 }
 
-void Checker::page_unmapping(std::uint32_t id, sim::Pfn pfn, sim::Iova iova) {
+void Checker::on(const pagepool::Unmapping& e) {
   if (unmapping_.size() >= 256) unmapping_.erase(unmapping_.begin());  // announced, and never done
-  unmapping_.push_back({id, pfn, iova});
+  unmapping_.push_back({e.pool, e.pfn, e.iova});
+}
+
+void Checker::on(const pagepool::Misused& e) {
+  const FindingClass kind =
+      e.kind == pagepool::MisuseKind::pool_gone || e.kind == pagepool::MisuseKind::not_in_pool
+          ? FindingClass::kUseAfterFree
+          : FindingClass::kPoolMisuse;
+  report(kind, 0x40000 + e.pool * 8 + static_cast<unsigned>(e.kind), e.pfn.value, to_phys(e.pfn).value,
+         [&](Finding& f) {
+           f.place = chain_text(e.where.chain);
+           f.who = fmt::format("pool {} was called", e.pool);
+           f.whom = describe_page(e.pfn);
+           f.detail = pagepool::to_string(e.kind);
+         });
+}
+
+std::string chain_text(kernel::CallChain chain) {
+  std::string text;
+  for (const char* function : chain) {
+    if (!text.empty()) text += " <- ";
+    text += function;
+  }
+  return text;
 }
 
 }  // namespace checker

@@ -19,6 +19,7 @@
 #include "kernel/trace.h"
 #include "mm/trace.h"
 #include "nic/device/trace.h"
+#include "pagepool/trace.h"
 #include "sim/timeline.h"
 #include "testbenches/checker/finding.h"
 #include "testbenches/checker/shadow.h"
@@ -69,6 +70,9 @@ struct Summary {
   std::optional<kernel::Oops> oops;  ///< the first
 };
 
+/// "dma_unmap_page_attrs <- page_pool_return_page <- ...": innermost first.
+std::string chain_text(kernel::CallChain chain);
+
 class Checker {
  public:
   explicit Checker(const sim::Timeline& timeline, CheckerConfig config = {});
@@ -77,6 +81,7 @@ class Checker {
 
   void attach(mm::Trace& trace);
   void attach(kernel::Trace& trace);
+  void attach(pagepool::Trace& trace);
   void attach(iommu::Iommu& iommu);
   void attach(nic::NicTracepoints& trace);
 
@@ -123,17 +128,15 @@ class Checker {
   void on(const nic::DescriptorFetched& e);
   void on(const nic::BufferWritten& e);
 
-  // Life of a page_pool.
-  void pool_created(std::uint32_t pool, const kernel::Device* device);
-  /// page_pool_destroy() of the last user begins / returns.
-  void pool_destroy_begins(std::uint32_t pool);
-  void pool_destroy_returns(std::uint32_t pool);
-  void pool_retries(std::uint32_t pool);  ///< a round of page_pool_release_retry
-  void pool_freed(std::uint32_t pool);
-  void page_counted(std::uint32_t pool, sim::Pfn pfn);   ///< page_pool_state_hold
-  void page_released(std::uint32_t pool, sim::Pfn pfn);  ///< page_pool_state_release
-  /// The pool is about to unmap `pfn`, which it believes to be at `iova`.
-  void page_unmapping(std::uint32_t pool, sim::Pfn pfn, sim::Iova iova);
+  void on(const pagepool::PoolCreated& e);
+  void on(const pagepool::StateHold& e);
+  void on(const pagepool::StateRelease& e);
+  void on(const pagepool::Unmapping& e);
+  void on(const pagepool::Destroying& e);
+  void on(const pagepool::Destroyed& e);
+  void on(const pagepool::ReleaseRetried& e);
+  void on(const pagepool::PoolFreed& e);
+  void on(const pagepool::Misused& e);
 
  private:
   sim::Tick now() const { return timeline_.now(); }

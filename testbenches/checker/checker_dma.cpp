@@ -13,16 +13,6 @@ namespace {
 
 constexpr std::uint64_t page_of(std::uint64_t address) { return address >> sim::kPageShift; }
 
-/// "dma_unmap_page_attrs <- page_pool_return_page <- ...": innermost first.
-std::string chain_text(kernel::CallChain chain) {
-  std::string text;
-  for (const char* function : chain) {
-    if (!text.empty()) text += " <- ";
-    text += function;
-  }
-  return text;
-}
-
 /// Equal for equal chains of one process; never leaves it.
 std::uint64_t chain_key(kernel::CallChain chain) {
   std::uint64_t key = 0;

@@ -22,6 +22,7 @@ const FindingClassInfo& info(FindingClass c) {
       {"foreign_unmap", "an unmap hit somebody else's mapping"},
       {"double_unmap", "an unmap of something that is not mapped"},
       {"use_after_free", "a page, pool or device was used after it was freed"},
+      {"pool_misuse", "a page was returned to a pool twice, or to one it does not belong to"},
       {"leaked_page", "a page never came back to its destroyed pool"},
       {"leaked_mapping", "a mapping outlived its driver for good"},
       {"leaked_iova", "an IOVA that nobody can free any more"},

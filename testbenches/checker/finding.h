@@ -25,6 +25,7 @@ enum class FindingClass : std::uint8_t {
   kForeignUnmap,     ///< an unmap hit a mapping that belongs to somebody else
   kDoubleUnmap,      ///< an unmap of something that is not mapped
   kUseAfterFree,     ///< page, pool or device used after it was freed
+  kPoolMisuse,       ///< a page was returned twice, or where it does not belong
   kLeakedPage,       ///< a page never came back to its destroyed pool
   kLeakedMapping,    ///< a mapping outlived its driver for good
   kLeakedIova,       ///< an IOVA that nobody can free any more

@@ -39,6 +39,7 @@ struct Story {
   Story() { checker.on(kernel::DeviceAdded{&device, now()}); }
 
   sim::Tick now() { return simulation.now(); }
+  pagepool::TraceContext where() { return {0, now(), kUnmapChain}; }
   void later(sim::Tick t = sim::kMicrosecond) { simulation.timeline().run_until(now() + t); }
   std::uint64_t count(FindingClass c) const { return checker.findings().count(c); }
   /// Every class but those named has no finding.
@@ -53,7 +54,7 @@ struct Story {
   void bind() {
     bound = true;
     checker.on(kernel::DeviceBound{&device, now()});
-    checker.pool_created(++pool, &device);
+    checker.on(pagepool::PoolCreated{++pool, &device, 0, 0, where()});
   }
   void unbind() {
     checker.on(kernel::DeviceUnbinding{&device, now()});
@@ -63,8 +64,8 @@ struct Story {
     checker.on(kernel::DeviceUnbound{&device, now(), 0});
   }
   void destroy() {
-    checker.pool_destroy_begins(pool);
-    checker.pool_destroy_returns(pool);
+    checker.on(pagepool::Destroying{pool, 0, where()});
+    checker.on(pagepool::Destroyed{pool, true, 0, where()});
   }
   void remove() {
     present = false;
@@ -83,12 +84,12 @@ struct Story {
   void page(std::uint64_t pfn, std::uint64_t iova) {
     checker.on(mm::PageAllocated{Pfn(pfn), 0, 0});
     map(pfn, iova);
-    checker.page_counted(pool, Pfn(pfn));
+    checker.on(pagepool::StateHold{pool, Pfn(pfn), 0, where()});
     checker.on(mm::PageHeld{Pfn(pfn), "RX ring", pfn & 255});
   }
   void unmap(std::uint64_t pfn, std::uint64_t iova, kernel::UnmapResult result = kernel::UnmapResult::kDone,
              std::uint64_t found_pfn = 0) {
-    checker.page_unmapping(pool, Pfn(pfn), Iova(iova));
+    checker.on(pagepool::Unmapping{pool, Pfn(pfn), Iova(iova)});
     if (translated && result == kernel::UnmapResult::kDone) {
       checker.on(kernel::IommuUnmapped{domain, Iova(iova), 4096, 4096, now()});
       checker.on(kernel::IovaFreed{domain, Iova(iova), 1, now()});
@@ -99,7 +100,7 @@ struct Story {
   }
   void release(std::uint64_t pfn, std::uint64_t iova) {
     unmap(pfn, iova);
-    checker.page_released(pool, Pfn(pfn));
+    checker.on(pagepool::StateRelease{pool, Pfn(pfn), 0, where()});
     checker.on(mm::PageFreed{Pfn(pfn), 0});
   }
   void device_writes(std::uint64_t iova, std::uint64_t pfn, bool hit = true) {
@@ -147,7 +148,7 @@ void proper_life(bool translated) {
   for (std::uint64_t p = 1; p <= 100; ++p) s.release(0x1000 + p, iova(p));
   s.later();
   s.unbind();
-  s.checker.pool_freed(s.pool);
+  s.checker.on(pagepool::PoolFreed{s.pool, s.where()});
   s.later();
   s.checker.finish();
   s.expect_only({});
@@ -169,7 +170,7 @@ TEST(Checker, LateUnmapNamesDeviceMappingAndHolders) {
   s.unbind();
   s.later(5 * sim::kSecond);
   for (std::uint64_t p = 1; p <= 50; ++p) s.release(0x1000 + p, 0xfff00000 + p * 4096);
-  s.checker.pool_freed(s.pool);
+  s.checker.on(pagepool::PoolFreed{s.pool, s.where()});
   s.checker.finish();
   s.expect_only({FindingClass::kLateUnmap});
   EXPECT_EQ(s.count(FindingClass::kLateUnmap), 50u);
@@ -319,6 +320,21 @@ TEST(Checker, UseAfterFreeOfPages) {
   s.expect_only({FindingClass::kUseAfterFree});
 }
 
+TEST(Checker, PoolsMisused) {
+  Story s;
+  s.bind();
+  s.page(0x1001, 0xfff01000);
+  s.checker.on(pagepool::Misused{pagepool::MisuseKind::double_put, s.pool, s.pool, Pfn(0x1001), s.where()});
+  s.expect_only({FindingClass::kPoolMisuse});
+  s.release(0x1001, 0xfff01000);
+  s.checker.on(pagepool::StateRelease{s.pool, Pfn(0x1001), 0, s.where()});
+  EXPECT_EQ(s.count(FindingClass::kPoolMisuse), 2u);
+  s.destroy();
+  s.checker.on(pagepool::PoolFreed{s.pool, s.where()});
+  s.checker.on(pagepool::Misused{pagepool::MisuseKind::pool_gone, s.pool, 0, Pfn(0x1001), s.where()});
+  s.expect_only({FindingClass::kPoolMisuse, FindingClass::kUseAfterFree});
+}
+
 TEST(Checker, OopsNamesPagesAndHoldersAndTheirLeak) {
   Story s;
   s.bind();
@@ -365,9 +381,9 @@ TEST(Checker, UnmapWithoutDmaOpsLeaksMappingAndIova) {
   s.page(0x1001, 0xfff01000);
   s.unbind();
   s.unmap(0x1001, 0xfff01000, kernel::UnmapResult::kDirectLeaked);
-  s.checker.page_released(s.pool, Pfn(0x1001));
+  s.checker.on(pagepool::StateRelease{s.pool, Pfn(0x1001), 0, s.where()});
   s.checker.on(mm::PageFreed{Pfn(0x1001), 0});
-  s.checker.pool_freed(s.pool);
+  s.checker.on(pagepool::PoolFreed{s.pool, s.where()});
   s.checker.finish();
   s.expect_only({FindingClass::kLateUnmap, FindingClass::kLeakedMapping, FindingClass::kLeakedIova});
   EXPECT_EQ(s.checker.summary().leaked_mappings, 1u);

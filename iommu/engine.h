@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The timed inside of iommu::Iommu: the device pipeline (lookup, misses, order, forwarding), the walkers and the other
+// users of the walker port, register accesses. One tick() does everything that is due at an edge.
+//
+// Visibility: what a socket brings in at time t is stamped with the first edge after t and looked at from that edge on.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "iommu/core.h"
+#include "iommu/iommu.h"
+#include "sim/error.h"
+
+namespace iommu {
+
+class Engine final : public Surroundings {
+ public:
+  Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& config);
+
+  // engine.cpp, engine_walker.cpp, engine_registers.cpp: what the sockets bring.
+  tlm::tlm_sync_enum device_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sc_core::sc_time& delay);
+  tlm::tlm_sync_enum downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                         sc_core::sc_time& delay);
+  tlm::tlm_sync_enum walker_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                     sc_core::sc_time& delay);
+  tlm::tlm_sync_enum register_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                      sc_core::sc_time& delay);
+  // engine_registers.cpp: untimed and loosely timed access.
+  void device_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
+  unsigned device_dbg(tlm::tlm_generic_payload& payload);
+  void register_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
+  unsigned register_dbg(tlm::tlm_generic_payload& payload);
+
+  sim::Wakeup tick(sim::Cycle now);
+  bool idle() const;
+  void stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const;
+
+  // Surroundings of the command processor.
+  void invalidated(const Invalidate& event) override;
+  void fence_done(const FenceDone& event) override;
+  void fence_begins(bool pr, bool pw) override;
+  bool fence_clear() override;
+
+ private:
+  static constexpr std::uint32_t kNone = ~0u;
+
+  /// What an IOFENCE.C under way wants of a request that was translated before it.
+  enum class Fenced : std::uint8_t { kNo, kUntilForwarded, kUntilAnswered };
+
+  /// A device request inside the IOMMU. Found from its payload by being the payload's extension while it is here.
+  struct Slot : tlm::tlm_extension<Slot> {
+    enum class State : std::uint8_t { kFree, kQueued, kMiss, kWalking, kReady, kForwarded, kMrif };
+    tlm::tlm_extension_base* clone() const override { return nullptr; }
+    void copy_from(const tlm::tlm_extension_base&) override {}
+    State state = State::kFree;
+    bool write = false, posted = false, hit = false;
+    Fenced fenced = Fenced::kNo;
+    std::uint8_t page_shift = 12;
+    std::uint32_t index = 0, next = kNone, previous = kNone;
+    tlm::tlm_generic_payload* payload = nullptr;
+    std::uint64_t phys = 0;  // or the memory-resident interrupt file
+    sim::Cycle due = 0;      // kQueued: lookup, kReady: may leave
+    std::uint64_t notice_address = 0;
+    std::uint16_t notice_id = 0;
+    bool dtf = false;
+    Request request;
+  };
+
+  /// A user of the walker port: one access at a time.
+  struct Agent {
+    enum class State : std::uint8_t { kIdle, kScheduled, kOutstanding, kAnswered };
+    State state = State::kIdle;
+    MemoryStatus status = MemoryStatus::kOk;
+    sim::Cycle due = 0;  // kScheduled: leaves, kAnswered: is acted on
+    MemoryAccess* access = nullptr;
+    sim::Transaction* transaction = nullptr;
+  };
+  enum AgentIndex : std::uint32_t { kCommandAgent, kFaultAgent, kPageAgent, kInterruptAgent, kMrifAgent, kFirstWalker };
+
+  struct Walker {
+    bool busy = false;
+    bool debug = false;
+    bool overtaken = false;  // by an invalidation: nobody joins it, nothing is cached
+    std::uint64_t serial = 0;
+    Walk walk;
+    std::vector<std::uint32_t> waiting;  // slots, the first started it
+  };
+
+  struct RegisterAccess {
+    tlm::tlm_generic_payload* payload;
+    sim::Cycle due;
+  };
+
+  // engine.cpp: device side
+  sim::Cycle seen_at(sim::Tick arrival) const;
+  void wake_at(sim::Cycle cycle);
+  Slot* allocate_slot();
+  void free_slot(Slot& slot);
+  void append(Slot& slot);
+  void unlink(Slot& slot);
+  Request request_of(const tlm::tlm_generic_payload& payload) const;
+  static bool crosses_page(const tlm::tlm_generic_payload& payload);
+  void lookups(sim::Cycle now);
+  void look_up(Slot& slot, sim::Cycle now);
+  void resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cycle leaves);
+  void miss(Slot& slot, sim::Cycle now);
+  bool join_walk(Slot& slot);
+  void start_walk(Slot& slot, sim::Cycle now);
+  void retry_misses(sim::Cycle now);
+  void finish_walk(Walker& walker, sim::Cycle now);
+  void forward_ready(sim::Cycle now);
+  void forward(Slot& slot, sim::Cycle now);
+  void answer(Slot& slot, sim::Cycle seen);
+  void respond(Slot& slot, tlm::tlm_generic_payload& payload);
+  void refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
+  void answer_ats(Slot& slot, const Outcome& outcome);
+  void emit_fault(const Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
+  void update_probes();
+  sim::Cycle next_due(sim::Cycle now) const;
+
+  // engine_walker.cpp: users of the walker port
+  void schedule(std::uint32_t agent, sim::Cycle due);
+  void rest(Agent& agent);
+  void act_agents(sim::Cycle now);
+  void issue_agents(sim::Cycle now);
+  void issue(std::uint32_t agent, sim::Cycle now);
+  void answered(Agent& agent, std::uint32_t index, MemoryStatus status, sim::Cycle seen);
+  MemoryAccess* begin_access(std::uint32_t agent);
+  void act(std::uint32_t agent, sim::Cycle now);
+  void act_walk(Walker& walker, std::uint32_t agent, MemoryStatus status, sim::Cycle now);
+  sim::Cycle reaction_cycles(std::uint32_t agent) const;
+  MemoryStatus at_coherence_point(std::uint64_t address, tlm::tlm_command command, void* data, unsigned bytes);
+  MemoryStatus compare_exchange(const MemoryAccess& access, bool& swapped);
+  void poll_units(sim::Cycle now);
+  void poll_commands(sim::Cycle now);
+  void start_debug_walk(sim::Cycle now);
+  void settle_fence_share(Slot& slot, sim::Cycle seen);
+  void store_to_mrif(Slot& slot, const Outcome& outcome);
+  MemoryAccess* begin_mrif();
+  void act_mrif(MemoryStatus status);
+  void end_mrif(Cause cause);
+
+  // engine_registers.cpp
+  void registers(sim::Cycle now);
+  void access_register(tlm::tlm_generic_payload& payload);
+  void sync_cycles();
+
+  class BlockingMemory;
+  class DebugMemory;
+
+  Iommu& iommu_;
+  sim::Simulation& sim_;
+  const IommuConfig config_;
+  Core core_;
+
+  std::vector<Slot> slots_;
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<std::uint32_t> queue_;  // ring of slots before their lookup
+  std::size_t queue_first_ = 0, queue_count_ = 0;
+  std::uint32_t pending_first_ = kNone, pending_last_ = kNone;  // after lookup, not yet gone; arrival order
+  std::uint32_t pending_ = 0, ready_ = 0, missing_ = 0;         // all of these, kReady, kMiss
+  sim::Cycle next_lookup_ = 0;
+  sim::Cycle next_forward_ = 0;
+  sim::Cycle forward_wake_ = sim::kNeverCycle;
+  std::vector<std::uint32_t> posted_ahead_;  // scratch of forward_ready
+  tlm::tlm_generic_payload* stalled_ = nullptr;  // answered TLM_ACCEPTED, waits for END_REQ
+  bool downstream_busy_ = false;
+  Walk scratch_;
+
+  std::vector<Walker> walkers_;
+  std::uint32_t busy_walkers_ = 0;
+  std::uint64_t walk_serial_ = 0;
+  bool debug_walking_ = false;
+  std::vector<Agent> agents_;
+  std::uint32_t active_agents_ = 0;
+  bool walker_busy_ = false;
+  sim::Cycle walker_next_ = 0;
+  sim::Cycle execute_at_ = sim::kNeverCycle;  // the command that was read takes effect
+  std::vector<std::uint32_t> mrif_queue_;     // ring of slots that write to an interrupt file
+  std::size_t mrif_first_ = 0, mrif_count_ = 0;
+  bool mrif_notice_ = false;  // the pending bit is set, the notice goes out
+  MemoryAccess mrif_access_;
+
+  // IOFENCE.C under way
+  sim::Cycle now_ = 0;               // the edge being ticked
+  std::uint64_t walk_barrier_ = 0;   // walks with a smaller serial must end
+  std::uint32_t fence_share_ = 0;    // device requests it still waits for
+  sim::Cycle fence_seen_ = 0;        // first edge at which share and walks may be judged
+  bool fence_timing_ = false;
+  sim::Cycle fence_due_ = 0;
+
+  std::vector<RegisterAccess> register_queue_;
+  std::size_t register_first_ = 0, register_count_ = 0;
+  tlm::tlm_generic_payload* register_stalled_ = nullptr;
+  sim::Cycle hpm_synced_ = 0;
+  std::uint32_t wires_ = 0;
+
+  struct Counters {
+    std::uint64_t requests = 0, forwarded = 0, refused = 0, dropped_writes = 0, merged = 0, walks = 0, debug_walks = 0,
+                  waited_for_walker = 0, commands = 0, fences = 0, msis = 0;
+    std::uint64_t accesses[5] = {0, 0, 0, 0, 0};
+  } counters_;
+
+  sim::Probe lookups_, hits_, misses_, walks_in_flight_, faults_, cqh_, cqt_, fqt_, waiting_;
+};
+
+}  // namespace iommu

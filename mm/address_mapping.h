@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which address bit selects what in the DRAM, as a list from the least significant bit after the 6 bits of a
+// 64-byte burst: "bank_group:2,column:7,bank:2,rank:1,row:16". A field may come in several pieces, lowest
+// bits first. Bits above the list (memory larger than the modelled devices) extend the row number, so no size
+// is refused.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mm/dram_timing.h"
+
+namespace mm {
+
+struct DramAddress {
+  std::uint32_t channel = 0;
+  std::uint32_t rank = 0;
+  std::uint32_t bank_group = 0;
+  std::uint32_t bank = 0;
+  std::uint32_t row = 0;
+  std::uint32_t column = 0;
+  bool operator==(const DramAddress&) const = default;
+};
+
+class AddressMapping {
+ public:
+  /// `text`: "il" (bank group, column, bank, rank, row), "ro" (column, bank group, bank, rank, row), "brc"
+  /// (column, row, bank group, bank, rank), each with the channel bits lowest, or a list as above. Throws
+  /// sim::Error when a field has too few or too many bits, or is unknown.
+  AddressMapping(std::string_view text, const DramTiming& timing, unsigned channels, unsigned ranks);
+
+  /// `offset` = address - base of the memory.
+  DramAddress decode(std::uint64_t offset) const {
+    std::uint32_t f[6] = {0, 0, 0, 0, 0, 0};
+    for (const Piece& p : pieces_) {
+      f[p.field] |= static_cast<std::uint32_t>((offset >> p.from) & p.mask) << p.to;
+    }
+    return {f[0], f[1], f[2], f[3], f[4], f[5]};
+  }
+  /// Inverse of decode() for a burst.
+  std::uint64_t encode(const DramAddress& address) const;
+
+  /// The list in its long form.
+  std::string text() const;
+
+ private:
+  struct Piece {
+    std::uint8_t field, from, to, width;
+    std::uint64_t mask;
+  };
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace mm

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mm/dram_controller.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <cstring>
+
+#include "mm/address_mapping.h"
+#include "mm/dram_channel.h"
+#include "mm/fifo.h"
+#include "mm/latency_histogram.h"
+
+namespace mm {
+namespace {
+
+constexpr std::uint64_t kBurstBytes = 64;
+constexpr std::uint64_t kMaxRequestBytes = 4096;
+
+/// What of a channel's state can be watched.
+struct ChannelProbes {
+  ChannelProbes(sim::ProbeHub& hub, const std::string& path, const DramTiming& timing)
+      : read_queue(hub, path + ".read_queue", 8),
+        write_queue(hub, path + ".write_queue", 8),
+        row_hits(hub, path + ".row_hits"),
+        row_misses(hub, path + ".row_misses") {
+    for (unsigned g = 0; g < timing.bank_groups; ++g) {
+      group_commands.push_back(std::make_unique<sim::Probe>(hub, fmt::format("{}.bg{}.commands", path, g)));
+    }
+  }
+  void update(const DramChannel& channel) {
+    const auto& c = channel.counters();
+    read_queue.set(channel.waiting(false));
+    write_queue.set(channel.waiting(true));
+    row_hits.set(c.reads[0] + c.writes[0]);
+    row_misses.set(c.reads[1] + c.reads[2] + c.writes[1] + c.writes[2]);
+    for (std::size_t g = 0; g < group_commands.size(); ++g) group_commands[g]->set(c.group_commands[g]);
+  }
+  sim::Probe read_queue, write_queue, row_hits, row_misses;
+  std::vector<std::unique_ptr<sim::Probe>> group_commands;
+};
+
+}  // namespace
+
+void DramConfig::validate() const {
+  const DramTiming t = timing ? *timing : dram_standard(standard);
+  t.validate();
+  const auto power = [](const char* field, unsigned v, unsigned max) {
+    if (!std::has_single_bit(v) || v > max) {
+      throw sim::Error(fmt::format("dram.{}: {} is not a power of two in 1..{}", field, v, max));
+    }
+  };
+  const auto range = [](const char* field, unsigned v, unsigned low, unsigned high) {
+    if (v < low || v > high)
+      throw sim::Error(fmt::format("dram.{}: {} is not in {}..{}", field, v, low, high));
+  };
+  power("channels", channels, 64);
+  power("ranks", ranks, 16);
+  range("read_queue", read_queue, 1, 1024);
+  range("write_queue", write_queue, 1, 1024);
+  range("write_high", write_high, 1, write_queue);
+  range("write_low", write_low, 0, write_high);
+  AddressMapping(mapping, t, channels, ranks);
+}
+
+struct DramController::Impl {
+  /// A request between its acceptance and its response.
+  struct Request {
+    tlm::tlm_generic_payload* payload;
+    std::uint64_t next;   // offset of the first burst not yet in a queue
+    std::uint64_t end;    // offset after the last burst
+    std::uint32_t parts;  // bursts whose data have not passed (reads)
+    sim::Cycle due;       // first edge that sees it
+  };
+
+  Impl(DramController& self, sim::Simulation& sim, SparseStore& store, const DramConfig& config,
+       const std::string& path)
+      : self(self),
+        sim(sim),
+        store(store),
+        config(config),
+        timing(config.timing ? *config.timing : dram_standard(config.standard)),
+        mapping(config.mapping, timing, config.channels, config.ranks),
+        capacity{std::uint64_t{config.read_queue} * config.channels,
+                 std::uint64_t{config.write_queue} * config.channels} {
+    const DramChannelConfig c{config.ranks,     config.read_queue,     config.write_queue, config.write_high,
+                              config.write_low, config.age_cap_cycles, config.refresh};
+    for (unsigned i = 0; i < config.channels; ++i) {
+      channels.push_back(std::make_unique<DramChannel>(timing, c));
+      probes.push_back(
+          std::make_unique<ChannelProbes>(sim.probes(), fmt::format("{}.ch{}", path, i), timing));
+    }
+  }
+
+  tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival);
+  bool refuse(tlm::tlm_generic_payload& payload) const;
+  void move_data(tlm::tlm_generic_payload& payload);
+  void admit(sim::Cycle now, bool write);
+  void collect(sim::Cycle now);
+  void respond(sim::Cycle now);
+  void offer_end_req(sim::Cycle now);
+  void send_end_req();
+  void step_channels(sim::Cycle now);
+  void update_probes();
+  sim::Cycle next_event(sim::Cycle now);
+
+  std::uint32_t allocate() {
+    if (free.empty()) {
+      free.push_back(static_cast<std::uint32_t>(requests.size()));
+      requests.emplace_back();
+    }
+    const std::uint32_t i = free.back();
+    free.pop_back();
+    return i;
+  }
+
+  DramController& self;
+  sim::Simulation& sim;
+  SparseStore& store;
+  DramConfig config;
+  DramTiming timing;
+  AddressMapping mapping;
+  std::vector<std::unique_ptr<DramChannel>> channels;
+  std::vector<std::unique_ptr<ChannelProbes>> probes;
+
+  std::vector<Request> requests;
+  std::vector<std::uint32_t> free;
+  Fifo<std::uint32_t> input[2];  // reads, writes: accepted, not wholly in the queues
+  Fifo<std::uint32_t> ready;     // to be answered, in order
+  bool waits_for_end_resp = false;
+  sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
+
+  // Back-pressure. Bursts accepted whose RD or WR was not yet issued; a place that becomes free at a time
+  // counts for requests that arrive strictly later, so that the order of modules at one time does not matter.
+  std::uint64_t capacity[2];
+  std::uint64_t used[2] = {0, 0};
+  std::uint64_t freed[2] = {0, 0};  // at freed_at
+  sim::Tick freed_at = 0;
+  tlm::tlm_generic_payload* last = nullptr;  // accepted as the last one before `full`: its END_REQ is owed
+  bool full = false;
+  sim::Cycle end_req_due = 0;
+
+  std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, refused = 0, back_pressure = 0;
+  LatencyHistogram read_latency;
+};
+
+DramController::DramController(sc_core::sc_module_name name, sim::Simulation& sim, SparseStore& store,
+                               const DramConfig& config, const std::string& path)
+    : sc_module(name),
+      Clocked(sim.timeline(),
+              (config.validate(), config.timing ? *config.timing : dram_standard(config.standard)).clock),
+      port("port"),
+      impl_(std::make_unique<Impl>(*this, sim, store, config, path)) {
+  port.bind(*this);
+}
+
+DramController::~DramController() = default;
+
+bool DramController::Impl::refuse(tlm::tlm_generic_payload& p) const {
+  const std::uint64_t length = p.get_data_length();
+  if (length == 0 || length > kMaxRequestBytes || p.get_streaming_width() < length) {
+    p.set_response_status(tlm::TLM_BURST_ERROR_RESPONSE);
+  } else if (!store.contains(sim::PhysAddr(p.get_address()), length)) {
+    sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
+  } else if (p.get_byte_enable_ptr() != nullptr && p.get_byte_enable_length() == 0) {
+    p.set_response_status(tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE);
+  } else if (p.get_command() == tlm::TLM_IGNORE_COMMAND) {
+    p.set_response_status(tlm::TLM_COMMAND_ERROR_RESPONSE);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void DramController::Impl::move_data(tlm::tlm_generic_payload& p) {
+  const std::size_t length = p.get_data_length();
+  std::uint8_t* memory = store.host(sim::PhysAddr(p.get_address()), length);
+  std::uint8_t* to = p.is_read() ? p.get_data_ptr() : memory;
+  const std::uint8_t* from = p.is_read() ? memory : p.get_data_ptr();
+  if (const std::uint8_t* enable = p.get_byte_enable_ptr(); enable != nullptr) {
+    for (std::size_t i = 0; i < length; ++i) {
+      if (enable[i % p.get_byte_enable_length()] != 0) to[i] = from[i];
+    }
+  } else {
+    std::memcpy(to, from, length);
+  }
+  sim::complete(p, sim::CompletionStatus::kSuccess);
+}
+
+tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                                sim::Tick arrival) {
+  POOLSIM_ASSERT(!full);  // the initiator must wait for END_REQ
+  if (refuse(p)) {
+    ++refused;
+    return tlm::TLM_COMPLETED;
+  }
+  if (p.has_mm()) p.acquire();
+  move_data(p);
+
+  const bool write = p.is_write();
+  const std::uint64_t first = p.get_address() - store.base().value;
+  const std::uint64_t end = first + p.get_data_length();
+  const std::uint32_t i = allocate();
+  Request& r = requests[i];
+  r.payload = &p;
+  r.next = first / kBurstBytes * kBurstBytes;
+  r.end = (end + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
+  r.parts = static_cast<std::uint32_t>((r.end - r.next) / kBurstBytes);
+  r.due = self.poke(arrival);
+  input[write].push_back(i);
+  ++(write ? writes : reads);
+  (write ? write_bytes : read_bytes) += p.get_data_length();
+
+  used[write] += r.parts;
+  const bool same_time = freed_at >= arrival;
+  for (const bool w : {false, true}) full |= used[w] + (same_time ? freed[w] : 0) >= capacity[w];
+  if (full) {
+    ++back_pressure;
+    end_req_due = r.due;
+    last = &p;
+    return tlm::TLM_ACCEPTED;
+  }
+  phase = tlm::END_REQ;
+  return tlm::TLM_UPDATED;
+}
+
+/// Moves bursts that are due from the input into the channels' queues.
+void DramController::Impl::admit(sim::Cycle now, bool write) {
+  static constexpr std::uint64_t kWriteOrdered = sim::digest_tag("dram.write");
+  while (!input[write].empty()) {
+    const std::uint32_t i = input[write].front();
+    Request& r = requests[i];
+    if (r.due > now) break;
+    while (r.next < r.end) {
+      const DramAddress a = mapping.decode(r.next);
+      DramChannel& channel = *channels[a.channel];
+      if (!channel.has_room(write)) return;
+      channel.enqueue(now, write, a, i);
+      r.next += kBurstBytes;
+    }
+    input[write].pop_front();
+    if (write) {
+      sim.note(kWriteOrdered, r.payload->get_address(), r.payload->get_data_length());
+      ready.push_back(i);
+    }
+  }
+}
+
+/// Takes the bursts whose data have passed.
+void DramController::Impl::collect(sim::Cycle now) {
+  static constexpr std::uint64_t kReadDone = sim::digest_tag("dram.read");
+  for (auto& channel : channels) {
+    while (channel->next_completion() <= now) {
+      const std::uint32_t i = channel->front().token;
+      channel->pop();
+      Request& r = requests[i];
+      if (--r.parts != 0) continue;
+      // From acceptance, one cycle before it was first seen.
+      read_latency.add(now - r.due + 1);
+      sim.note(kReadDone, r.payload->get_address(), r.payload->get_data_length());
+      ready.push_back(i);
+    }
+  }
+}
+
+void DramController::Impl::respond(sim::Cycle now) {
+  while (now >= response_due && !ready.empty() && !waits_for_end_resp) {
+    const std::uint32_t i = ready.front();
+    ready.pop_front();
+    tlm::tlm_generic_payload& p = *requests[i].payload;
+    free.push_back(i);
+    if (full && &p == last) send_end_req();
+    tlm::tlm_phase phase = tlm::BEGIN_RESP;
+    sc_core::sc_time delay = sim.timeline().outgoing_delay();
+    const tlm::tlm_sync_enum status = self.port->nb_transport_bw(p, phase, delay);
+    waits_for_end_resp = status == tlm::TLM_ACCEPTED;
+    if (p.has_mm()) p.release();
+  }
+}
+
+void DramController::Impl::offer_end_req(sim::Cycle now) {
+  if (full && now >= end_req_due && used[0] < capacity[0] && used[1] < capacity[1]) send_end_req();
+}
+
+void DramController::Impl::send_end_req() {
+  full = false;
+  tlm::tlm_phase phase = tlm::END_REQ;
+  sc_core::sc_time delay = sim.timeline().outgoing_delay();
+  self.port->nb_transport_bw(*last, phase, delay);
+}
+
+void DramController::Impl::step_channels(sim::Cycle now) {
+  for (std::size_t c = 0; c < channels.size(); ++c) {
+    const DramChannel::Step step = channels[c]->step(now);
+    if (step == DramChannel::Step::kNothing) continue;
+    const bool write = step == DramChannel::Step::kWriteIssued;
+    if (freed_at != sim.now()) {
+      freed_at = sim.now();
+      freed[0] = freed[1] = 0;
+    }
+    ++freed[write];
+    --used[write];
+  }
+}
+
+void DramController::Impl::update_probes() {
+  for (std::size_t c = 0; c < channels.size(); ++c) probes[c]->update(*channels[c]);
+}
+
+sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
+  sim::Cycle next = sim::kNeverCycle;
+  // What was poked for a later edge: this tick may have been an earlier one.
+  const auto later = [&](sim::Cycle due) { next = due > now ? std::min(next, due) : next; };
+  for (auto& queue : input) {
+    if (!queue.empty()) later(requests[queue.front()].due);
+  }
+  if (full) later(end_req_due);
+  if (!ready.empty()) later(response_due);
+  for (const auto& channel : channels) {
+    next = std::min({next, channel->next_command(), channel->next_completion()});
+  }
+  return next;
+}
+
+sim::Wakeup DramController::tick(sim::Cycle now) {
+  Impl& m = *impl_;
+  for (auto& channel : m.channels) channel->advance(now);
+  m.admit(now, false);
+  m.admit(now, true);
+  m.step_channels(now);
+  m.admit(now, false);  // into the places that became free
+  m.admit(now, true);
+  m.collect(now);
+  m.update_probes();
+  m.offer_end_req(now);
+  m.respond(now);
+  return sim::Wakeup::at(m.next_event(now));
+}
+
+tlm::tlm_sync_enum DramController::nb_transport_fw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                                   sc_core::sc_time& delay) {
+  const sim::Tick arrival = impl_->sim.timeline().incoming(delay);
+  if (phase == tlm::BEGIN_REQ) return impl_->accept(payload, phase, arrival);
+  POOLSIM_ASSERT(phase == tlm::END_RESP && impl_->waits_for_end_resp);
+  impl_->waits_for_end_resp = false;
+  impl_->response_due = poke(arrival);
+  return tlm::TLM_COMPLETED;
+}
+
+void DramController::b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) {
+  Impl& m = *impl_;
+  if (m.refuse(payload)) return;
+  m.move_data(payload);
+  const sim::Cycle cycles = payload.is_write() ? 1 : m.timing.closed_cycles();
+  delay += sim::Timeline::to_sc_time(clock().span(cycles));
+}
+
+unsigned DramController::transport_dbg(tlm::tlm_generic_payload& payload) {
+  const sim::PhysAddr address(payload.get_address());
+  const std::uint64_t length = payload.get_data_length();
+  if (!impl_->store.contains(address, length) || payload.get_command() == tlm::TLM_IGNORE_COMMAND) return 0;
+  std::uint8_t* memory = impl_->store.host(address, length);
+  if (payload.is_read()) {
+    std::memcpy(payload.get_data_ptr(), memory, length);
+  } else {
+    std::memcpy(memory, payload.get_data_ptr(), length);
+  }
+  return static_cast<unsigned>(length);
+}
+
+bool DramController::get_direct_mem_ptr(tlm::tlm_generic_payload&, tlm::tlm_dmi&) { return false; }
+
+void DramController::stats(
+    const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const {
+  Impl& m = *impl_;
+  const auto n = [](std::uint64_t v) { return static_cast<double>(v); };
+  out("reads", n(m.reads), "");
+  out("writes", n(m.writes), "");
+  out("read_bytes", n(m.read_bytes), "B");
+  out("write_bytes", n(m.write_bytes), "B");
+  out("refused", n(m.refused), "");
+  out("back_pressure", n(m.back_pressure), "");
+  out("read_latency_mean", m.read_latency.mean(), "cycles");
+  out("read_latency_p50", n(m.read_latency.quantile(0.5)), "cycles");
+  out("read_latency_p99", n(m.read_latency.quantile(0.99)), "cycles");
+  out("read_latency_max", n(m.read_latency.max()), "cycles");
+  const sim::Cycle now = clock().at_or_before(m.sim.now());
+  std::uint64_t commands[kDramCommands] = {}, reads[3] = {}, writes[3] = {}, drains = 0;
+  for (auto& channel : m.channels) {
+    channel->advance(now);
+    const DramChannel::Counters& c = channel->counters();
+    for (unsigned i = 0; i < kDramCommands; ++i) commands[i] += c.commands[i];
+    for (unsigned i = 0; i < 3; ++i) {
+      reads[i] += c.reads[i];
+      writes[i] += c.writes[i];
+    }
+    drains += c.drains;
+  }
+  static constexpr const char* kOutcome[] = {"hit", "closed", "conflict"};
+  for (unsigned i = 0; i < 3; ++i) out(fmt::format("read_bursts_{}", kOutcome[i]), n(reads[i]), "");
+  for (unsigned i = 0; i < 3; ++i) out(fmt::format("write_bursts_{}", kOutcome[i]), n(writes[i]), "");
+  for (unsigned i = 0; i < kDramCommands; ++i) {
+    out(fmt::format("commands_{}", to_string(static_cast<DramCommand>(i))), n(commands[i]), "");
+  }
+  out("write_drains", n(drains), "");
+  const double bursts = n(reads[0] + reads[1] + reads[2] + writes[0] + writes[1] + writes[2]);
+  const double peak = n(now) / m.timing.data_cycles() * n(m.channels.size());
+  out("data_bus_utilisation", now == 0 ? 0.0 : bursts / peak, "");
+}
+
+}  // namespace mm

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// Laws of the DRAM channel, from the timing parameters alone.
+#include "mm/dram_channel.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "dram_driver.h"
+#include "mm/latency_histogram.h"
+#include "sim/error.h"
+
+namespace {
+
+using mm::DramAddress;
+using mm::DramCommand;
+using mm::RowOutcome;
+using sim::Cycle;
+
+constexpr mm::DramChannelConfig kNoRefresh{.refresh = false};
+
+struct PerStandard : ::testing::TestWithParam<int> {
+  const mm::DramTiming& t = mm::dram_standards()[static_cast<std::size_t>(GetParam())];
+  static DramAddress bank(unsigned group, unsigned bank, unsigned row, unsigned column = 0) {
+    return {.bank_group = group, .bank = bank, .row = row, .column = column};
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, PerStandard, ::testing::Range(0, 4), [](const auto& info) {
+  std::string name = mm::dram_standards()[static_cast<std::size_t>(info.param)].name;
+  std::erase(name, '-');
+  return name;
+});
+
+TEST_P(PerStandard, UnloadedLatenciesAreTheClosedForms) {
+  DramDriver d(t, "ro", kNoRefresh);
+  d.request(1000, false, bank(0, 0, 5));
+  d.request(2000, false, bank(0, 0, 5, 3));
+  d.request(3000, false, bank(0, 0, 6));
+  d.run();
+  ASSERT_EQ(d.done.size(), 3u);
+  EXPECT_EQ(d.done[0].outcome, RowOutcome::kClosed);
+  EXPECT_EQ(d.done[0].end - 1000, 1 + t.rcd + t.cl + t.burst_length / 2);
+  EXPECT_EQ(d.done[1].outcome, RowOutcome::kHit);
+  EXPECT_EQ(d.done[1].end - 2000, 1 + t.cl + t.burst_length / 2);
+  EXPECT_EQ(d.done[2].outcome, RowOutcome::kConflict);
+  EXPECT_EQ(d.done[2].end - 3000, 1 + t.rp + t.rcd + t.cl + t.burst_length / 2);
+  EXPECT_EQ(d.checker.violations(), 0u);
+}
+
+TEST_P(PerStandard, UnloadedWritesUseCwl) {
+  DramDriver d(t, "ro", kNoRefresh);
+  d.request(1000, true, bank(1, 1, 5));
+  d.request(2000, true, bank(1, 1, 5, 3));
+  d.run();
+  EXPECT_EQ(d.done[0].end - 1000, 1 + t.rcd + t.cwl + t.burst_length / 2);
+  EXPECT_EQ(d.done[1].end - 2000, 1 + t.cwl + t.burst_length / 2);
+}
+
+TEST_P(PerStandard, ChainOfConflictsInOneBankIsBoundedByRc) {
+  DramDriver d(t, "ro", kNoRefresh);
+  for (unsigned i = 0; i < 20; ++i) d.request(100, false, bank(0, 0, i));
+  d.run();
+  // RD to PRE is earlier than ACT to PRE here, so the period is tRC, or tRCD + tRTP + tRP if that is longer.
+  const Cycle period = std::max(t.rc, t.rcd + t.rtp + t.rp);
+  for (std::size_t i = 1; i < d.done.size(); ++i) EXPECT_EQ(d.done[i].end - d.done[i - 1].end, period);
+}
+
+TEST_P(PerStandard, HitsInOneBankGroupAreCcdLApartInTwoCcdS) {
+  DramDriver same(t, "ro", kNoRefresh), two(t, "ro", kNoRefresh);
+  for (unsigned i = 0; i < 16; ++i) same.request(100, false, bank(0, 0, 1, i));
+  same.run();
+  for (std::size_t i = 1; i < 16; ++i) EXPECT_EQ(same.done[i].end - same.done[i - 1].end, t.ccd_l);
+
+  two.request(100, false, bank(0, 0, 1));
+  two.request(100, false, bank(1, 0, 1));
+  two.run();
+  two.done.clear();
+  for (unsigned i = 0; i < 16; ++i) two.request(1000, false, bank(i % 2, 0, 1, i));
+  two.run();
+  const Cycle pair = std::max(2 * t.ccd_s, t.ccd_l);
+  for (std::size_t i = 2; i < 16; ++i) EXPECT_EQ(two.done[i].end - two.done[i - 2].end, pair);
+}
+
+TEST_P(PerStandard, WritesInOneBankGroupAreWriteCcdLApart) {
+  DramDriver d(t, "ro", kNoRefresh);
+  for (unsigned i = 0; i < 8; ++i) d.request(100, true, bank(0, 0, 1, i));
+  d.run();
+  for (std::size_t i = 1; i < 8; ++i) EXPECT_EQ(d.done[i].end - d.done[i - 1].end, t.ccd_l_wr);
+}
+
+TEST_P(PerStandard, FifthActivateWaitsForFaw) {
+  DramDriver d(t, "ro", kNoRefresh);
+  struct Acts : mm::DramCommandListener {
+    void on_command(const mm::DramCommandRecord& r) override {
+      if (r.command == DramCommand::kAct) times.push_back(r.time);
+    }
+    std::vector<Cycle> times;
+  } acts;
+  d.channel.listen(&acts);
+  for (unsigned i = 0; i < 5; ++i) d.request(100, false, bank(i % t.bank_groups, i / t.bank_groups, 1));
+  d.run();
+  ASSERT_EQ(acts.times.size(), 5u);
+  EXPECT_EQ(acts.times[1] - acts.times[0], t.rrd_s);
+  // A column command may take the slot of the command bus at that very cycle.
+  EXPECT_THAT(acts.times[4] - acts.times[0],
+              ::testing::AllOf(::testing::Ge(std::max(t.faw, 4 * t.rrd_s)),
+                               ::testing::Le(std::max(t.faw, 4 * t.rrd_s) + 2)));
+}
+
+TEST_P(PerStandard, TurnaroundsBetweenReadAndWrite) {
+  DramDriver d(t, "ro", kNoRefresh);
+  d.request(100, false, bank(0, 0, 1));
+  d.request(100, false, bank(1, 0, 1));
+  d.run();
+  d.done.clear();
+  d.request(1000, false, bank(0, 0, 1));
+  d.request(1000, true, bank(1, 0, 1));
+  d.run();
+  EXPECT_EQ(d.done[1].issue - d.done[0].issue, t.cl + t.burst_length / 2 + t.rtrs - t.cwl);
+  for (const unsigned group : {0u, 1u}) {
+    d.done.clear();
+    const Cycle at = 2000 + 1000 * group;
+    d.request(at, true, bank(1, 0, 1));
+    d.request(at + 1, false, bank(group, 0, 1));
+    d.run();
+    EXPECT_EQ(d.done[1].issue - d.done[0].issue,
+              t.cwl + t.burst_length / 2 + (group == 1 ? t.wtr_l : t.wtr_s));
+  }
+}
+
+TEST_P(PerStandard, RefreshClosesTheRowsAndDelaysWhatComes) {
+  DramDriver d(t, "ro");
+  d.request(t.refi - 500, false, bank(0, 0, 1));
+  // Arrives with the row open, just when the refresh falls due: PREA, tRP, REF, tRFC, ACT, tRCD, CL, data.
+  d.request(t.refi - 1, false, bank(0, 0, 1));
+  d.run();
+  EXPECT_EQ(d.done[1].outcome, RowOutcome::kClosed);
+  EXPECT_EQ(d.done[1].end, Cycle{t.refi} + t.rp + t.rfc + t.rcd + t.cl + t.burst_length / 2);
+  // A cycle earlier it would have been served first.
+  DramDriver e(t, "ro");
+  e.request(t.refi - 500, false, bank(0, 0, 1));
+  e.request(t.refi - 2, false, bank(0, 0, 1));
+  e.run();
+  EXPECT_EQ(e.done[1].end - (t.refi - 2), t.hit_cycles());
+}
+
+TEST_P(PerStandard, IdleRefreshesAreMadeUpWithTheirTimes) {
+  const Cycle at = 1'000ull * t.refi;
+  DramDriver seen(t, "ro"), unseen(t, "ro");
+  unseen.channel.listen(nullptr);
+  for (DramDriver* d : {&seen, &unseen}) {
+    d->request(10, false, bank(0, 0, 1));
+    d->request(at + t.rfc / 2, false, bank(0, 0, 1));
+    d->request(at + 2 * t.rfc, false, bank(0, 0, 1));
+    d->run();
+    // The refresh due at `at` is half done when the second request arrives.
+    EXPECT_EQ(d->done[1].end, at + t.rfc + t.rcd + t.cl + t.burst_length / 2);
+    EXPECT_EQ(d->done[2].outcome, RowOutcome::kHit);
+    EXPECT_EQ(d->channel.counters().commands[static_cast<unsigned>(DramCommand::kRef)], 1000u);
+  }
+  EXPECT_EQ(seen.checker.violations(), 0u) << ::testing::PrintToString(seen.checker.messages());
+}
+
+TEST_P(PerStandard, InterleavedStreamsReachNinetyPercentOfThePins) {
+  DramDriver d(t, "il");
+  const unsigned n = 40'000;
+  for (unsigned i = 0; i < n; ++i) d.request(10, false, std::uint64_t{i} * 64);
+  d.run();
+  const double refresh = static_cast<double>(t.rfc) / t.refi;
+  const double share = double(n) * t.data_cycles() / static_cast<double>(d.done.back().end);
+  EXPECT_GE(share, 0.9 * (1 - refresh));
+  EXPECT_EQ(d.checker.violations(), 0u) << ::testing::PrintToString(d.checker.messages());
+}
+
+struct Traffic {
+  const char* mapping;
+  unsigned ranks;
+  unsigned write_percent;
+  unsigned hot_rows;  // 0 = all memory
+  unsigned gap;       // mean cycles between arrivals
+};
+
+TEST_P(PerStandard, RandomTrafficBreaksNoConstraint) {
+  const Traffic traffics[] = {{"ro", 1, 0, 0, 0},   {"il", 1, 30, 0, 0},  {"brc", 1, 50, 4, 2},
+                              {"ro", 2, 30, 3, 10}, {"il", 4, 50, 0, 40}, {"brc", 2, 100, 0, 0}};
+  for (const Traffic& f : traffics) {
+    mm::DramChannelConfig config{.ranks = f.ranks, .age_cap_cycles = 300};
+    DramDriver d(t, f.mapping, config);
+    sim::RandomStream random(11, f.ranks, f.mapping);
+    Cycle at = 0;
+    const unsigned n = 60'000;
+    for (unsigned i = 0; i < n; ++i) {
+      DramAddress a = d.map.decode(random.below(std::uint64_t{1} << 33) / 64 * 64);
+      if (f.hot_rows != 0) a.row %= f.hot_rows;
+      d.request(at, random.below(100) < f.write_percent, a);
+      if (f.gap != 0) at += random.below(2 * f.gap + 1);
+    }
+    d.run();
+    EXPECT_EQ(d.done.size(), n);
+    EXPECT_EQ(d.checker.violations(), 0u)
+        << f.mapping << " " << f.ranks << ::testing::PrintToString(d.checker.messages());
+    EXPECT_GT(d.checker.commands(), n);
+  }
+}
+
+TEST(DramChannel, AgeCapLetsAnOldConflictThrough) {
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  const auto wait = [&](std::uint64_t cap) {
+    DramDriver d(t, "ro", {.age_cap_cycles = cap, .refresh = false});
+    d.request(100, false, DramAddress{.row = 1});
+    d.request(101, false, DramAddress{.row = 2});
+    for (unsigned i = 0; i < 400; ++i)
+      d.request(102 + 5 * i, false, DramAddress{.row = 1, .column = i % 128});
+    d.run();
+    for (const auto& c : d.done) {
+      if (c.token == 1) return c.end - 101;
+    }
+    return Cycle{0};
+  };
+  EXPECT_LT(wait(200), 200 + 2 * t.rc + t.conflict_cycles());
+  EXPECT_GT(wait(100'000), 1'000u);
+}
+
+TEST(DramChannel, ReadsPassWritesUntilTheHighWatermark) {
+  const auto& t = mm::dram_standard("DDR4-3200AA");
+  for (const unsigned writes : {19u, 20u}) {
+    DramDriver d(t, "il", {.write_high = 20, .write_low = 4, .refresh = false});
+    for (unsigned i = 0; i < 32; ++i) d.request(10, false, std::uint64_t{i} * 64);
+    for (unsigned i = 0; i < writes; ++i) d.request(10, true, (1 << 20) + std::uint64_t{i} * 64);
+    d.run();
+    Cycle last_read = 0, first_write = mm::DramChannel::kNone;
+    for (const auto& c : d.done) {
+      if (c.write) first_write = std::min(first_write, c.issue);
+      if (!c.write) last_read = std::max(last_read, c.issue);
+    }
+    EXPECT_EQ(last_read < first_write, writes < 20);
+    EXPECT_EQ(d.done.size(), 32 + writes);
+    EXPECT_EQ(d.checker.violations(), 0u);
+  }
+}
+
+TEST(DramLegality, SeesEveryKindOfViolation) {
+  using enum DramCommand;
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  using Stream = std::vector<mm::DramCommandRecord>;
+  const std::pair<const char*, Stream> cases[] = {
+      {"tRCD", {{100, kAct, 0, 0, 0, 1}, {115, kRd, 0, 0, 0, 1}}},
+      {"closed bank", {{100, kRd, 0, 0, 0, 1}}},
+      {"another row", {{100, kAct, 0, 0, 0, 1}, {116, kRd, 0, 0, 0, 2}}},
+      {"tRAS", {{100, kAct, 0, 0, 0, 1}, {138, kPre, 0, 0, 0, 1}}},
+      {"tRP", {{100, kAct, 0, 0, 0, 1}, {150, kPre, 0, 0, 0, 1}, {165, kAct, 0, 0, 0, 1}}},
+      {"tRC", {{100, kAct, 0, 0, 0, 1}, {139, kPre, 0, 0, 0, 1}, {154, kAct, 0, 0, 0, 1}}},
+      {"open bank", {{100, kAct, 0, 0, 0, 1}, {200, kAct, 0, 0, 0, 2}}},
+      {"tRRD_S", {{100, kAct, 0, 0, 0, 1}, {103, kAct, 0, 1, 0, 1}}},
+      {"tRRD_L", {{100, kAct, 0, 0, 0, 1}, {105, kAct, 0, 0, 1, 1}}},
+      {"tFAW",
+       {{100, kAct, 0, 0, 0, 1},
+        {106, kAct, 0, 1, 0, 1},
+        {112, kAct, 0, 2, 0, 1},
+        {118, kAct, 0, 3, 0, 1},
+        {125, kAct, 0, 0, 1, 1}}},
+      {"tCCD_L", {{100, kAct, 0, 0, 0, 1}, {116, kRd, 0, 0, 0, 1}, {121, kRd, 0, 0, 0, 1}}},
+      {"data bus",
+       {{100, kAct, 0, 0, 0, 1}, {104, kAct, 0, 1, 0, 1}, {120, kRd, 0, 0, 0, 1}, {123, kRd, 0, 1, 0, 1}}},
+      {"tRTW", {{100, kAct, 0, 0, 0, 1}, {116, kRd, 0, 0, 0, 1}, {125, kWr, 0, 0, 0, 1}}},
+      {"tWTR_L", {{100, kAct, 0, 0, 0, 1}, {116, kWr, 0, 0, 0, 1}, {140, kRd, 0, 0, 0, 1}}},
+      {"tRTP", {{100, kAct, 0, 0, 0, 1}, {150, kRd, 0, 0, 0, 1}, {158, kPre, 0, 0, 0, 1}}},
+      {"tWR", {{100, kAct, 0, 0, 0, 1}, {116, kWr, 0, 0, 0, 1}, {149, kPre, 0, 0, 0, 1}}},
+      {"REF with an open bank", {{100, kAct, 0, 0, 0, 1}, {200, kRef, 0, 0, 0, 0}}},
+      {"tRFC", {{100, kRef, 0, 0, 0, 0}, {532, kAct, 0, 0, 0, 1}}},
+      {"postponed", {{100, kRef, 0, 0, 0, 0}, {100 + 9364 * 10, kRef, 0, 0, 0, 0}}},
+      {"command bus", {{100, kAct, 0, 0, 0, 1}, {100, kRef, 1, 0, 0, 0}}},
+      {"rank switch",
+       {{100, kAct, 0, 0, 0, 1}, {104, kAct, 1, 0, 0, 1}, {120, kRd, 0, 0, 0, 1}, {125, kRd, 1, 0, 0, 1}}},
+  };
+  for (const auto& [rule, stream] : cases) {
+    mm::DramLegalityChecker checker(t, 2);
+    for (std::size_t i = 0; i < stream.size(); ++i) {
+      if (i + 1 == stream.size()) {
+        EXPECT_EQ(checker.violations(), 0u) << rule << ::testing::PrintToString(checker.messages());
+      }
+      checker.on_command(stream[i]);
+    }
+    EXPECT_THAT(checker.messages(), ::testing::Contains(::testing::HasSubstr(rule)));
+  }
+}
+
+TEST(DramTiming, BrokenRulesAreRefusedByName) {
+  mm::DramTiming t = mm::dram_standard("DDR4-2400R");
+  t.rc = t.ras + t.rp - 1;
+  try {
+    t.validate();
+    FAIL();
+  } catch (const sim::Error& e) {
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("rc must be at least ras + rp"));
+  }
+  try {
+    mm::dram_standard("DDR4-2400");
+    FAIL();
+  } catch (const sim::Error& e) {
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("did you mean 'DDR4-2400R'"));
+  }
+}
+
+TEST(AddressMapping, NamedOrdersAndOnesOwn) {
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  EXPECT_EQ(mm::AddressMapping("il", t, 1, 1).text(), "bank_group:2,column:7,bank:2,row:16");
+  EXPECT_EQ(mm::AddressMapping("ro", t, 2, 2).text(), "channel:1,column:7,bank_group:2,bank:2,rank:1,row:16");
+  EXPECT_EQ(mm::AddressMapping("brc", t, 1, 1).text(), "column:7,row:16,bank_group:2,bank:2");
+  const mm::AddressMapping own("column:3,bank_group:2,column:4,bank:2,row:16", t, 1, 1);
+  sim::RandomStream random(3, 0, "mapping");
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint64_t offset = random.below(std::uint64_t{1} << 40) / 64 * 64;
+    EXPECT_EQ(own.encode(own.decode(offset)), offset);
+  }
+  EXPECT_EQ(own.decode(64 << 3).bank_group, 1u);
+  EXPECT_THROW(mm::AddressMapping("column:3,bank_group:2,bank:2,row:16", t, 1, 1), sim::Error);
+  EXPECT_THROW(mm::AddressMapping("column,bankgroup,bank,row", t, 1, 1), sim::Error);
+  EXPECT_THROW(mm::AddressMapping("column:x,bank_group,bank,row", t, 1, 1), sim::Error);
+}
+
+TEST(LatencyHistogram, QuantilesAreExactBelow4096) {
+  mm::LatencyHistogram h;
+  for (unsigned i = 1; i <= 100; ++i) h.add(i);
+  EXPECT_EQ(h.quantile(0.5), 50u);
+  EXPECT_EQ(h.quantile(0.99), 99u);
+  EXPECT_EQ(h.max(), 100u);
+  EXPECT_DOUBLE_EQ(h.mean(), 50.5);
+}
+
+}  // namespace
