@@ -56,6 +56,7 @@ RecordedMachine::RecordedMachine(const kernel::KernelConfig& kernel_config,
   checker_ = std::make_unique<checker::Checker>(simulation_.timeline());
   checker_->attach(mm_trace_);
   checker_->attach(kernel_->trace());
+  checker_->attach(pools_->trace());
   checker_->attach(iommu_);
 }
 

@@ -35,6 +35,7 @@ pagepool::PoolOptions pool_options(const Behaviour& behaviour) {
   pagepool::PoolOptions options;
   options.strategy = behaviour.strategy.value;
   options.release_period_ms = kNeverMs;
+  options.ring_batch = behaviour.ring_batch;
   return options;
 }
 
@@ -51,7 +52,8 @@ class Model {
         devices_(plan.devices.size()),
         pools_(plan.pools.size()),
         pages_(plan.outcomes.size()),
-        done_(plan.steps.size(), false),
+        done_(plan.steps.size(), 0),
+        claimed_(plan.steps.size(), 0),
         cpu_steps_(kernel_.cores()) {}
 
   ModelResult run() {
@@ -142,7 +144,7 @@ class Model {
       ~Life() { dead |= !ended; }
     };
     Life life{dead_[key]};
-    const std::vector<std::size_t>& steps = task_steps_[key];
+    const std::vector<std::size_t>& steps = task_steps_.at(key);
     for (std::size_t n = 0; n < steps.size(); ++n) {
       const std::size_t s = steps[n];
       const Step& step = plan_.steps[s];
@@ -150,7 +152,7 @@ class Model {
       kernel::sleep_until_tick(at(step));
       while (n > 0 && !done_[steps[n - 1]] && !dead_[key]) kernel::sleep_until_tick(kernel_.now() + kPoll);
       if (dead_[key]) break;
-      if (done_[s]) continue;  // ran inside the remove() of another CPU
+      if (done_[s] || claimed_[s]) continue;  // runs inside the remove() on another CPU
       run_in_task(key, n);
     }
     life.ended = true;
@@ -161,7 +163,8 @@ class Model {
     const Step& step = plan_.steps[s];
     if (step.kind == StepKind::kRemove) {
       removals_.push_back({key, n});
-      done_[s] = true;
+      claim(key, n);
+      done_[s] = 1;
       observer_.removal_begins(step.device, kernel_.now());
       kernel::Device& device = this->device(step.device);
       if (device.bound()) {
@@ -174,25 +177,40 @@ class Model {
       return;
     }
     execute(step);
-    done_[s] = true;
+    done_[s] = 1;
+  }
+
+  /// From now on the steps of remove() belong to the CPU that began it.
+  void claim(std::uint64_t key, std::size_t first) {
+    const std::vector<std::size_t>& steps = task_steps_.at(key);
+    for (std::size_t n = first + 1; n <= end_of_remove(key, first) && n < steps.size(); ++n) claimed_[steps[n]] = 1;
+  }
+
+  std::size_t end_of_remove(std::uint64_t key, std::size_t first) const {
+    const std::vector<std::size_t>& steps = task_steps_.at(key);
+    std::size_t n = first + 1;
+    while (n < steps.size() && !(plan_.steps[steps[n]].kind == StepKind::kRemoveDone &&
+                                 plan_.steps[steps[n]].device == plan_.steps[steps[first]].device)) {
+      ++n;
+    }
+    return n;
   }
 
   /// Runs the steps of the removing task up to the end of remove().
   void inside_remove() {
     const auto [key, first] = removals_.back();
-    const std::vector<std::size_t>& steps = task_steps_[key];
-    const std::size_t device = plan_.steps[steps[first]].device;
-    for (std::size_t n = first + 1; n < steps.size(); ++n) {
-      const Step& step = plan_.steps[steps[n]];
+    const std::vector<std::size_t>& steps = task_steps_.at(key);
+    const std::size_t end = end_of_remove(key, first);
+    for (std::size_t n = first + 1; n < end; ++n) {
       if (done_[steps[n]]) continue;
-      kernel::sleep_until_tick(at(step));
-      if (step.kind == StepKind::kRemoveDone && step.device == device) {
-        done_[steps[n]] = true;
-        break;
-      }
+      kernel::sleep_until_tick(at(plan_.steps[steps[n]]));
       run_in_task(key, n);
     }
-    machine_.pools().device_unbind(this->device(device));
+    if (end < steps.size()) {
+      kernel::sleep_until_tick(at(plan_.steps[steps[end]]));
+      done_[steps[end]] = 1;
+    }
+    machine_.pools().device_unbind(device(plan_.steps[steps[first]].device));
   }
 
   void arm_softirq() {
@@ -210,7 +228,7 @@ class Model {
       const std::size_t s = steps.front();
       steps.pop_front();
       execute(plan_.steps[s]);
-      done_[s] = true;
+      done_[s] = 1;
     }
     arm_softirq();
   }
@@ -411,7 +429,8 @@ class Model {
   std::vector<PoolRun> pools_;
   std::vector<std::optional<sim::Pfn>> pages_;     // per allocation handle
   std::map<std::size_t, OwnMapping> own_;          // per mapping handle
-  std::vector<bool> done_;                         // per step
+  std::vector<char> done_;                         // per step
+  std::vector<char> claimed_;                      // per step: runs inside a remove()
   std::map<std::uint64_t, std::vector<std::size_t>> task_steps_;
   std::vector<std::deque<std::size_t>> cpu_steps_;
   std::map<std::uint64_t, bool> dead_;

@@ -16,18 +16,12 @@ Observer::Observer(RecordedMachine& machine, const Plan& plan, sim::Tick begin)
     state_[p].device = plan.pools[p].device;
   }
   pagepool::Trace& pools = machine.pools().trace();
-  checker::Checker& checker = machine.checker();
-  pools.created.subscribe([&](const pagepool::PoolCreated& e) { checker.pool_created(e.pool, e.device); });
   pools.state_hold.subscribe([this](const pagepool::StateHold& e) { hold(e); });
   pools.state_release.subscribe([this](const pagepool::StateRelease& e) { state_release(e); });
   pools.released.subscribe([this](const pagepool::Released& e) { round(e); });
-  pools.destroying.subscribe([this, &checker](const pagepool::Destroying& e) {
-    checker.pool_destroy_begins(e.pool);
+  pools.destroying.subscribe([this](const pagepool::Destroying& e) {
     if (const std::size_t p = pool_of(e.pool); p != kNone) state_[p].destroying = true;
   });
-  pools.destroyed.subscribe([&](const pagepool::Destroyed& e) { checker.pool_destroy_returns(e.pool); });
-  pools.release_retried.subscribe([&](const pagepool::ReleaseRetried& e) { checker.pool_retries(e.pool); });
-  pools.freed.subscribe([&](const pagepool::PoolFreed& e) { checker.pool_freed(e.pool); });
 
   kernel::Trace& kernel = machine.kernel().trace();
   kernel.dma_unmapped.subscribe([this](const kernel::DmaUnmapped& e) { unmapped(e); });
@@ -63,7 +57,6 @@ void Observer::add(std::size_t pool, PoolEvent::Kind kind, sim::Tick time, std::
 }
 
 void Observer::hold(const pagepool::StateHold& e) {
-  machine_.checker().page_counted(e.pool, e.pfn);
   const std::size_t p = pool_of(e.pool);
   if (p == kNone) return;
   ++state_[p].numbers.hold;
@@ -75,7 +68,6 @@ void Observer::hold(const pagepool::StateHold& e) {
 }
 
 void Observer::state_release(const pagepool::StateRelease& e) {
-  machine_.checker().page_released(e.pool, e.pfn);
   const std::size_t p = pool_of(e.pool);
   if (p == kNone) return;
   ++state_[p].numbers.release;
@@ -142,7 +134,8 @@ ModelResult Observer::finish() {
     out.events.push_back(std::move(pool.events));
   }
   machine_.checker().finish();
-  for (const auto& [name, count] : checker::finding_counts(machine_.checker()).items()) {
+  const nlohmann::ordered_json counts = checker::finding_counts(machine_.checker());
+  for (const auto& [name, count] : counts.items()) {
     out.findings.emplace_back(name, count.get<std::uint64_t>());
   }
   out.findings_text = checker::findings_text(machine_.checker());

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what the modelled kernel does to the pools of a plan, with the definitions of recorded.h, and feeds the
-// checker with the life of the pools.
+// Counts what the modelled kernel does to the pools of a plan, with the definitions of recorded.h.
 #pragma once
 #include <cstdint>
 #include <map>
