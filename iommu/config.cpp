@@ -39,8 +39,8 @@ void IommuConfig::validate(const std::string& prefix) const {
   const std::string arch = prefix + "architecture.";
   check(bits(a.capabilities, 7, 0) == cap::kVersion1_0, arch + "capabilities", "version must be 1.0 (0x10)");
   check(bits(a.capabilities, 29, 28) != 3, arch + "capabilities", "IGS 3 is reserved");
-  check(bits(a.capabilities, 37, 32) >= 32 && bits(a.capabilities, 37, 32) <= 56, arch + "capabilities",
-        "PAS must be 32..56");
+  check(bits(a.capabilities, 37, 32) >= 13 && bits(a.capabilities, 37, 32) <= 56, arch + "capabilities",
+        "PAS must be 13..56");
   check(a.vector_bits <= 4, arch + "vector_bits", "must be 0..4");
   check(a.hpm_counters <= 32, arch + "hpm_counters", "must be 0..32");
   check(a.hpm_counter_bits <= 64, arch + "hpm_counter_bits", "must be 0..64");

@@ -393,6 +393,8 @@ void Context::cond_resched() {
 }
 
 void Core::idle_loop() {
+  idle_ = false;
+  catch_up();
   for (;;) {
     sync_to_local();
     if (!run_queue_.empty()) {

@@ -45,7 +45,7 @@ std::uint64_t DmaApi::iommu_dma_alloc_iova(Device& device, IommuDomain& domain, 
   return pfn;
 }
 
-Iova DmaApi::iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size, bool mmio) {
+Iova DmaApi::iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size) {
   KFUNC("__iommu_dma_map");
   IommuDomain& domain = iommu_get_dma_domain(device);
   const std::uint64_t offset = phys.value % sim::kPageSize;
@@ -53,7 +53,7 @@ Iova DmaApi::iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size, bo
   const std::uint64_t pfn = iommu_dma_alloc_iova(device, domain, pages);
   if (pfn == 0) return kDmaMappingError;
   const std::uint64_t iova = pfn << sim::kPageShift;
-  if (!domain.map(iova, phys.value - offset, pages * sim::kPageSize, mmio)) {
+  if (!domain.map(iova, phys.value - offset, pages * sim::kPageSize)) {
     domain.free_iova(pfn, pages);
     return kDmaMappingError;
   }
@@ -67,7 +67,7 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
   Iova address;
   ++counters_.maps;
   if (translated(device)) {
-    address = iommu_dma_map(device, phys, size, false);
+    address = iommu_dma_map(device, phys, size);
   } else {
     work(this_cpu().costs().dma_direct_map);
     const bool reachable = phys.value + size - 1 <= device.dma_mask;
@@ -174,7 +174,7 @@ CoherentBuffer DmaApi::dma_alloc_coherent(Device& device, std::uint64_t bytes) {
   buffer.phys = sim::to_phys(*pfn);
   std::memset(kernel_.store().host(buffer.phys, buffer.bytes), 0, buffer.bytes);
   work(this_cpu().costs().llc_hit * pages * 4);
-  buffer.iova = translated(device) ? iommu_dma_map(device, buffer.phys, buffer.bytes, false)
+  buffer.iova = translated(device) ? iommu_dma_map(device, buffer.phys, buffer.bytes)
                                    : Iova(buffer.phys.value);
   if (buffer.iova != kDmaMappingError) return buffer;
   kernel_.frames().set_page_count(*pfn, 0);
@@ -206,7 +206,7 @@ std::uint64_t DmaApi::map_msi_page(Device& device, PhysAddr phys) {
   for (const auto& [page, iova] : device.msi_pages_) {
     if (page == phys) return iova.value;
   }
-  const Iova iova = iommu_dma_map(device, phys, sim::kPageSize, true);
+  const Iova iova = iommu_dma_map(device, phys, sim::kPageSize);
   if (iova != kDmaMappingError) device.msi_pages_.emplace_back(phys, iova);
   return iova.value;
 }

@@ -68,7 +68,7 @@ class DmaApi {
  private:
   bool translated(const Device& device) const { return device.dma_ops_ == DmaOps::kIommu; }
   std::uint64_t iommu_dma_alloc_iova(Device& device, IommuDomain& domain, std::uint64_t pages);
-  Iova iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size, bool mmio);
+  Iova iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size);
   void iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
   void emit_unmapped(Device& device, Iova address, PhysAddr phys, std::uint64_t size, DmaDirection direction,
                      UnmapResult result);

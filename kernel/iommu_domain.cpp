@@ -62,7 +62,7 @@ PhysAddr IommuDomain::table_entry(std::uint64_t iova, bool allocate) {
   return table + leaf * 8;
 }
 
-bool IommuDomain::map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size, bool) {
+bool IommuDomain::map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size) {
   KFUNC("iommu_map");
   Context& cpu = this_cpu();
   mm::SparseStore& store = kernel_.store();

@@ -261,10 +261,14 @@ void IommuDriver::write_context(Device& device, IommuDomain* domain) {
 }
 
 IommuDomain& IommuDriver::domain_alloc(DomainType type) {
+  return domain_alloc(type, kernel_.config().paging);
+}
+
+IommuDomain& IommuDriver::domain_alloc(DomainType type, PagingMode paging) {
   KFUNC("iommu_domain_alloc");
   if (!probed_) throw sim::Error("kernel.dma_mode: needs an IOMMU, but none was probed");
   domains_.push_back(
-      std::make_unique<IommuDomain>(kernel_, *this, next_domain_++, type, kernel_.config().paging));
+      std::make_unique<IommuDomain>(kernel_, *this, next_domain_++, type, paging));
   IommuDomain& domain = *domains_.back();
   if (type != DomainType::kIdentity) {
     domain.root_ = alloc_zeroed(0);

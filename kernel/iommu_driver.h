@@ -45,7 +45,7 @@ class IommuDomain {
 
   // Page table (riscv_iommu_map_pages / unmap_pages / iova_to_phys). 4 KiB pages, one PTE each.
   /// False: no memory for a table, nothing mapped; or a PTE was already valid (WARN, -EEXIST).
-  bool map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size, bool mmio);
+  bool map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size);
   /// Clears PTEs from `iova` on until `size` is done or an invalid one is met; bytes unmapped. Synchronises before
   /// the clearing, and pays for it. No invalidation.
   std::uint64_t unmap(std::uint64_t iova, std::uint64_t size);
@@ -117,6 +117,8 @@ class IommuDriver {
   std::uint64_t capabilities() const { return capabilities_; }
 
   // Domains and devices. Task context.
+  IommuDomain& domain_alloc(DomainType type, PagingMode paging);
+  /// Same with KernelConfig::paging.
   IommuDomain& domain_alloc(DomainType type);
   void domain_free(IommuDomain& domain);
   void attach(Device& device, IommuDomain& domain);

@@ -115,9 +115,12 @@ int run_command(int argc, const char* const* argv) {
   std::vector<std::pair<CLI::App*, std::function<int()>>> actions;
   for (const Subcommand& s : subcommands()) {
     CLI::App* sub = app.add_subcommand(s.name, s.summary);
-    sub->add_flag("--json", context.json, "Print one JSON document");
-    sub->add_flag("-v,--verbose", verbosity, "Say more on stderr (twice: everything)");
     actions.emplace_back(sub, s.setup(*sub, context));
+    std::vector<CLI::App*> levels = sub->get_subcommands([](CLI::App*) { return true; });
+    for (levels.push_back(sub); !levels.empty(); levels.pop_back()) {
+      levels.back()->add_flag("--json", context.json, "Print one JSON document");
+      levels.back()->add_flag("-v,--verbose", verbosity, "Say more on stderr (twice: everything)");
+    }
   }
   try {
     app.parse(argc, argv);

@@ -143,6 +143,11 @@ class Replayer final : public iommu::Surroundings {
       else if (key == "mboxlen") mailbox_bytes = v;
       else bad(fmt::format("unknown key '{}'", key));
     }
+    try {
+      config.validate("");
+    } catch (const sim::Error& e) {
+      bad(e.what());
+    }
     core_ = std::make_unique<iommu::Core>(config, sim::RandomStream(1, 0, "conform.iommu"), *this);
     memory_.set_mailbox(mailbox, mailbox_bytes);
   }
@@ -283,6 +288,7 @@ class Replayer final : public iommu::Surroundings {
   }
 
   void dump() {
+    if (arg(2) > (1u << 20)) bad("D of more than 1 MiB");
     bytes_.resize(arg(2));
     memory_.peek(arg(1), bytes_.data(), bytes_.size());
     answer_ = "D ";

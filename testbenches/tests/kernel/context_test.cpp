@@ -7,6 +7,7 @@ namespace {
 
 using namespace kernel;
 using testing_kernel::Bus;
+using testing_kernel::in_child;
 using testing_kernel::Machine;
 
 /// Raises interrupts at given times, as a device would.
@@ -293,9 +294,11 @@ std::string digest_of(sim::TimeMode mode) {
   return m.s.digest().hex();
 }
 
-// SystemC elaborates once a process, so the three runs are three tests that write down the same value.
-const char* const kMixDigest = "POOLSIM_MIX";
-
-TEST(ContextModes, Sleeping) { std::printf("%s %s\n", kMixDigest, digest_of({}).c_str()); }
+TEST(ContextModes, SleepingEveryCycleAndSingleStepsAgree) {
+  const std::string sleeping = in_child([] { return digest_of({}); });
+  EXPECT_EQ(sleeping.size(), 32u);
+  EXPECT_EQ(in_child([] { return digest_of({.every_cycle = true, .run_ahead = true}); }), sleeping);
+  EXPECT_EQ(in_child([] { return digest_of({.every_cycle = false, .run_ahead = false}); }), sleeping);
+}
 
 }  // namespace

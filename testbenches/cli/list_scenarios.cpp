@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// poolsim list scenarios: the scenario files of testbenches/scenarios, with the first sentence of their
+// comment.
+#include <filesystem>
+#include <fstream>
+
+#include "sim/error.h"
+#include "testbenches/cli/command.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The comment at the top of the file up to its first full stop.
+std::string first_sentence(const fs::path& file) {
+  std::ifstream in(file);
+  std::string text;
+  for (std::string line; std::getline(in, line) && line.starts_with('#');) {
+    if (line.find("SPDX-") != std::string::npos) continue;
+    line.erase(0, line.find_first_not_of("# "));
+    if (line.empty() && text.empty()) continue;
+    if (line.empty()) break;
+    text += (text.empty() ? "" : " ") + line;
+    if (const auto stop = text.find(". "); stop != std::string::npos) return text.substr(0, stop);
+  }
+  if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+const cli::Listing kScenarios("scenarios", {"file", "what happens"}, [] {
+  const fs::path folder = "testbenches/scenarios";
+  if (!fs::is_directory(folder)) {
+    throw sim::Error(folder.string(), 0, "no such folder here: run this where poolsim was cloned to");
+  }
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".yaml") files.push_back(entry.path());
+  }
+  std::ranges::sort(files);
+  cli::Listing::Rows rows;
+  for (const auto& f : files) rows.push_back({f.string(), first_sentence(f)});
+  return rows;
+});
+
+}  // namespace

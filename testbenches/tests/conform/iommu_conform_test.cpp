@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The functional IOMMU answers every case as the architecture asks, with and without its caches.
+#include "testbenches/conform/iommu_conform.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+
+#include "sim/error.h"
+#include "testbenches/conform/text_input.h"
+
+namespace {
+
+std::string data(const std::string& name) { return std::string(POOLSIM_SOURCE_DIR "/testbenches/data/iommu/") + name; }
+
+std::vector<std::string> split(const std::string& text, const std::string& by) {
+  std::vector<std::string> parts;
+  std::size_t from = 0;
+  for (std::size_t at; (at = text.find(by, from)) != std::string::npos; from = at + by.size()) {
+    parts.push_back(text.substr(from, at - from));
+  }
+  parts.push_back(text.substr(from));
+  return parts;
+}
+
+/// Answers by "case header / operation".
+std::map<std::string, std::string> answers(const std::string& text) {
+  std::map<std::string, std::string> all;
+  std::string header;
+  for (const std::string& line : split(text, "\n")) {
+    if (line.rfind("C ", 0) == 0) header = line;
+    else if (const auto space = line.find(' '); space != std::string::npos) {
+      all[header + " / " + line.substr(0, space)] = line.substr(space + 1);
+    }
+  }
+  return all;
+}
+
+/// Without caches the first alternative is the only right one; with caches every translation listed is.
+void compare(const std::string& cases, const std::string& expected, bool caches) {
+  std::ostringstream out;
+  conform::replay_iommu_file(data(cases), out, {.caches = caches});
+  const auto got = answers(out.str());
+  const auto want = answers(conform::read_text(data(expected)));
+  ASSERT_GT(want.size(), 100u);
+  std::size_t compared = 0;
+  for (const auto& [key, text] : want) {
+    if (text[0] == 'I' || text.rfind("D~", 0) == 0) continue;
+    const auto found = got.find(key);
+    ASSERT_NE(found, got.end()) << key;
+    const auto alternatives = split(text, " | ");
+    if (!caches) {
+      EXPECT_EQ(found->second, alternatives[0]) << key;
+    } else if (alternatives.size() == 1 || text[0] == 'T') {
+      EXPECT_NE(std::find(alternatives.begin(), alternatives.end(), found->second), alternatives.end())
+          << key << "\n got  " << found->second << "\n want " << text;
+    }
+    ++compared;
+  }
+  EXPECT_GT(compared, 100u);
+}
+
+TEST(IommuConform, SampleCases) { compare("sample_cases.txt", "sample_expected.txt", false); }
+TEST(IommuConform, SelectedCases) { compare("cases.txt.xz", "expected.txt.xz", false); }
+TEST(IommuConform, SelectedCasesWithCaches) { compare("cases.txt.xz", "expected.txt.xz", true); }
+
+void expect_error(const std::string& text, const std::string& message) {
+  std::istringstream in(text);
+  std::ostringstream out;
+  try {
+    conform::replay_iommu_cases(in, "cases", out);
+    FAIL() << "accepted: " << text;
+  } catch (const sim::Error& e) {
+    EXPECT_NE(std::string(e.what()).find(message), std::string::npos) << e.what();
+  }
+}
+
+TEST(IommuConform, BadInputNamesFileAndLine) {
+  expect_error("C 0 x\nR 0 8\n", "cases:2:");
+  expect_error("C 0 x\nP caps=3800000010 baresz=1000\nR zz 8\n", "'zz' is not a hexadecimal number");
+  expect_error("C 0 x\nP cpas=10\n", "unknown key 'cpas'");
+  expect_error("C 0 x\nP caps=10 vecbits=9\n", "cases:2: architecture.");
+  expect_error("C 0 x\nP caps=3800000010 baresz=1000\nD 0 ffffffffffff\n", "cases:3:");
+  expect_error("C 0 x\nP caps=3800000010 baresz=1000\nZ 1\n", "unknown operation 'Z'");
+  expect_error("C 0 x\nP caps=3800000010 baresz=1000\nT 1 2\n", "cases:3:");
+  EXPECT_THROW(conform::read_text("/nonexistent/cases"), sim::Error);
+}
+
+}  // namespace
