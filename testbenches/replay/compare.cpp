@@ -15,7 +15,9 @@ std::string show(const T& value) {
 }
 std::string show(bool value) { return value ? "yes" : "no"; }
 std::string show(const std::optional<std::int64_t>& value) { return value ? fmt::format("{}", *value) : "-"; }
-std::string show(const std::optional<double>& value) { return value ? fmt::format("{:+.3f} s", *value) : "-"; }
+std::string show(const std::optional<double>& value) {
+  return value ? fmt::format("{:+.3f} s", *value) : "-";
+}
 
 template <class T>
 Row row(const char* key, const char* label, const T& model, const T& recorded) {
@@ -26,14 +28,19 @@ std::vector<Row> rows(const PoolNumbers& m, const PoolNumbers& r, double period_
   std::vector<Row> out;
   out.push_back(row("hold", "pages held", m.hold, r.hold));
   out.push_back(row("release", "pages released", m.release, r.release));
-  out.push_back(row("inflight_at_destroy", "in flight at destroy", m.inflight_at_destroy, r.inflight_at_destroy));
-  out.push_back(row("unmap_before_destroy", "unmapped before destroy", m.unmap_before_destroy, r.unmap_before_destroy));
-  out.push_back(row("unmap_inside_destroy", "unmapped inside destroy", m.unmap_inside_destroy, r.unmap_inside_destroy));
-  out.push_back(row("unmap_after_destroy", "unmapped after destroy", m.unmap_after_destroy, r.unmap_after_destroy));
-  out.push_back(row("of_these_no_driver", "of these with no driver", m.of_these_no_driver, r.of_these_no_driver));
+  out.push_back(
+      row("inflight_at_destroy", "in flight at destroy", m.inflight_at_destroy, r.inflight_at_destroy));
+  out.push_back(
+      row("unmap_before_destroy", "unmapped before destroy", m.unmap_before_destroy, r.unmap_before_destroy));
+  out.push_back(
+      row("unmap_inside_destroy", "unmapped inside destroy", m.unmap_inside_destroy, r.unmap_inside_destroy));
+  out.push_back(
+      row("unmap_after_destroy", "unmapped after destroy", m.unmap_after_destroy, r.unmap_after_destroy));
+  out.push_back(
+      row("of_these_no_driver", "of these with no driver", m.of_these_no_driver, r.of_these_no_driver));
   out.push_back(row("release_rounds", "release rounds", m.release_rounds, r.release_rounds));
-  Row last = row("last_release_after_removal_s", "last release after driver removal", m.last_release_after_removal_s,
-                 r.last_release_after_removal_s);
+  Row last = row("last_release_after_removal_s", "last release after driver removal",
+                 m.last_release_after_removal_s, r.last_release_after_removal_s);
   if (m.last_release_after_removal_s && r.last_release_after_removal_s) {
     last.agrees = std::abs(*m.last_release_after_removal_s - *r.last_release_after_removal_s) <= period_s;
   }
@@ -50,8 +57,9 @@ std::string describe(const PoolEvent& e) {
 }
 
 /// Where two stories of one pool part, or nothing.
-std::optional<std::string> part(const Capture& capture, const std::string& pool, const std::vector<PoolEvent>& recorded,
-                                const std::vector<PoolEvent>& model, std::uint64_t period_ns, std::uint32_t& line) {
+std::optional<std::string> part(const Capture& capture, const std::string& pool,
+                                const std::vector<PoolEvent>& recorded, const std::vector<PoolEvent>& model,
+                                std::uint64_t period_ns, std::uint32_t& line) {
   for (std::size_t i = 0; i < std::max(recorded.size(), model.size()); ++i) {
     const PoolEvent* r = i < recorded.size() ? &recorded[i] : nullptr;
     const PoolEvent* m = i < model.size() ? &model[i] : nullptr;
@@ -122,16 +130,19 @@ Comparison compare(const Capture& capture, const Joined& joined, const std::vect
   const auto stories = recorded_events(capture, joined);
   for (std::size_t p = 0; p < recorded.size(); ++p) {
     out.pools.push_back(rows(model.pools[p], recorded[p], static_cast<double>(release_period_ms) * 1e-3));
-    const bool agrees = std::all_of(out.pools.back().begin(), out.pools.back().end(), [](const Row& r) { return r.agrees; });
+    const bool agrees =
+        std::all_of(out.pools.back().begin(), out.pools.back().end(), [](const Row& r) { return r.agrees; });
     if (agrees) continue;
     out.agree = false;
     std::uint32_t line = 0;
-    auto text = part(capture, recorded[p].pool, stories[p], model.events[p], release_period_ms * 1'000'000, line);
+    auto text =
+        part(capture, recorded[p].pool, stories[p], model.events[p], release_period_ms * 1'000'000, line);
     if (!text) {
-      const auto row = std::find_if(out.pools.back().begin(), out.pools.back().end(), [](const Row& r) { return !r.agrees; });
+      const auto row = std::find_if(out.pools.back().begin(), out.pools.back().end(),
+                                    [](const Row& r) { return !r.agrees; });
       line = stories[p].empty() ? 0 : stories[p].back().line;
-      text = fmt::format("{}:{}: pool {}: {}: the capture has {}, the model {}", capture.path, line, recorded[p].pool,
-                         row->label, row->recorded, row->model);
+      text = fmt::format("{}:{}: pool {}: {}: the capture has {}, the model {}", capture.path, line,
+                         recorded[p].pool, row->label, row->recorded, row->model);
     }
     keep_first(std::move(text), line);
   }
@@ -140,12 +151,13 @@ Comparison compare(const Capture& capture, const Joined& joined, const std::vect
     out.agree = false;
     if (joined.oopses.empty()) {
       keep_first(fmt::format("{}: no oops in the capture; the model dies at +{:.6f} s in {}", capture.path,
-                             static_cast<double>(model.oops_ns) * 1e-9,
-                             model.oops->symbol),
+                             static_cast<double>(model.oops_ns) * 1e-9, model.oops->symbol),
                  ~0u - 1);
     } else {
       const std::uint32_t line = capture.events[joined.oopses.front()].line;
-      keep_first(fmt::format("{}:{}: a task dies here in the capture; the model lives on", capture.path, line), line);
+      keep_first(
+          fmt::format("{}:{}: a task dies here in the capture; the model lives on", capture.path, line),
+          line);
     }
   }
   return out;

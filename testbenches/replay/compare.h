@@ -11,8 +11,8 @@ namespace replay {
 
 /// One line of the comparison.
 struct Row {
-  std::string key;       ///< as in --json
-  std::string label;     ///< for people
+  std::string key;    ///< as in --json
+  std::string label;  ///< for people
   std::string model;
   std::string recorded;
   bool agrees = true;

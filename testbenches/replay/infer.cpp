@@ -432,13 +432,14 @@ class Inference {
     PoolBehaviour out;
     out.napi_local = napi_local;
     out.unexplained = least;
-    const bool ring_tells = equal.size() * 2 < tried.size();
-    out.size = {chosen->size,
-                chosen->size == fill
-                    ? fmt::format("inferred: the driver takes {} pages first{}", fill,
-                                  ring_tells ? ", and the ring was full exactly when that says" : "")
-                : ring_tells ? std::string("inferred: explains which puts found the ring full")
-                             : std::string("inferred: any size explains the capture; the default")};
+    const bool overflowed =
+        std::any_of(calls.begin(), calls.end(), [](const PoolCall& call) { return call.released; });
+    out.size.value = chosen->size;
+    out.size.how = chosen->size == fill
+                       ? fmt::format("inferred: the driver takes {} pages first{}", fill,
+                                     overflowed ? "; the ring was full exactly when that says" : "")
+                   : overflowed ? std::string("inferred: explains which puts found the ring full")
+                                : std::string("inferred: the smallest usual size that explains the capture");
     for (const std::size_t step : chosen->fit.roomy) plan_.steps[step].extra_reference = true;
     return out;
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine that a capture is replayed on: memory, IOMMU, interconnect, cores with the modelled kernel, and the
-// devices of the capture as names only. Nothing on it does DMA: a capture tells what the driver and the kernel did,
-// not what the device wrote.
+// The machine that a capture is replayed on: memory, IOMMU, interconnect, cores with the modelled kernel, and
+// the devices of the capture as names only. Nothing on it does DMA: a capture tells what the driver and the
+// kernel did, not what the device wrote.
 #pragma once
 #include <memory>
 

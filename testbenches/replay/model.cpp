@@ -63,7 +63,8 @@ class Model {
     ModelResult result = observer_.finish();
     result.notes = std::move(notes_);
     if (skipped_ != 0) {
-      result.notes.push_back(fmt::format("{} recorded calls had no counterpart in the model and were left out", skipped_));
+      result.notes.push_back(
+          fmt::format("{} recorded calls had no counterpart in the model and were left out", skipped_));
     }
     return result;
   }
@@ -74,7 +75,7 @@ class Model {
    public:
     explicit RecordedDriver(Model& model) : Driver("recorded"), model_(model) {}
     int probe(kernel::Device&) override { return 0; }
-    void remove(kernel::Device&) override { model_.inside_remove(); }
+    void remove(kernel::Device& device) override { model_.inside_remove(model_.planned(device)); }
 
    private:
     Model& model_;
@@ -131,12 +132,14 @@ class Model {
       for (const std::size_t s : steps) {
         const unsigned cpu = cpu_of(plan_.steps[s].cpu);
         if (std::exchange(spawned[cpu], 1) != 0) continue;
-        kernel_.spawn(cpu, fmt::format("task-{}", plan_.steps[s].pid), [this, key = key, cpu] { run_task(key, cpu); });
+        kernel_.spawn(cpu, fmt::format("task-{}", plan_.steps[s].pid),
+                      [this, key = key, cpu] { run_task(key, cpu); });
       }
     }
   }
 
-  /// The steps of one recorded task on one CPU; the others of the same task run on their CPUs, one after another.
+  /// The steps of one recorded task on one CPU; the others of the same task run on their CPUs, one after
+  /// another.
   void run_task(std::uint64_t key, unsigned cpu) {
     struct Life {
       bool& dead;
@@ -162,7 +165,7 @@ class Model {
     const std::size_t s = task_steps_[key][n];
     const Step& step = plan_.steps[s];
     if (step.kind == StepKind::kRemove) {
-      removals_.push_back({key, n});
+      removals_[step.device] = {key, n};
       claim(key, n);
       done_[s] = 1;
       observer_.removal_begins(step.device, kernel_.now());
@@ -171,9 +174,8 @@ class Model {
         kernel_.devices().device_unbind(device);
       } else {
         ++skipped_;
-        inside_remove();
+        inside_remove(step.device);
       }
-      removals_.pop_back();
       return;
     }
     execute(step);
@@ -183,7 +185,8 @@ class Model {
   /// From now on the steps of remove() belong to the CPU that began it.
   void claim(std::uint64_t key, std::size_t first) {
     const std::vector<std::size_t>& steps = task_steps_.at(key);
-    for (std::size_t n = first + 1; n <= end_of_remove(key, first) && n < steps.size(); ++n) claimed_[steps[n]] = 1;
+    for (std::size_t n = first + 1; n <= end_of_remove(key, first) && n < steps.size(); ++n)
+      claimed_[steps[n]] = 1;
   }
 
   std::size_t end_of_remove(std::uint64_t key, std::size_t first) const {
@@ -197,8 +200,8 @@ class Model {
   }
 
   /// Runs the steps of the removing task up to the end of remove().
-  void inside_remove() {
-    const auto [key, first] = removals_.back();
+  void inside_remove(std::size_t planned) {
+    const auto [key, first] = removals_.at(planned);
     const std::vector<std::size_t>& steps = task_steps_.at(key);
     const std::size_t end = end_of_remove(key, first);
     for (std::size_t n = first + 1; n < end; ++n) {
@@ -210,7 +213,7 @@ class Model {
       kernel::sleep_until_tick(at(plan_.steps[steps[end]]));
       done_[steps[end]] = 1;
     }
-    machine_.pools().device_unbind(device(plan_.steps[steps[first]].device));
+    machine_.pools().device_unbind(device(planned));
   }
 
   void arm_softirq() {
@@ -270,7 +273,8 @@ class Model {
       }
       case StepKind::kUnmapCoherent: {
         OwnMapping& own = own_[step.handle];
-        if (std::exchange(own.alive, false)) kernel_.dma().dma_free_coherent(device(step.device), own.coherent);
+        if (std::exchange(own.alive, false))
+          kernel_.dma().dma_free_coherent(device(step.device), own.coherent);
         break;
       }
       case StepKind::kRemove:
@@ -282,15 +286,21 @@ class Model {
 
   kernel::Device& device(std::size_t d) {
     if (devices_[d] == nullptr) {
-      devices_[d] = &kernel_.devices().device_add(fmt::format("recorded:{:02x}.0", d),
-                                                  sim::RequesterId(static_cast<std::uint32_t>(0x100 + 8 * d)));
+      devices_[d] = &kernel_.devices().device_add(
+          fmt::format("recorded:{:02x}.0", d), sim::RequesterId(static_cast<std::uint32_t>(0x100 + 8 * d)));
       observer_.device_is(*devices_[d], d);
     }
     return *devices_[d];
   }
 
+  std::size_t planned(const kernel::Device& device) const {
+    return static_cast<std::size_t>(std::find(devices_.begin(), devices_.end(), &device) - devices_.begin());
+  }
+
   /// Pools that map nothing still belong to some device.
-  kernel::Device& device_of(const PlannedPool& pool) { return device(pool.device == kNone ? 0 : pool.device); }
+  kernel::Device& device_of(const PlannedPool& pool) {
+    return device(pool.device == kNone ? 0 : pool.device);
+  }
 
   void create_pool(const Step& step) {
     const PlannedPool& planned = plan_.pools[step.pool];
@@ -298,7 +308,8 @@ class Model {
     pagepool::PoolParams params;
     params.order = planned.order;
     params.pool_size = behaviour_.pools[step.pool].size.value;
-    params.dma_dir = planned.direction == 0 ? pagepool::DmaDirection::bidirectional : pagepool::DmaDirection::from_device;
+    params.dma_dir =
+        planned.direction == 0 ? pagepool::DmaDirection::bidirectional : pagepool::DmaDirection::from_device;
     params.flags = planned.dma_map ? static_cast<std::uint32_t>(pagepool::PP_FLAG_DMA_MAP) : 0;
     if (behaviour_.pools[step.pool].napi_local) params.napi = &run.napi;
     run.users = planned.users;
@@ -325,8 +336,9 @@ class Model {
     if (run.users == 0 && !run.pool->gone()) schedule_work(step.pool);
   }
 
-  /// The next run of the release work: when the recorded worker ran, or after the release period where the capture
-  /// has no more to say because its worker was done (or dead). Not at all if the capture merely ended before.
+  /// The next run of the release work: when the recorded worker ran, or after the release period where the
+  /// capture has no more to say because its worker was done (or dead). Not at all if the capture merely ended
+  /// before.
   void schedule_work(std::size_t p) {
     const PlannedPool& planned = plan_.pools[p];
     PoolRun& run = pools_[p];
@@ -339,7 +351,9 @@ class Model {
       return;
     }
     ++run.rounds;
-    kernel_.timers(kernel_.current().cpu()).arm_hrtimer(when, [work = run.work.get(), cpu] { work->queue_on(cpu); });
+    kernel_.timers(kernel_.current().cpu()).arm_hrtimer(when, [work = run.work.get(), cpu] {
+      work->queue_on(cpu);
+    });
   }
 
   void release_work(std::size_t p) {
@@ -397,7 +411,8 @@ class Model {
       return;
     }
     own.pfn = *pfn;
-    own.iova = kernel_.dma().dma_map_page_attrs(device(step.device), *pfn, step.offset, std::max<std::uint64_t>(step.size, 1),
+    own.iova = kernel_.dma().dma_map_page_attrs(device(step.device), *pfn, step.offset,
+                                                std::max<std::uint64_t>(step.size, 1),
                                                 static_cast<kernel::DmaDirection>(step.direction % 3));
     own.alive = own.iova != kernel::kDmaMappingError;
     if (!own.alive) free_pages(own);
@@ -427,14 +442,14 @@ class Model {
   RecordedDriver driver_;
   std::vector<kernel::Device*> devices_;
   std::vector<PoolRun> pools_;
-  std::vector<std::optional<sim::Pfn>> pages_;     // per allocation handle
-  std::map<std::size_t, OwnMapping> own_;          // per mapping handle
-  std::vector<char> done_;                         // per step
-  std::vector<char> claimed_;                      // per step: runs inside a remove()
+  std::vector<std::optional<sim::Pfn>> pages_;  // per allocation handle
+  std::map<std::size_t, OwnMapping> own_;       // per mapping handle
+  std::vector<char> done_;                      // per step
+  std::vector<char> claimed_;                   // per step: runs inside a remove()
   std::map<std::uint64_t, std::vector<std::size_t>> task_steps_;
   std::vector<std::deque<std::size_t>> cpu_steps_;
   std::map<std::uint64_t, bool> dead_;
-  std::vector<std::pair<std::uint64_t, std::size_t>> removals_;  // task and its step, innermost last
+  std::map<std::size_t, std::pair<std::uint64_t, std::size_t>> removals_;  // device -> task and its kRemove
   std::size_t skipped_ = 0;
   std::vector<std::string> notes_;
 };

@@ -24,10 +24,10 @@ struct PoolEvent {
 const char* to_string(PoolEvent::Kind kind);
 
 struct ModelResult {
-  std::vector<PoolNumbers> pools;               ///< as Plan::pools
-  std::vector<std::vector<PoolEvent>> events;   ///< per pool
-  std::optional<kernel::Oops> oops;             ///< the first
-  std::uint64_t oops_ns = 0;                    ///< its time since the begin of the capture
+  std::vector<PoolNumbers> pools;                               ///< as Plan::pools
+  std::vector<std::vector<PoolEvent>> events;                   ///< per pool
+  std::optional<kernel::Oops> oops;                             ///< the first
+  std::uint64_t oops_ns = 0;                                    ///< its time since the begin of the capture
   std::vector<std::pair<std::string, std::uint64_t>> findings;  ///< class, count
   std::string findings_text;
   std::vector<std::string> notes;

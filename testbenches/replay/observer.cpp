@@ -114,8 +114,10 @@ void Observer::coherent_mapped(const kernel::Device& device, const kernel::Coher
              (buffer.iova.value + buffer.bytes - 1) >> sim::kPageShift, buffer.phys.value >> sim::kPageShift);
 }
 
-void Observer::handed_out(std::size_t space, std::uint64_t first, std::uint64_t last, std::uint64_t phys_page) {
-  for (auto it = mapped_.lower_bound({space, first}); it != mapped_.end() && it->first <= Place{space, last}; ++it) {
+void Observer::handed_out(std::size_t space, std::uint64_t first, std::uint64_t last,
+                          std::uint64_t phys_page) {
+  for (auto it = mapped_.lower_bound({space, first}); it != mapped_.end() && it->first <= Place{space, last};
+       ++it) {
     if (it->second.pfn.value == phys_page + (it->first.page - first)) continue;
     state_[it->second.pool].numbers.iova_reused_while_held = true;
   }
@@ -126,8 +128,10 @@ ModelResult Observer::finish() {
   for (PoolState& pool : state_) {
     if (pool.removal != sim::kNever && pool.last_release != sim::kNever) {
       out.pools.push_back(pool.numbers);
-      const auto apart = static_cast<std::int64_t>(pool.last_release) - static_cast<std::int64_t>(pool.removal);
-      out.pools.back().last_release_after_removal_s = static_cast<double>(apart) / static_cast<double>(sim::kSecond);
+      const auto apart =
+          static_cast<std::int64_t>(pool.last_release) - static_cast<std::int64_t>(pool.removal);
+      out.pools.back().last_release_after_removal_s =
+          static_cast<double>(apart) / static_cast<double>(sim::kSecond);
     } else {
       out.pools.push_back(pool.numbers);
     }

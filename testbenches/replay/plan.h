@@ -77,11 +77,11 @@ struct PlannedPool {
   std::size_t device = kNone;  ///< kNone: no device known
   bool dma_map = false;
   unsigned order = 0;
-  unsigned users = 1;                  ///< page_pool_destroy() calls until it is destroyed
-  std::uint32_t direction = 0;         ///< enum dma_data_direction
-  std::size_t removal_step = kNone;    ///< kRemove of its device
+  unsigned users = 1;                ///< page_pool_destroy() calls until it is destroyed
+  std::uint32_t direction = 0;       ///< enum dma_data_direction
+  std::size_t removal_step = kNone;  ///< kRemove of its device
   std::vector<WorkTime> work;        ///< when and where page_pool_release_retry() ran
-  bool work_ended = false;             ///< the work ran to its end, or died: not merely the capture ended
+  bool work_ended = false;           ///< the work ran to its end, or died: not merely the capture ended
 };
 
 /// What became of one allocation in the capture. Only for inferring what the recorded kernel was (infer.h);

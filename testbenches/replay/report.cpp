@@ -31,9 +31,9 @@ ordered_json numbers_json(const PoolNumbers& n) {
   j["unmap_after_destroy"] = n.unmap_after_destroy;
   j["of_these_no_driver"] = n.of_these_no_driver;
   j["release_rounds"] = n.release_rounds;
-  j["last_release_after_removal_s"] = n.last_release_after_removal_s
-                                          ? ordered_json(microseconds_rounded(*n.last_release_after_removal_s))
-                                          : ordered_json(nullptr);
+  j["last_release_after_removal_s"] =
+      n.last_release_after_removal_s ? ordered_json(microseconds_rounded(*n.last_release_after_removal_s))
+                                     : ordered_json(nullptr);
   j["iova_reused_while_held"] = n.iova_reused_while_held;
   return j;
 }
@@ -50,14 +50,17 @@ std::string behaviour_text(const Replay& r) {
   add_behaviour(table, "generation", b.kernel.value, b.kernel.how);
   add_behaviour(table, "strategy", b.strategy.value, b.strategy.how);
   add_behaviour(table, "DMA mode", to_string(b.dma_mode.value), b.dma_mode.how);
-  add_behaviour(table, "clear_dma_ops_on_unbind", yes_no(b.clear_dma_ops_on_unbind.value), b.clear_dma_ops_on_unbind.how);
+  add_behaviour(table, "clear_dma_ops_on_unbind", yes_no(b.clear_dma_ops_on_unbind.value),
+                b.clear_dma_ops_on_unbind.how);
   add_behaviour(table, "clear_dma_ops_on_release", yes_no(b.clear_dma_ops_on_release.value),
                 b.clear_dma_ops_on_release.how);
-  add_behaviour(table, "release period", fmt::format("{} ms", b.release_period_ms.value), b.release_period_ms.how);
-  add_behaviour(table, "word size", fmt::format("{} bits", r.capture.pointer_bits), "inferred: from its pointers");
+  add_behaviour(table, "release period", fmt::format("{} ms", b.release_period_ms.value),
+                b.release_period_ms.how);
+  add_behaviour(table, "word size", fmt::format("{} bits", r.capture.pointer_bits),
+                "inferred: from its pointers");
   for (std::size_t p = 0; p < b.pools.size(); ++p) {
-    add_behaviour(table, fmt::format("size of pool {}", r.recorded[p].pool), fmt::format("{}", b.pools[p].size.value),
-                  b.pools[p].size.how);
+    add_behaviour(table, fmt::format("size of pool {}", r.recorded[p].pool),
+                  fmt::format("{}", b.pools[p].size.value), b.pools[p].size.how);
   }
   return table.text();
 }
@@ -78,15 +81,17 @@ std::string oops_text(const Replay& r) {
   std::string out;
   const std::optional<kernel::Oops>& oops = r.model.oops;
   if (oops) {
-    out += fmt::format("oops in the model at +{:.6f} s\n  {}\n", static_cast<double>(r.model.oops_ns) * 1e-9, oops->title);
+    out += fmt::format("oops in the model at +{:.6f} s\n  {}\n", static_cast<double>(r.model.oops_ns) * 1e-9,
+                       oops->title);
     if (!oops->workqueue.empty()) out += fmt::format("  Workqueue: {}\n", oops->workqueue);
     out += fmt::format("  RIP: {}\n", oops->symbol);
     for (const std::string& function : oops->chain) out += fmt::format("    {}\n", function);
   }
   for (const std::size_t i : r.joined.oopses) {
     const Event& e = r.capture.events[i];
-    out += fmt::format("oops in the capture at +{:.6f} s: line {}, task {} is not heard of after its dma_unmap\n",
-                       r.capture.seconds(e.time_ns - r.capture.begin_ns), e.line, e.pid);
+    out += fmt::format(
+        "oops in the capture at +{:.6f} s: line {}, task {} is not heard of after its dma_unmap\n",
+        r.capture.seconds(e.time_ns - r.capture.begin_ns), e.line, e.pid);
   }
   if (out.empty()) out = "no oops, neither in the model nor in the capture\n";
   return out;
@@ -95,8 +100,9 @@ std::string oops_text(const Replay& r) {
 }  // namespace
 
 std::string report_text(const Replay& r) {
-  std::string out = fmt::format("{}: {} events, {} CPUs, {:.3f} s\n\n", r.capture.path, r.capture.header.entries_in_buffer,
-                                r.plan.cpus, static_cast<double>(r.plan.end_ns) * 1e-9);
+  std::string out =
+      fmt::format("{}: {} events, {} CPUs, {:.3f} s\n\n", r.capture.path, r.capture.header.entries_in_buffer,
+                  r.plan.cpus, static_cast<double>(r.plan.end_ns) * 1e-9);
   out += behaviour_text(r) + "\n" + pools_text(r) + oops_text(r);
   if (!r.model.findings.empty()) {
     out += "\nfindings in the model\n" + r.model.findings_text;
@@ -108,7 +114,9 @@ std::string report_text(const Replay& r) {
     out += "\nassumed\n";
     for (const std::string& note : notes) out += fmt::format("  {}\n", note);
   }
-  out += fmt::format("\n{}\n", r.comparison.agree ? "model and capture agree" : "model and capture differ: " + r.comparison.first_difference);
+  out += fmt::format("\n{}\n", r.comparison.agree
+                                   ? "model and capture agree"
+                                   : "model and capture differ: " + r.comparison.first_difference);
   out += fmt::format("digest {}\n", r.model.digest);
   return out;
 }
