@@ -68,6 +68,7 @@ int sc_main(int argc, char** argv) {
   Driver driver;
   std::deque<sim::Pfn> receive_queue;
   pagepool::PoolState at_destroy;
+  int unread = 0;
 
   kernel.spawn(0, "driver", [&] {
     kernel::Device& device =
@@ -91,7 +92,8 @@ int sc_main(int argc, char** argv) {
       kernel::local_bh_enable();
       kernel::usleep(10);
     }
-    kernel::msleep(5);  // the application has read 400 of 600 by now
+    kernel::msleep(5);  // the application has done its first reading by now
+    unread = static_cast<int>(receive_queue.size());
     kernel.devices().device_unbind(device);
     at_destroy = driver.pool->state();
   });
@@ -113,7 +115,7 @@ int sc_main(int argc, char** argv) {
   fmt::print("in flight when the driver was unbound: {}; unmapped with a driver {}, without {}\n",
              at_destroy.inflight, unmapped_bound, unmapped_late);
   pagepool::PoolState end = driver.pool->state();
-  check(at_destroy.inflight == 200, "200 pages were out at unbind");
+  check(unread > 0 && at_destroy.inflight == unread, "in flight at unbind is what nobody had read");
   check(driver.pool->gone(), "the pool was freed when the last page came back");
   check(end.hold == end.release, "every page that was held was released");
   check(unmapped_bound + unmapped_late == end.hold, "every page was unmapped once");
