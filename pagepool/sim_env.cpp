@@ -33,21 +33,27 @@ bool SimEnv::memory_new(const void* host, std::size_t bytes) {
 }
 
 void SimEnv::memory_delete(const void* host, std::size_t bytes) {
-  if (host == pool_.host) {
-    pools_.unregister_address(pool_address_);
-    pools_.memory().kfree(sim::PhysAddr(pool_.address), bytes);
-    pool_ = {};
-    return;
-  }
-  if (host == ring_.host) {
-    pools_.memory().kfree(sim::PhysAddr(ring_.address), bytes);
-    ring_ = {};
-    return;
-  }
+  if (freed_) return;
   auto region = std::find_if(others_.begin(), others_.end(), [&](const Region& r) { return r.host == host; });
-  POOLSIM_ASSERT(region != others_.end());
+  if (region == others_.end()) return;  // the pool and its ring go together, in free_regions()
   pools_.memory().kfree(sim::PhysAddr(region->address), bytes);
   others_.erase(region);
+}
+
+void SimEnv::free_regions() {
+  pools_.unregister_address(pool_address_);
+  for (const Region& region : others_) pools_.memory().kfree(sim::PhysAddr(region.address), region.bytes);
+  if (ring_.host) pools_.memory().kfree(sim::PhysAddr(ring_.address), ring_.bytes);
+  if (pool_.host) pools_.memory().kfree(sim::PhysAddr(pool_.address), pool_.bytes);
+  freed_ = true;
+}
+
+void SimEnv::report_use_after_free() {
+  // Once for each stretch of code: the first access tells it all.
+  const char* function = kernel::in_kernel_code() ? kernel::this_cpu().function() : "";
+  if (function == reported_in_) return;
+  reported_in_ = function;
+  pools_.misuse(MisuseKind::pool_gone, id_, 0, sim::Pfn(0));
 }
 
 std::uint64_t SimEnv::find_region(const std::byte* at) const {

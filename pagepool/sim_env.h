@@ -45,8 +45,8 @@ class SimEnv {
 
   // --- Wiring to the Pool object
   // ------------------------------------------------------------------------------
-  std::function<void()> on_unlist;                      ///< the pool is about to go; it may still be asked
-  std::function<void()> on_free;                        ///< it is gone
+  std::function<void()> on_unlist;          ///< the pool is about to go; it may still be asked
+  std::function<void(void* pool)> on_free;  ///< it is gone; the host object is the taker's to delete
   std::function<void(std::uint64_t delay_ms)> on_work;  ///< schedule_delayed_work
   unsigned id() const { return id_; }
   PagePools& pools() { return pools_; }
@@ -58,10 +58,22 @@ class SimEnv {
 
   // --- Memory
   // -------------------------------------------------------------------------------------------------
-  void spin_lock(SpinLock& lock) { lock.lock(); }
-  void spin_unlock(SpinLock& lock) { lock.unlock(); }
-  void spin_lock_bh(SpinLock& lock) { lock.lock_bh(); }
-  void spin_unlock_bh(SpinLock& lock) { lock.unlock_bh(); }
+  void spin_lock(SpinLock& lock) {
+    check_alive();
+    lock.lock();
+  }
+  void spin_unlock(SpinLock& lock) {
+    check_alive();
+    lock.unlock();
+  }
+  void spin_lock_bh(SpinLock& lock) {
+    check_alive();
+    lock.lock_bh();
+  }
+  void spin_unlock_bh(SpinLock& lock) {
+    check_alive();
+    lock.unlock_bh();
+  }
   template <class T>
   void load(const T& object) {
     touch(address_of(&object), false);
@@ -102,9 +114,11 @@ class SimEnv {
   }
   template <class P>
   void free_pool(P* pool) {
-    delete pool;
-    on_free();
+    free_regions();
+    on_free(pool);
   }
+  /// The machine is being taken down: the pool's memory is nobody's business any more.
+  void abandon() { freed_ = true; }
 
   // --- Pages
   // --------------------------------------------------------------------------------------------------
@@ -297,13 +311,21 @@ class SimEnv {
     }
   }
   /// Simulated address of a host object inside a region; objects of others (a driver's NAPI) share one line.
-  std::uint64_t address_of(const void* object) const {
+  std::uint64_t address_of(const void* object) {
+    check_alive();
     const auto* at = static_cast<const std::byte*>(object);
     if (static_cast<std::size_t>(at - pool_.host) < pool_.bytes) return pool_.address + (at - pool_.host);
     if (static_cast<std::size_t>(at - ring_.host) < ring_.bytes) return ring_.address + (at - ring_.host);
     return find_region(at);
   }
   std::uint64_t find_region(const std::byte* at) const;
+  /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it
+  /// is a use after free.
+  void free_regions();
+  void check_alive() {
+    if (PAGEPOOL_UNLIKELY(freed_)) report_use_after_free();
+  }
+  void report_use_after_free();
   unsigned alloc_bulk(int nid, std::span<Netmem> pages);
   bool map(Device& device, sim::Pfn page, std::size_t size, DmaDirection dir, DmaAddr& addr);
   void unmap(Device& device, sim::Pfn page, DmaAddr addr, std::size_t size, DmaDirection dir);
@@ -321,7 +343,9 @@ class SimEnv {
   bool debug_net_ = false;
   std::uint64_t pool_address_ = 0;
   Region pool_{}, ring_{};
-  std::vector<Region> others_;  // by host address
+  bool freed_ = false;
+  const char* reported_in_ = nullptr;  // function of the last use after free
+  std::vector<Region> others_;         // by host address
   std::uint64_t last_line_ = 0;
   bool last_was_write_ = false;
   std::vector<RecycleStats> stats_;  // per core

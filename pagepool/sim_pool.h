@@ -36,8 +36,13 @@ class SimPool final : public Pool {
     if (options.pool_size != 0) params_.pool_size = options.pool_size;
     env_.set_debug_net(options.debug_net);
     env_.on_unlist = [this] { last_ = state(); };
-    env_.on_free = [this] { core_freed(); };
+    env_.on_free = [this](void* core) { core_freed(static_cast<Core*>(core)); };
     env_.on_work = [this](std::uint64_t ms) { work_.queue(pools_.kernel().msecs_to_jiffies(ms)); };
+  }
+
+  ~SimPool() override {
+    env_.abandon();
+    delete core_;
   }
 
   // --- Allocation ---
@@ -206,7 +211,8 @@ class SimPool final : public Pool {
     return true;
   }
 
-  void core_freed() {
+  void core_freed(Core* core) {
+    freed_.reset(core);
     core_ = nullptr;
     last_.gone = true;
     last_.cache = last_.ring = 0;
@@ -249,7 +255,8 @@ class SimPool final : public Pool {
   PoolParams params_;
   PoolOptions options_;
   SimEnv env_;
-  Core* core_ = nullptr;
+  Core* core_ = nullptr;         // null: freed, or never made
+  std::unique_ptr<Core> freed_;  // what was core_: code of another core may still be inside
   kernel::DelayedWork work_;
   std::function<void()> disconnect_;
   PoolState last_;

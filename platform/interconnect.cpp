@@ -120,7 +120,7 @@ void Interconnect::answer(unsigned input, tlm_generic_payload& p, Cycle seen) {
     wake_by(clock().edge(in.end_request_from));
   }
   if (wants_no_answer(p)) {
-    respond(input, p);
+    respond(in, p);
     return;
   }
   const Cycle due = seen + config_.response_cycles - 1;
@@ -128,24 +128,21 @@ void Interconnect::answer(unsigned input, tlm_generic_payload& p, Cycle seen) {
   wake_by(clock().edge(due));
 }
 
-void Interconnect::respond(unsigned input, tlm_generic_payload& p) {
-  Input& in = inputs_[input];
-  if (in.stalled == &p) in.stalled = nullptr;
-  tlm::tlm_phase phase = tlm::BEGIN_RESP;
-  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
-  (*in.socket)->nb_transport_bw(p, phase, delay);
+void Interconnect::respond(Input& in, tlm_generic_payload& p) {
+  if (in.stalled == &p) end_request(in);  // never after the response
+  phase_back(in, p, tlm::BEGIN_RESP);
 }
 
 void Interconnect::end_request(Input& in) {
-  sim::Transaction* own = nullptr;
-  if (in.stalled == nullptr) own = simulation_.payloads().acquire(tlm::TLM_IGNORE_COMMAND, 0, 0);
-  tlm_generic_payload& p = own != nullptr ? *own : *in.stalled;
+  tlm_generic_payload& p = *in.stalled;
   in.stalled = nullptr;
   in.end_request_from = kNeverCycle;
-  tlm::tlm_phase phase = tlm::END_REQ;
+  phase_back(in, p, tlm::END_REQ);
+}
+
+void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase phase) {
   sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   (*in.socket)->nb_transport_bw(p, phase, delay);
-  if (own != nullptr) own->release();
 }
 
 /// Hands the request at the head of `input` to its target.
@@ -200,7 +197,7 @@ Cycle Interconnect::earliest(const Input& in) const {
 sim::Wakeup Interconnect::tick(Cycle now) {
   while (!answers_.empty() && answers_.front().due <= now) {
     const Answer a = answers_.pop();
-    respond(a.input, *a.payload);
+    respond(inputs_[a.input], *a.payload);
   }
   const auto inputs = static_cast<unsigned>(inputs_.size());
   for (unsigned i = 0; i < inputs; ++i) {

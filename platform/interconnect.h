@@ -100,8 +100,9 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   unsigned decode(std::uint64_t address, std::uint64_t length) const;
   void grant(unsigned input, sim::Cycle now);
   void answer(unsigned input, tlm::tlm_generic_payload& p, sim::Cycle seen);
-  void respond(unsigned input, tlm::tlm_generic_payload& p);
+  void respond(Input& in, tlm::tlm_generic_payload& p);
   void end_request(Input& in);
+  void phase_back(Input& in, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
   sim::Cycle earliest(const Input& in) const;
 
   sim::Simulation& simulation_;

@@ -97,8 +97,18 @@ void PcieLink::answer(Stream s, tlm_generic_payload& p) {
 }
 
 void PcieLink::begin_response(Stream s, tlm_generic_payload& p) {
-  if (flow_[s].stalled == &p) flow_[s].stalled = nullptr;
-  tlm::tlm_phase phase = tlm::BEGIN_RESP;
+  if (flow_[s].stalled == &p) end_request(s);  // never after the response
+  phase_back(s, p, tlm::BEGIN_RESP);
+}
+
+void PcieLink::end_request(Stream s) {
+  tlm_generic_payload& p = *flow_[s].stalled;
+  flow_[s].stalled = nullptr;
+  flow_[s].end_request_from = kNeverCycle;
+  phase_back(s, p, tlm::END_REQ);
+}
+
+void PcieLink::phase_back(Stream s, tlm_generic_payload& p, tlm::tlm_phase phase) {
   sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   entry_of(s)->nb_transport_bw(p, phase, delay);
 }
@@ -219,17 +229,8 @@ void PcieLink::launch_waiting_reads() {
 
 void PcieLink::end_requests(Cycle now) {
   for (unsigned s = 0; s < kStreams; ++s) {
-    if (flow_[s].end_request_from > now || full(static_cast<Stream>(s))) continue;
-    flow_[s].end_request_from = kNeverCycle;
-    tlm::tlm_phase phase = tlm::END_REQ;
-    sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
-    // If the request that waits is answered (and gone) already, a payload of our own stands for it.
-    sim::Transaction* own = nullptr;
-    if (flow_[s].stalled == nullptr) own = simulation_.payloads().acquire(tlm::TLM_IGNORE_COMMAND, 0, 0);
-    tlm_generic_payload& p = own != nullptr ? *own : *flow_[s].stalled;
-    flow_[s].stalled = nullptr;
-    entry_of(static_cast<Stream>(s))->nb_transport_bw(p, phase, delay);
-    if (own != nullptr) own->release();
+    if (flow_[s].end_request_from <= now && !full(static_cast<Stream>(s)))
+      end_request(static_cast<Stream>(s));
   }
 }
 

@@ -81,7 +81,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   struct Flow {
     sim::Cycle open_from = 0;                        // kNeverCycle: the target is full
     sim::Cycle end_request_from = sim::kNeverCycle;  // a caller waits for END_REQ, not before this cycle
-    tlm::tlm_generic_payload* stalled = nullptr;     // the request that waits, unless answered already
+    tlm::tlm_generic_payload* stalled = nullptr;     // the request that waits
   };
 
   tlm::tlm_sync_enum request(unsigned stream, tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&);
@@ -101,6 +101,8 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   void send_request(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void send_completion(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void begin_response(Stream s, tlm::tlm_generic_payload& p);
+  void end_request(Stream s);
+  void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
   void answer(Stream s, tlm::tlm_generic_payload& p);
   bool full(Stream s) const;
   void deliver_requests(Direction& d, sim::Cycle now);

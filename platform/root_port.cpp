@@ -182,21 +182,19 @@ tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm
 }
 
 void RootPort::respond(TargetPort<RootPort>& port, Stall& stall, tlm_generic_payload& p) {
-  if (stall.payload == &p) stall.payload = nullptr;
-  tlm::tlm_phase phase = tlm::BEGIN_RESP;
-  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
-  port->nb_transport_bw(p, phase, delay);
+  if (stall.payload == &p) end_request(port, stall);  // never after the response
+  phase_back(port, p, tlm::BEGIN_RESP);
 }
 
 void RootPort::end_request(TargetPort<RootPort>& port, Stall& stall) {
-  sim::Transaction* own = nullptr;
-  if (stall.payload == nullptr) own = simulation_.payloads().acquire(tlm::TLM_IGNORE_COMMAND, 0, 0);
-  tlm_generic_payload& p = own != nullptr ? *own : *stall.payload;
+  tlm_generic_payload& p = *stall.payload;
   stall = {};
-  tlm::tlm_phase phase = tlm::END_REQ;
+  phase_back(port, p, tlm::END_REQ);
+}
+
+void RootPort::phase_back(TargetPort<RootPort>& port, tlm_generic_payload& p, tlm::tlm_phase phase) {
   sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   port->nb_transport_bw(p, phase, delay);
-  if (own != nullptr) own->release();
 }
 
 tlm::tlm_sync_enum RootPort::hand_over(InitiatorPort<RootPort>& port, Cycle& open_from,

@@ -111,7 +111,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   /// A target socket whose owner told it to wait for END_REQ.
   struct Stall {
     sim::Cycle from = sim::kNeverCycle;
-    tlm::tlm_generic_payload* payload = nullptr;  // null once answered
+    tlm::tlm_generic_payload* payload = nullptr;
   };
 
   tlm::tlm_sync_enum request(unsigned port, tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&);
@@ -138,6 +138,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void posted_ordered(const tlm::tlm_generic_payload& p, sim::Cycle seen);
   void respond(TargetPort<RootPort>& port, Stall& stall, tlm::tlm_generic_payload& p);
   void end_request(TargetPort<RootPort>& port, Stall& stall);
+  void phase_back(TargetPort<RootPort>& port, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
   void expire(sim::Cycle now);
   void give_answers(sim::Cycle now);
   sim::Cycle next_work() const;

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contexts: nesting, interruption of work, scheduling, softirq and ksoftirqd, MMIO; and that all three modes of
 // keeping time agree.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "harness.h"
 
 namespace {
 
 using namespace kernel;
 using testing_kernel::Bus;
+using testing_kernel::in_child;
 using testing_kernel::Machine;
 
 /// Raises interrupts at given times, as a device would.
@@ -294,27 +292,6 @@ std::string digest_of(sim::TimeMode mode) {
   m.run(0.0003);
   EXPECT_EQ(m.k.oopses().size(), 0u);
   return m.s.digest().hex();
-}
-
-/// Runs `body` in a process of its own, because SystemC elaborates once a process.
-std::string in_child(const std::function<std::string()>& body) {
-  int fd[2];
-  if (::pipe(fd) != 0) return "pipe";
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const std::string text = body();
-    const bool written = ::write(fd[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
-    ::_exit(written && !::testing::Test::HasFailure() ? 0 : 1);
-  }
-  ::close(fd[1]);
-  std::string text(64, '\0');
-  const ssize_t n = ::read(fd[0], text.data(), text.size());
-  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  ::close(fd[0]);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
-  return text;
 }
 
 TEST(ContextModes, SleepingEveryCycleAndSingleStepsAgree) {

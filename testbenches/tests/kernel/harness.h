@@ -5,6 +5,9 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <deque>
 #include <map>
 
@@ -130,5 +133,26 @@ struct Machine {
   Bus bus;
   kernel::Kernel k;
 };
+
+/// Runs `body` in a process of its own, because SystemC elaborates once a process; what it returns (up to 64 bytes).
+inline std::string in_child(const std::function<std::string()>& body) {
+  int fd[2];
+  if (::pipe(fd) != 0) return "pipe";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string text = body();
+    const bool written = ::write(fd[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    ::_exit(written && !::testing::Test::HasFailure() ? 0 : 1);
+  }
+  ::close(fd[1]);
+  std::string text(64, '\0');
+  const ssize_t n = ::read(fd[0], text.data(), text.size());
+  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  ::close(fd[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  return text;
+}
 
 }  // namespace testing_kernel

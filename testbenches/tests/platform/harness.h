@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "sim/simulation.h"
@@ -66,6 +67,7 @@ class Source : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
     const auto result = socket->nb_transport_fw(*t, phase, delay);
     if (result == tlm::TLM_ACCEPTED) {
       open_from_ = sim::kNeverCycle;
+      stalled_ = t;
       ++stalls;
     }
     if (result == tlm::TLM_COMPLETED) answered(*t);
@@ -85,9 +87,11 @@ class Source : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
   tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override {
     if (phase == tlm::END_REQ) {
+      EXPECT_EQ(&p, std::exchange(stalled_, nullptr)) << "END_REQ of a request that does not wait";
       open_from_ = poke(sim_.timeline().incoming(delay));
       return tlm::TLM_ACCEPTED;
     }
+    EXPECT_NE(&p, stalled_) << "a response before END_REQ";
     answered(p);
     return tlm::TLM_COMPLETED;
   }
@@ -96,6 +100,7 @@ class Source : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
   sim::Simulation& sim_;
   std::deque<std::pair<sim::Cycle, sim::Transaction*>> queue_;
   sim::Cycle open_from_ = 0;
+  const tlm::tlm_generic_payload* stalled_ = nullptr;
   unsigned outstanding_ = 0;
 };
 
@@ -126,13 +131,11 @@ class Sink : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_fw_
       }
       tlm::tlm_generic_payload* p = pending_[i].second;
       pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));
+      if (p == full_) phase_back(*std::exchange(full_, nullptr), tlm::END_REQ);
       phase_back(*p, tlm::BEGIN_RESP);
     }
     if (full_ != nullptr && full_from_ <= now && pending_.size() < capacity) {
-      full_ = nullptr;
-      sim::Transaction* t = sim_.payloads().acquire(tlm::TLM_IGNORE_COMMAND, 0, 0);
-      phase_back(*t, tlm::END_REQ);
-      t->release();
+      phase_back(*std::exchange(full_, nullptr), tlm::END_REQ);
     } else if (full_ != nullptr && full_from_ > now && pending_.size() < capacity) {
       next = std::min(next, full_from_);
     }

@@ -87,6 +87,7 @@ struct Bench {
   iommu::IommuConfig iommu;
   mm::DramConfig dram;
   mm::BuddyConfig buddy;
+  kernel::KernelConfig kernel;
   nic::NicConfig nic;
   sim::SimulationConfig simulation;
   ParameterSet set;
@@ -99,6 +100,7 @@ struct Bench {
     register_root_port(set, root_port);
     register_link(set, link);
     register_imsic(set, imsic);
+    register_kernel(set, kernel);
     register_nic(set, nic);
     set.leave("scenario");
   }
@@ -293,7 +295,7 @@ TEST(Parameters, TheSchemaAcceptsWhatIsAcceptedAndRefusesWhatIsRefused) {
 
 TEST(Parameters, EveryParameterIsDocumentedAndItsDefaultIsLegal) {
   Bench b;
-  EXPECT_GT(b.set.parameters().size(), 120u);
+  EXPECT_GT(b.set.parameters().size(), 180u);
   for (const auto& p : b.set.parameters()) {
     EXPECT_FALSE(p.doc.empty()) << p.path;
     const std::string before = p.text();

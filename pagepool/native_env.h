@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+// NativeEnv: page_pool on real threads with real atomics, for stress tests under the sanitizers, for
+// benchmarks, and for whoever wants a page recycler in user space. Header-only: link
+// poolsim::pagepool_native.
+//
+//   pagepool::NativeEnv env(16384);                           // pages
+//   using Pool = pagepool::NativePool<pagepool::V618>;
+//   int err; Pool* pool = Pool::create(env, {.pool_size = 1024}, -1, err);
+//   pagepool::NativeEnv::enter_cpu(0, true);                   // this thread is the softirq of core 0
+//   auto page = pool->alloc_netmems();  ...  pool->put_full_netmem(page, true);
+//   pool->destroy();  while (env.run_delayed_work() != 0) {}   // until no pool waits for its pages
+//
+// A thread says which core it stands for; two threads must not stand for one core at a time. Pages are
+// descriptors (struct page); bytes belong to them only if with_memory is asked for. The DMA API is a counter
+// that notices unmaps of what is not mapped.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "pagepool/page_pool.h"
+#include "pagepool/strategies/stock.h"
+#include "pagepool/strategies/xarray_merged.h"
+
+namespace pagepool {
+
+/// struct page and struct net_iov as far as page_pool looks at them (netmem_desc).
+struct alignas(64) NativePage {
+  std::atomic<std::uint64_t> pp_magic{0};
+  std::atomic<void*> pp{nullptr};
+  std::atomic<std::uint64_t> dma_addr{0};
+  std::atomic<std::int64_t> pp_ref_count{0};
+  std::atomic<int> ref_count{0};
+  std::atomic<bool> mapped{false};
+  int nid = 0;
+  unsigned order = 0;
+  bool pfmemalloc = false;
+};
+
+/// netmem_ref: a page, or with bit 0 set a net_iov.
+struct NativeNetmem {
+  std::uintptr_t word = 0;
+  NativeNetmem() = default;
+  explicit NativeNetmem(NativePage* page, bool net_iov = false)
+      : word(reinterpret_cast<std::uintptr_t>(page) | (net_iov ? 1 : 0)) {}
+  explicit operator bool() const { return word != 0; }
+  bool operator==(const NativeNetmem&) const = default;
+  bool is_net_iov() const { return (word & 1) != 0; }
+  NativePage* desc() const { return reinterpret_cast<NativePage*>(word & ~std::uintptr_t{1}); }
+};
+
+class NativeEnv {
+ public:
+  using Netmem = NativeNetmem;
+  /// What dma_map_page() counts for.
+  struct Device {
+    bool need_sync = true;
+    std::atomic<std::int64_t> mapped{0};
+    std::atomic<std::uint64_t> syncs{0};
+    std::atomic<std::uint64_t> bad_unmaps{0};  ///< of a page that was not mapped
+  };
+  static constexpr unsigned kMaxCpus = 64;
+
+  explicit NativeEnv(std::size_t pages, int nid = 0)
+      : arena_(std::make_unique<NativePage[]>(pages)), pages_(pages) {
+    free_.reserve(pages);
+    for (std::size_t i = pages; i-- > 0;) {
+      arena_[i].nid = nid;
+      free_.push_back(&arena_[i]);
+    }
+  }
+
+  /// This thread is core `cpu` from now on, in softirq context or not.
+  static void enter_cpu(int cpu, bool softirq) {
+    self().cpu = cpu;
+    self().softirq = softirq;
+  }
+
+  // --- What a test looks at
+  // -----------------------------------------------------------------------------------
+  std::size_t free_pages() {
+    Guard guard(*this, allocator_lock_);
+    return free_.size();
+  }
+  std::size_t total_pages() const { return pages_; }
+  std::uint64_t warnings() const { return warnings_.load(std::memory_order_relaxed); }
+  std::uint64_t freed_pools() const { return freed_pools_.load(std::memory_order_relaxed); }
+  /// get_page / put_page of a holder outside the pool.
+  void get_page(Netmem netmem) { netmem.desc()->ref_count.fetch_add(1, std::memory_order_relaxed); }
+
+  /// Runs the release work of every pool that waits, whatever its due time. Returns how many still wait.
+  std::size_t run_delayed_work() {
+    std::vector<std::pair<void*, void (*)(void*)>> due;
+    {
+      std::lock_guard guard(work_mutex_);
+      due.swap(work_);
+    }
+    for (auto [pool, retry] : due) retry(pool);
+    now_ms_.fetch_add(kDeferTimeMs, std::memory_order_relaxed);
+    std::lock_guard guard(work_mutex_);
+    return work_.size();
+  }
+
+  // --- Memory and locks
+  // ---------------------------------------------------------------------------------------
+  class alignas(8) SpinLock {
+   public:
+    explicit SpinLock(const char* = "") {}
+    void lock() {
+      while (locked_.exchange(true, std::memory_order_acquire))
+        for (unsigned spins = 0; locked_.load(std::memory_order_relaxed);)
+          if (++spins > 256) std::this_thread::yield();
+    }
+    void unlock() { locked_.store(false, std::memory_order_release); }
+
+   private:
+    std::atomic<bool> locked_{false};
+  };
+  void spin_lock(SpinLock& lock) { lock.lock(); }
+  void spin_unlock(SpinLock& lock) { lock.unlock(); }
+  void spin_lock_bh(SpinLock& lock) { lock.lock(); }
+  void spin_unlock_bh(SpinLock& lock) { lock.unlock(); }
+  template <class T>
+  void load(const T&) const {}
+  template <class T>
+  void store(const T&) const {}
+  template <class T>
+  void rmw(const T&) const {}
+  bool memory_new(const void*, std::size_t) { return true; }
+  void memory_delete(const void*, std::size_t) {}
+  struct Function {};
+  Function function(const char*) { return {}; }
+
+  // --- The pool object
+  // ----------------------------------------------------------------------------------------
+  bool alloc_pool() { return true; }
+  bool alloc_ring(unsigned) { return true; }
+  RecycleStats* alloc_recycle_stats(bool system) {
+    return system ? system_stats_ : new RecycleStats[kMaxCpus];
+  }
+  void free_recycle_stats(RecycleStats* stats) {
+    if (stats != system_stats_) delete[] stats;
+  }
+  RecycleStats& this_cpu_stats(RecycleStats* stats) { return stats[self().cpu]; }
+  template <class F>
+  void for_each_cpu_stats(const RecycleStats* stats, F&& f) const {
+    for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) f(stats[cpu]);
+  }
+  template <class Pool>
+  int list_pool(Pool&, unsigned& id) {
+    id = next_id_.fetch_add(1, std::memory_order_relaxed);
+    return 0;
+  }
+  template <class Pool>
+  void unlist_pool(Pool&) {}
+  template <class Pool>
+  void free_pool(Pool* pool) {
+    delete pool;
+    freed_pools_.fetch_add(1, std::memory_order_release);
+  }
+
+  // --- Pages
+  // --------------------------------------------------------------------------------------------------
+  template <class Pool>
+  unsigned alloc_pages_bulk(Pool&, int, std::span<Netmem> pages) {
+    Guard guard(*this, allocator_lock_);
+    auto got = static_cast<unsigned>(std::min(pages.size(), free_.size()));
+    for (unsigned i = 0; i < got; ++i) pages[i] = take(0);
+    return got;
+  }
+  template <class Pool>
+  Netmem alloc_page(Pool&, int, unsigned order) {
+    Guard guard(*this, allocator_lock_);
+    return free_.empty() ? Netmem{} : take(order);
+  }
+  void put_page(Netmem netmem) {
+    NativePage* page = netmem.desc();
+    if (page->ref_count.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    Guard guard(*this, allocator_lock_);
+    free_.push_back(page);
+  }
+  bool is_pref_nid(Netmem netmem, int nid) const { return netmem.is_net_iov() || netmem.desc()->nid == nid; }
+  bool is_pfmemalloc(Netmem netmem) const { return !netmem.is_net_iov() && netmem.desc()->pfmemalloc; }
+  int page_ref_count(Netmem netmem) const {
+    return netmem.is_net_iov() ? 1 : netmem.desc()->ref_count.load(std::memory_order_acquire);
+  }
+  std::int64_t pp_ref_read(Netmem netmem) const {
+    return netmem.desc()->pp_ref_count.load(std::memory_order_acquire);
+  }
+  void pp_ref_set(Netmem netmem, std::int64_t n) {
+    netmem.desc()->pp_ref_count.store(n, std::memory_order_relaxed);
+  }
+  void pp_ref_inc(Netmem netmem) { netmem.desc()->pp_ref_count.fetch_add(1, std::memory_order_relaxed); }
+  std::int64_t pp_ref_sub_return(Netmem netmem, std::int64_t n) {
+    return netmem.desc()->pp_ref_count.fetch_sub(n, std::memory_order_acq_rel) - n;
+  }
+  template <class Pool>
+  void set_pp_info(Netmem netmem, Pool* pool) {
+    NativePage* page = netmem.desc();
+    page->pp.store(pool, std::memory_order_relaxed);
+    page->pp_magic.fetch_or(kPageSignature, std::memory_order_relaxed);
+    page->pp_ref_count.store(1, std::memory_order_relaxed);
+  }
+  void clear_pp_info(Netmem netmem) {
+    netmem.desc()->pp_magic.store(0, std::memory_order_relaxed);
+    netmem.desc()->pp.store(nullptr, std::memory_order_relaxed);
+  }
+  DmaAddr dma_addr(Netmem netmem) const { return netmem.desc()->dma_addr.load(std::memory_order_relaxed); }
+  void set_dma_addr(Netmem netmem, DmaAddr addr) {
+    netmem.desc()->dma_addr.store(addr, std::memory_order_relaxed);
+  }
+  std::uint32_t dma_index(Netmem netmem) const {
+    return magic_dma_index(netmem.desc()->pp_magic.load(std::memory_order_relaxed));
+  }
+  void set_dma_index(Netmem netmem, std::uint32_t index) {
+    std::uint64_t magic = netmem.desc()->pp_magic.load(std::memory_order_relaxed) & ~kDmaIndexMask;
+    netmem.desc()->pp_magic.store(magic | std::uint64_t{index} << kDmaIndexShift, std::memory_order_relaxed);
+  }
+  static constexpr std::uint32_t dma_index_limit() { return UINT32_MAX; }
+  template <class Pool>
+  int track_fault(Pool&, Netmem) {
+    return 0;
+  }
+  template <class Pool>
+  bool check_put(Pool&, Netmem) const {
+    return true;
+  }
+  /// The pool that a page belongs to, for bulk returns over pools.
+  template <class Pool>
+  static Pool* pool_of(Netmem netmem) {
+    return static_cast<Pool*>(netmem.desc()->pp.load(std::memory_order_relaxed));
+  }
+
+  // --- DMA
+  // ----------------------------------------------------------------------------------------------------
+  template <class Pool>
+  bool dma_map(Pool& pool, Netmem netmem, std::size_t, DmaDirection, DmaAddr& addr) {
+    addr = reinterpret_cast<std::uintptr_t>(netmem.desc());
+    netmem.desc()->mapped.store(true, std::memory_order_relaxed);
+    pool.dev()->mapped.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  template <class Pool>
+  void dma_unmap(Pool& pool, Netmem, DmaAddr addr, std::size_t, DmaDirection) {
+    auto* page = reinterpret_cast<NativePage*>(static_cast<std::uintptr_t>(addr));
+    if (page && page->mapped.exchange(false, std::memory_order_acq_rel)) {
+      pool.dev()->mapped.fetch_sub(1, std::memory_order_relaxed);
+    } else {
+      pool.dev()->bad_unmaps.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  template <class Pool>
+  void dma_sync_for_device(Pool& pool, DmaAddr, std::uint64_t, std::uint64_t) {
+    pool.dev()->syncs.fetch_add(1, std::memory_order_relaxed);
+  }
+  template <class Pool>
+  void dma_sync_for_cpu(Pool& pool, DmaAddr, std::uint64_t, std::uint64_t) {
+    pool.dev()->syncs.fetch_add(1, std::memory_order_relaxed);
+  }
+  bool dma_dev_need_sync(const Device* device) const { return device->need_sync; }
+  static constexpr unsigned dma_cache_alignment() { return 1; }
+
+  // --- Context, RCU, time
+  // -------------------------------------------------------------------------------------
+  bool in_softirq() const { return self().softirq; }
+  int smp_processor_id() const { return self().cpu; }
+  int numa_mem_id() const { return 0; }
+  void rcu_read_lock() {
+    auto& me = rcu_[self().cpu];
+    if (me.nesting++ == 0)
+      me.entered.store(rcu_epoch_.load(std::memory_order_relaxed), std::memory_order_seq_cst);
+  }
+  void rcu_read_unlock() {
+    auto& me = rcu_[self().cpu];
+    if (--me.nesting == 0) me.entered.store(0, std::memory_order_release);
+  }
+  /// Waits for every reader that entered before.
+  void synchronize_rcu() {
+    std::uint64_t epoch = rcu_epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
+    for (auto& reader : rcu_) {
+      while (true) {
+        std::uint64_t entered = reader.entered.load(std::memory_order_seq_cst);
+        if (entered == 0 || entered >= epoch) break;
+        std::this_thread::yield();
+      }
+    }
+  }
+  void synchronize_net() { synchronize_rcu(); }
+  std::uint64_t now_ms() const { return now_ms_.load(std::memory_order_relaxed); }
+  template <class Pool>
+  void schedule_delayed_work(Pool& pool, std::uint64_t) {
+    std::lock_guard guard(work_mutex_);
+    work_.emplace_back(&pool, [](void* p) { static_cast<Pool*>(p)->release_retry(); });
+  }
+
+  // --- Tracepoints
+  // --------------------------------------------------------------------------------------------
+  template <class Pool>
+  void warn(Pool&, Warning, int, int) {
+    warnings_.fetch_add(1, std::memory_order_relaxed);
+  }
+  template <class Pool>
+  void warn_once(Pool& pool, Warning what, int a, int b) {
+    warn(pool, what, a, b);
+  }
+  template <class... A>
+  void trace_state_hold(const A&...) {}
+  template <class... A>
+  void trace_state_release(const A&...) {}
+  template <class... A>
+  void trace_release(const A&...) {}
+  template <class... A>
+  void trace_recycle(const A&...) {}
+  template <class... A>
+  void trace_update_nid(const A&...) {}
+  template <class... A>
+  void trace_detached(const A&...) {}
+
+ private:
+  struct Self {
+    int cpu = 0;
+    bool softirq = true;
+  };
+  static Self& self() {
+    static thread_local constinit Self self;
+    return self;
+  }
+  struct Guard {
+    Guard(NativeEnv&, SpinLock& l) : lock(l) { lock.lock(); }
+    ~Guard() { lock.unlock(); }
+    SpinLock& lock;
+  };
+  Netmem take(unsigned order) {
+    NativePage* page = free_.back();
+    free_.pop_back();
+    page->order = order;
+    page->ref_count.store(1, std::memory_order_relaxed);
+    return Netmem(page);
+  }
+
+  std::unique_ptr<NativePage[]> arena_;
+  std::size_t pages_;
+  alignas(64) SpinLock allocator_lock_;
+  std::vector<NativePage*> free_;
+  RecycleStats system_stats_[kMaxCpus];
+  std::atomic<unsigned> next_id_{1};
+  std::atomic<std::uint64_t> warnings_{0}, freed_pools_{0}, now_ms_{0};
+  std::mutex work_mutex_;
+  std::vector<std::pair<void*, void (*)(void*)>> work_;
+  struct alignas(64) RcuReader {
+    std::atomic<std::uint64_t> entered{0};  // epoch at the outermost rcu_read_lock; 0 = outside
+    unsigned nesting = 0;                   // of the core's own thread
+  };
+  RcuReader rcu_[kMaxCpus];
+  std::atomic<std::uint64_t> rcu_epoch_{1};
+};
+
+template <class Version, template <class, class> class Strategy = XarrayMerged>
+using NativePool = PagePool<NativeEnv, Version, Strategy>;
+
+}  // namespace pagepool
