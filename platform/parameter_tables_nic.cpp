@@ -15,7 +15,6 @@ void register_nic(ParameterSet& set, nic::NicConfig& c) {
   set.size("nic.reset_payload_bytes", c.reset_payload_bytes, 128, 4096, "DevCtl.MPS after reset");
   set.size("nic.reset_read_request_bytes", c.reset_read_request_bytes, 128, 4096, "DevCtl.MRRS after reset");
   set.integer("nic.outstanding_reads", c.outstanding_reads, 1, 256, "memory reads in flight");
-  set.integer("nic.posted_queue_tlps", c.posted_queue_tlps, 4, 64, "posted TLPs waiting for the link");
   set.integer("nic.datapath_bytes_per_cycle", c.datapath_bytes_per_cycle, 8, 256, "internal data path");
   set.integer("nic.total_vfs", c.total_vfs, 0, 8, "SR-IOV TotalVFs");
   set.address("nic.pf_requester", c.pf_requester.value, "requester id of the PF");

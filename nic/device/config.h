@@ -33,8 +33,6 @@ struct NicConfig {
   std::uint32_t reset_read_request_bytes = 512;
   /// Memory reads in flight at a time (1..256).
   std::uint32_t outstanding_reads = 16;
-  /// Posted TLPs waiting inside for the link (4..64); when full the packet engines wait.
-  std::uint32_t posted_queue_tlps = 16;
   /// Internal data path to the PCIe core, bytes per cycle (8..256).
   std::uint32_t datapath_bytes_per_cycle = 64;
 
@@ -59,7 +57,8 @@ struct NicConfig {
   /// PHY auto-negotiation after a restart.
   std::uint64_t autonegotiation_us = 500'000;
 
-  /// Cycle-level description of a 1, 10, 25 or 100 Gb/s device: sets the wire rate and a data path that keeps up.
+  /// Cycle-level description of a 1, 10, 25 or 100 Gb/s device: sets the wire rate and a data path that keeps
+  /// up.
   static NicConfig profile(std::uint64_t gigabits_per_second);
   /// Throws sim::Error naming the field.
   void validate() const;

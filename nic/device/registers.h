@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programming interface of the Intel 82576 as software sees it: CSR offsets and bits (PF: BAR0, VF: VF BAR0),
-// PCI configuration space, and the advanced descriptor formats. Shared by the device and its driver.
-// Source: Intel 82576EB datasheet, sections 7 (descriptors), 8 (registers), 9 (PCIe); names are the datasheet's.
+// The programming interface of the Intel 82576 as software sees it: CSR offsets and bits (PF: BAR0, VF: VF
+// BAR0), PCI configuration space, and the advanced descriptor formats. Shared by the device and its driver.
+// Source: Intel 82576EB datasheet, sections 7 (descriptors), 8 (registers), 9 (PCIe); names are the
+// datasheet's.
 #pragma once
 #include <cstdint>
 
@@ -17,15 +18,16 @@ constexpr std::uint32_t bit(unsigned n) { return 1u << n; }
 
 /// CSR offsets in BAR0.
 namespace reg {
-inline constexpr std::uint32_t CTRL = 0x0000, CTRL_ALIAS = 0x0004, STATUS = 0x0008, EECD = 0x0010, EERD = 0x0014,
-                               CTRL_EXT = 0x0018, FLA = 0x001C, MDIC = 0x0020, SCTL = 0x0024, FCAL = 0x0028,
-                               FCAH = 0x002C, FCT = 0x0030, VET = 0x0038;
+inline constexpr std::uint32_t CTRL = 0x0000, CTRL_ALIAS = 0x0004, STATUS = 0x0008, EECD = 0x0010,
+                               EERD = 0x0014, CTRL_EXT = 0x0018, FLA = 0x001C, MDIC = 0x0020, SCTL = 0x0024,
+                               FCAL = 0x0028, FCAH = 0x002C, FCT = 0x0030, VET = 0x0038;
 inline constexpr std::uint32_t ICR = 0x00C0, ICS = 0x00C8, IMS = 0x00D0, IMC = 0x00D8, IAM = 0x00E0;
 inline constexpr std::uint32_t RCTL = 0x0100, TCTL = 0x0400, TCTL_EXT = 0x0404, TIPG = 0x0410;
 constexpr std::uint32_t VMBMEM(unsigned vf, unsigned dword = 0) { return 0x0800 + 0x40 * vf + 4 * dword; }
 constexpr std::uint32_t P2VMAILBOX(unsigned vf) { return 0x0C00 + 4 * vf; }
 constexpr std::uint32_t V2PMAILBOX(unsigned vf) { return 0x0C40 + 4 * vf; }
-inline constexpr std::uint32_t MBVFICR = 0x0C80, MBVFIMR = 0x0C84, VFLRE = 0x0C88, VFRE = 0x0C8C, VFTE = 0x0C90;
+inline constexpr std::uint32_t MBVFICR = 0x0C80, MBVFIMR = 0x0C84, VFLRE = 0x0C88, VFRE = 0x0C8C,
+                               VFTE = 0x0C90;
 inline constexpr std::uint32_t LEDCTL = 0x0E00, EEMNGCTL = 0x1010, FRTIMER = 0x1048;
 inline constexpr std::uint32_t GPIE = 0x1514, EICS = 0x1520, EIMS = 0x1524, EIMC = 0x1528, EIAC = 0x152C,
                                EIAM = 0x1530, EICR = 0x1580;
@@ -94,19 +96,21 @@ inline constexpr std::uint32_t CRCERRS = 0x4000, RXERRC = 0x400C, MPC = 0x4010, 
 /// Offsets in a VF's BAR0, where they differ from the PF's.
 namespace vfreg {
 inline constexpr std::uint32_t CTRL = 0x0000, STATUS = 0x0008, FRTIMER = 0x1048, VMBMEM = 0x0800,
-                               V2PMAILBOX = 0x0C40, PBACL = 0x0F04, PSRTYPE = 0x0F0C, EICS = 0x1520, EIMS = 0x1524,
-                               EIMC = 0x1528, EIAC = 0x152C, EIAM = 0x1530, EICR = 0x1580, EITR0 = 0x1680,
-                               VTIVAR = 0x1700, VTIVAR_MISC = 0x1740, VFGPRC = 0x0F10, VFGPTC = 0x0F14,
-                               VFGORC = 0x0F18, VFGOTC = 0x0F34, VFMPRC = 0x0F3C, VFGPRLBC = 0x0F40,
-                               VFGPTLBC = 0x0F44, VFGORLBC = 0x0F48, VFGOTLBC = 0x0F50;
-/// Registers of the VF's receive queue 0 or 1: base + the low offset of the PF's queue (RDBAL +00 ... RXDCTL +28).
+                               V2PMAILBOX = 0x0C40, PBACL = 0x0F04, PSRTYPE = 0x0F0C, EICS = 0x1520,
+                               EIMS = 0x1524, EIMC = 0x1528, EIAC = 0x152C, EIAM = 0x1530, EICR = 0x1580,
+                               EITR0 = 0x1680, VTIVAR = 0x1700, VTIVAR_MISC = 0x1740, VFGPRC = 0x0F10,
+                               VFGPTC = 0x0F14, VFGORC = 0x0F18, VFGOTC = 0x0F34, VFMPRC = 0x0F3C,
+                               VFGPRLBC = 0x0F40, VFGPTLBC = 0x0F44, VFGORLBC = 0x0F48, VFGOTLBC = 0x0F50;
+/// Registers of the VF's receive queue 0 or 1: base + the low offset of the PF's queue (RDBAL +00 ... RXDCTL
+/// +28).
 constexpr std::uint32_t RX(unsigned queue) { return 0x2800 + 0x100 * queue; }
 constexpr std::uint32_t TX(unsigned queue) { return 0x3800 + 0x100 * queue; }
 }  // namespace vfreg
 
 namespace ctrl {
 inline constexpr std::uint32_t FD = bit(0), GIO_MASTER_DISABLE = bit(2), LRST = bit(3), SLU = bit(6),
-                               RST = bit(26), RFCE = bit(27), TFCE = bit(28), VME = bit(30), PHY_RST = bit(31);
+                               RST = bit(26), RFCE = bit(27), TFCE = bit(28), VME = bit(30),
+                               PHY_RST = bit(31);
 }
 namespace status {
 inline constexpr std::uint32_t FD = bit(0), LU = bit(1), PHYRA = bit(10), IOV_MODE = bit(18),
@@ -117,9 +121,9 @@ namespace ctrl_ext {
 inline constexpr std::uint32_t EE_RST = bit(13), PFRSTD = bit(14), DRV_LOAD = bit(28);
 }
 namespace rctl {
-inline constexpr std::uint32_t EN = bit(1), SBP = bit(2), UPE = bit(3), MPE = bit(4), LPE = bit(5), BAM = bit(15),
-                               VFE = bit(18), CFIEN = bit(19), CFI = bit(20), DPF = bit(22), PMCF = bit(23),
-                               BSEX = bit(25), SECRC = bit(26);
+inline constexpr std::uint32_t EN = bit(1), SBP = bit(2), UPE = bit(3), MPE = bit(4), LPE = bit(5),
+                               BAM = bit(15), VFE = bit(18), CFIEN = bit(19), CFI = bit(20), DPF = bit(22),
+                               PMCF = bit(23), BSEX = bit(25), SECRC = bit(26);
 }
 namespace tctl {
 inline constexpr std::uint32_t EN = bit(1), PSP = bit(3);
@@ -155,8 +159,10 @@ enum DescType : std::uint32_t {
   kReplicationLarge = 4,
   kSplitAlways = 5
 };
-constexpr std::uint32_t make(std::uint32_t packet_kib, DescType type, bool drop_en, std::uint32_t header_bytes = 0) {
-  return packet_kib | (header_bytes / 64) << 8 | static_cast<std::uint32_t>(type) << 25 | (drop_en ? DROP_EN : 0);
+constexpr std::uint32_t make(std::uint32_t packet_kib, DescType type, bool drop_en,
+                             std::uint32_t header_bytes = 0) {
+  return packet_kib | (header_bytes / 64) << 8 | static_cast<std::uint32_t>(type) << 25 |
+         (drop_en ? DROP_EN : 0);
 }
 }  // namespace srrctl
 /// RXDCTL and TXDCTL.
@@ -170,7 +176,8 @@ constexpr std::uint32_t make(unsigned pthresh, unsigned hthresh, unsigned wthres
 }
 }  // namespace dctl
 namespace rxcsum {
-inline constexpr std::uint32_t IPOFLD = bit(8), TUOFLD = bit(9), CRCOFL = bit(11), IPPCSE = bit(12), PCSD = bit(13);
+inline constexpr std::uint32_t IPOFLD = bit(8), TUOFLD = bit(9), CRCOFL = bit(11), IPPCSE = bit(12),
+                               PCSD = bit(13);
 }
 namespace mrqc {
 constexpr std::uint32_t mrqe(std::uint32_t v) { return v & 7; }
@@ -209,17 +216,18 @@ inline constexpr std::uint32_t REQ = bit(0), ACK = bit(1), VFU = bit(2), PFU = b
 /// Mailbox message words (dword 0 of VMBMEM).
 namespace mbx {
 inline constexpr std::uint32_t kReset = 1, kSetMac = 2, kSetMulticast = 3, kSetVlan = 4, kSetLpe = 5,
-                               kSetPromisc = 6, kPfControl = 0x100, kAck = bit(31), kNack = bit(30), kCts = bit(29);
+                               kSetPromisc = 6, kPfControl = 0x100, kAck = bit(31), kNack = bit(30),
+                               kCts = bit(29);
 }
 
 /// PCI configuration space.
 namespace pci {
 inline constexpr std::uint16_t kVendor = 0x8086, kPfDevice = 0x10C9, kVfDevice = 0x10CA;
 inline constexpr std::uint32_t COMMAND = 0x04, BAR0 = 0x10, PM = 0x40, MSI = 0x50, MSIX = 0x70, EXP = 0xA0,
-                               EXP_DEVCAP = EXP + 4, EXP_DEVCTL = EXP + 8, EXP_DEVSTA = EXP + 0xA, AER = 0x100,
-                               ARI = 0x150, SRIOV = 0x160, SRIOV_CTRL = SRIOV + 0x08, SRIOV_NUM_VFS = SRIOV + 0x10,
-                               SRIOV_PAGE_SIZE = SRIOV + 0x20, SRIOV_BAR0 = SRIOV + 0x24,
-                               SRIOV_BAR3 = SRIOV_BAR0 + 12;
+                               EXP_DEVCAP = EXP + 4, EXP_DEVCTL = EXP + 8, EXP_DEVSTA = EXP + 0xA,
+                               AER = 0x100, ARI = 0x150, SRIOV = 0x160, SRIOV_CTRL = SRIOV + 0x08,
+                               SRIOV_NUM_VFS = SRIOV + 0x10, SRIOV_PAGE_SIZE = SRIOV + 0x20,
+                               SRIOV_BAR0 = SRIOV + 0x24, SRIOV_BAR3 = SRIOV_BAR0 + 12;
 inline constexpr std::uint16_t COMMAND_IO = 1, COMMAND_MEM = 2, COMMAND_BME = 4;
 inline constexpr std::uint16_t MSIX_ENABLE = 0x8000, MSIX_FUNCTION_MASK = 0x4000;
 inline constexpr std::uint16_t DEVCTL_FLR = 0x8000, DEVSTA_TRANSACTIONS_PENDING = 0x20;
@@ -231,7 +239,8 @@ inline constexpr std::uint32_t kBar0Bytes = 128 * 1024, kBar3Bytes = 16 * 1024, 
 constexpr std::uint32_t vf_function(unsigned vf) { return kFirstVfOffset + kVfStride * vf; }
 }  // namespace pci
 
-/// Advanced receive descriptor, 16 bytes: read format {packet buffer, header buffer}; write-back format below.
+/// Advanced receive descriptor, 16 bytes: read format {packet buffer, header buffer}; write-back format
+/// below.
 struct RxDescriptor {
   std::uint64_t qw0 = 0;
   std::uint64_t qw1 = 0;
@@ -253,14 +262,14 @@ struct RxDescriptor {
 static_assert(sizeof(RxDescriptor) == 16);
 
 namespace rxd {
-inline constexpr std::uint32_t DD = bit(0), EOP = bit(1), VP = bit(3), UDPCS = bit(4), L4I = bit(5), IPCS = bit(6),
-                               PIF = bit(7), LB = bit(18), HBO = bit(23), L4E = bit(29), IPE = bit(30),
-                               RXE = bit(31);
+inline constexpr std::uint32_t DD = bit(0), EOP = bit(1), VP = bit(3), UDPCS = bit(4), L4I = bit(5),
+                               IPCS = bit(6), PIF = bit(7), LB = bit(18), HBO = bit(23), L4E = bit(29),
+                               IPE = bit(30), RXE = bit(31);
 inline constexpr std::uint64_t SPH = std::uint64_t{1} << 31;
 // Packet type bits.
-inline constexpr std::uint32_t IPV4 = bit(0), IPV4_OPTIONS = bit(1), IPV6 = bit(2), IPV6_EXT = bit(3), TCP = bit(4),
-                               UDP = bit(5), SCTP = bit(6), NFS = bit(7), ESP = bit(8), AH = bit(9), MACSEC = bit(10),
-                               ETQF = bit(11);
+inline constexpr std::uint32_t IPV4 = bit(0), IPV4_OPTIONS = bit(1), IPV6 = bit(2), IPV6_EXT = bit(3),
+                               TCP = bit(4), UDP = bit(5), SCTP = bit(6), NFS = bit(7), ESP = bit(8),
+                               AH = bit(9), MACSEC = bit(10), ETQF = bit(11);
 }  // namespace rxd
 
 /// Advanced transmit descriptor, 16 bytes.
@@ -269,8 +278,8 @@ struct TxDescriptor {
   std::uint32_t dw2 = 0;
   std::uint32_t dw3 = 0;
 
-  static constexpr TxDescriptor data(std::uint64_t address, std::uint32_t length, std::uint32_t payload_length,
-                                     std::uint32_t flags);
+  static constexpr TxDescriptor data(std::uint64_t address, std::uint32_t length,
+                                     std::uint32_t payload_length, std::uint32_t flags);
   constexpr bool dd() const { return dw3 & 1; }
 };
 static_assert(sizeof(TxDescriptor) == 16);
@@ -286,8 +295,8 @@ constexpr std::uint32_t paylen(std::uint32_t dw3) { return dw3 >> 14; }
 }  // namespace txd
 
 /// A data descriptor; `flags` are the DW2 bits EOP, IFCS, RS, VLE, TSE.
-constexpr TxDescriptor TxDescriptor::data(std::uint64_t address, std::uint32_t length, std::uint32_t payload_length,
-                                          std::uint32_t flags) {
+constexpr TxDescriptor TxDescriptor::data(std::uint64_t address, std::uint32_t length,
+                                          std::uint32_t payload_length, std::uint32_t flags) {
   return {address, length | txd::DTYP_DATA | txd::DEXT | flags, payload_length << 14};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the device counts about itself, beside the chip's statistics registers: conservation of frames and copies,
-// and what went over the link. Never reset by software.
+// What the device counts about itself, beside the chip's statistics registers: conservation of frames and
+// copies, and what went over the link. Never reset by software.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -35,7 +35,6 @@ struct NicStats {
   std::uint64_t interrupts = 0;
   std::uint64_t interrupts_lost = 0;  ///< no bus mastering or MSI-X off when due
   std::uint64_t reads_failed = 0;
-  std::uint64_t link_stall_cycles = 0;  ///< cycles the PCIe core waited for END_REQ
 
   std::uint64_t total_frames_dropped() const {
     std::uint64_t sum = 0;

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The PCIe core's transaction side: one TLP at a time over the internal data path, posted order kept, reads
+// with tags. Order of choice: write-backs and messages, packet data, then reads (demand fetches and transmit
+// data before prefetches); after some posted TLPs in a row a waiting read gets its turn.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "nic/device/tx_engine.h"
+
+namespace nic {
+
+class DmaPort {
+ public:
+  /// Hands a request to the link. TLM_COMPLETED: a posted write is done with; TLM_UPDATED: its answer comes
+  /// later; TLM_ACCEPTED: so, and the link takes no more until unblock().
+  using Send = std::function<tlm::tlm_sync_enum(sim::Transaction&)>;
+
+  DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, TxEngine& tx,
+          Send send);
+
+  /// Issues at most one TLP. True if one left.
+  bool issue();
+  /// The link has room again (END_REQ).
+  void unblock() { blocked_ = false; }
+  bool blocked() const { return blocked_; }
+
+  /// A read has been answered: hands its data to who asked. Releases the transaction.
+  void completed(sim::Transaction& transaction);
+
+  sim::Cycle next_wakeup() const;
+  /// Write-backs, messages or packet data wait to leave.
+  bool posted_waiting() const { return !control_.empty() || rx_.payload_waiting(); }
+  unsigned reads_outstanding() const { return reads_outstanding_; }
+  unsigned reads_outstanding(FunctionIndex f) const { return reads_of_function_[f]; }
+  /// What a read was for, by its transaction's user word.
+  static constexpr unsigned kUserSlot = 0;
+
+ private:
+  enum class ReadKind : std::uint8_t { kRxFetch, kTxFetch, kTxData };
+  struct Read {
+    ReadKind kind = ReadKind::kRxFetch;
+    std::uint8_t queue = 0;
+    FunctionIndex function = kPf;
+    std::uint32_t generation = 0;
+    std::uint32_t first = 0;  ///< counter of the first descriptor, or offset in the packet
+    std::uint32_t count = 0;
+  };
+
+  sim::Transaction* next_posted();
+  sim::Transaction* next_read();
+  bool choose_fetch(bool demand, bool& transmit, unsigned& queue, DescriptorQueue::Fetch& fetch);
+  sim::Transaction* make_fetch(bool transmit, unsigned queue, const DescriptorQueue::Fetch& fetch);
+  sim::Transaction* make_read(const Read& read, std::uint64_t address, std::uint32_t bytes);
+  sim::Transaction* make_message(FunctionIndex function, unsigned entry);
+  bool read_wanted() const;
+  void hand_over(sim::Transaction& transaction);
+
+  Device& d_;
+  Interrupts& irq_;
+  ControlQueue& control_;
+  RxEngine& rx_;
+  TxEngine& tx_;
+  Send send_;
+  bool blocked_ = false;
+  sim::Cycle path_free_ = 0;
+  unsigned posted_in_a_row_ = 0;
+  std::vector<Read> reads_;
+  std::vector<std::uint16_t> free_slots_;
+  unsigned reads_outstanding_ = 0;
+  std::array<unsigned, kFunctions> reads_of_function_{};
+  unsigned next_queue_ = 0;
+};
+
+}  // namespace nic

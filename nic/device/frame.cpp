@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nic/device/frame.h"
+
+#include <array>
+#include <cstring>
+
+namespace nic {
+namespace {
+
+constexpr std::uint16_t kEthIpv4 = 0x0800, kEthIpv6 = 0x86DD;
+constexpr std::uint8_t kProtoTcp = 6, kProtoUdp = 17, kProtoEsp = 50, kProtoAh = 51, kProtoSctp = 132;
+
+constexpr std::array<std::uint32_t, 256> crc_table(std::uint32_t polynomial) {
+  std::array<std::uint32_t, 256> t{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t c = i;
+    for (int k = 0; k < 8; ++k) c = (c & 1) != 0 ? polynomial ^ (c >> 1) : c >> 1;
+    t[i] = c;
+  }
+  return t;
+}
+constexpr auto kEthernetCrc = crc_table(0xEDB88320);
+constexpr auto kCastagnoli = crc_table(0x82F63B78);
+
+void parse_l4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint8_t protocol) {
+  const std::size_t left = frame.size() - info.l4_offset;
+  switch (protocol) {
+    case kProtoTcp: {
+      info.l4 = L4::kTcp;
+      info.packet_type |= rxd::TCP;
+      if (left < 20) return;
+      const unsigned header = (frame[info.l4_offset + 12] >> 4) * 4u;
+      if (header >= 20 && header <= left) info.l4_header_bytes = static_cast<std::uint16_t>(header);
+      return;
+    }
+    case kProtoUdp:
+      info.l4 = L4::kUdp;
+      info.packet_type |= rxd::UDP;
+      if (left >= 8) info.l4_header_bytes = 8;
+      return;
+    case kProtoSctp:
+      info.l4 = L4::kSctp;
+      info.packet_type |= rxd::SCTP;
+      return;
+    case kProtoEsp:
+      info.packet_type |= rxd::ESP;
+      break;
+    case kProtoAh:
+      info.packet_type |= rxd::AH;
+      break;
+    default:
+      break;
+  }
+  info.l4 = L4::kOther;
+}
+
+void parse_ipv4(std::span<const std::uint8_t> frame, FrameInfo& info) {
+  const std::size_t left = frame.size() - info.l3_offset;
+  const std::uint8_t* ip = frame.data() + info.l3_offset;
+  if (left < 20 || ip[0] >> 4 != 4) return;
+  const unsigned header = (ip[0] & 0xF) * 4u;
+  if (header < 20 || header > left) return;
+  info.ipv4 = true;
+  info.packet_type |= rxd::IPV4;
+  if (header > 20) info.packet_type |= rxd::IPV4_OPTIONS;
+  info.l4_offset = static_cast<std::uint16_t>(info.l3_offset + header);
+  info.ip_identification = load_be16(ip + 4);
+  const unsigned total = load_be16(ip + 2);
+  if (total >= header && total <= left) info.l4_bytes = total - header;
+  info.fragment = (load_be16(ip + 6) & 0x3FFF) != 0;  // more fragments, or an offset
+  if (!info.fragment) parse_l4(frame, info, ip[9]);
+}
+
+void parse_ipv6(std::span<const std::uint8_t> frame, FrameInfo& info) {
+  const std::size_t left = frame.size() - info.l3_offset;
+  const std::uint8_t* ip = frame.data() + info.l3_offset;
+  if (left < 40 || ip[0] >> 4 != 6) return;
+  info.ipv6 = true;
+  info.packet_type |= rxd::IPV6;
+  const unsigned payload = load_be16(ip + 4);
+  std::size_t at = 40;  // within the packet
+  std::uint8_t next = ip[6];
+  // Hop-by-hop, routing, fragment, destination options. Stops at the first header it cannot read completely.
+  while (next == 0 || next == 43 || next == 44 || next == 60) {
+    if (at + 8 > left) break;
+    const std::size_t length = next == 44 ? 8 : (ip[at + 1] + 1u) * 8u;
+    if (at + length > left) break;
+    info.packet_type |= rxd::IPV6_EXT;
+    info.ipv6_extension = true;
+    if (next == 44) info.fragment = info.fragment || (load_be16(ip + at + 2) & 0xFFF9) != 0;
+    next = ip[at];
+    at += length;
+  }
+  info.l4_offset = static_cast<std::uint16_t>(info.l3_offset + at);
+  if (payload + 40u >= at && payload + 40u <= left)
+    info.l4_bytes = static_cast<std::uint32_t>(payload + 40u - at);
+  if (!info.fragment) parse_l4(frame, info, next);
+}
+
+std::uint8_t l4_protocol(const FrameInfo& info) {
+  return info.l4 == L4::kTcp ? kProtoTcp : info.l4 == L4::kUdp ? kProtoUdp : kProtoSctp;
+}
+
+}  // namespace
+
+FrameInfo parse_frame(std::span<const std::uint8_t> frame, std::uint16_t vlan_ethertype) {
+  FrameInfo info;
+  if (frame.size() < 14) return info;
+  std::size_t at = 12;
+  info.ethertype = load_be16(frame.data() + at);
+  if (info.ethertype == vlan_ethertype && frame.size() >= 18) {
+    info.tagged = true;
+    info.vlan_tci = load_be16(frame.data() + 14);
+    at = 16;
+    info.ethertype = load_be16(frame.data() + at);
+  }
+  info.l3_offset = static_cast<std::uint16_t>(at + 2);
+  if (info.ethertype == kEthIpv4) parse_ipv4(frame, info);
+  if (info.ethertype == kEthIpv6) parse_ipv6(frame, info);
+  return info;
+}
+
+std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint32_t start) {
+  // Sums in memory order, 4 bytes at a time; the byte order is put right at the end.
+  std::uint64_t sum = 0;
+  const std::uint8_t* p = bytes.data();
+  std::size_t n = bytes.size();
+  for (; n >= 4; n -= 4, p += 4) {
+    std::uint32_t v;
+    std::memcpy(&v, p, 4);
+    sum += v;
+  }
+  if (n >= 2) {
+    std::uint16_t v;
+    std::memcpy(&v, p, 2);
+    sum += v;
+    p += 2;
+    n -= 2;
+  }
+  if (n == 1) sum += *p;
+  while (sum >> 16 != 0) sum = (sum & 0xFFFF) + (sum >> 16);
+  std::uint32_t folded = static_cast<std::uint32_t>((sum & 0xFF) << 8 | sum >> 8);
+  folded += start;
+  while (folded >> 16 != 0) folded = (folded & 0xFFFF) + (folded >> 16);
+  return static_cast<std::uint16_t>(folded);
+}
+
+std::uint32_t pseudo_header_sum(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                                std::uint32_t length, std::uint8_t protocol) {
+  const std::size_t addresses = info.ipv4 ? 12 : 8, bytes = info.ipv4 ? 8 : 32;
+  return ones_complement_sum(frame.subspan(info.l3_offset + addresses, bytes),
+                             (length >> 16) + (length & 0xFFFF) + protocol);
+}
+
+std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                               std::uint32_t rxcsum_reg) {
+  std::uint32_t status = 0;
+  if (info.ipv4 && (rxcsum_reg & rxcsum::IPOFLD) != 0) {
+    status |= rxd::IPCS;
+    const std::size_t header = static_cast<std::size_t>(info.l4_offset - info.l3_offset);
+    if (ones_complement_sum(frame.subspan(info.l3_offset, header)) != 0xFFFF) status |= rxd::IPE;
+  }
+  if (info.l4_bytes == 0) return status;
+  std::uint32_t length = info.l4_bytes;
+  switch (info.l4) {
+    case L4::kTcp:
+      if ((rxcsum_reg & rxcsum::TUOFLD) == 0 || length < 20) return status;
+      status |= rxd::L4I;
+      break;
+    case L4::kUdp: {
+      if ((rxcsum_reg & rxcsum::TUOFLD) == 0 || length < 8) return status;
+      const std::uint32_t stated = load_be16(frame.data() + info.l4_offset + 4);
+      const bool unused = load_be16(frame.data() + info.l4_offset + 6) == 0;
+      if (unused || stated < 8 || stated > length) return status;
+      length = stated;
+      status |= rxd::L4I | rxd::UDPCS;
+      break;
+    }
+    case L4::kSctp: {
+      if ((rxcsum_reg & rxcsum::CRCOFL) == 0 || length < 12) return status;
+      status |= rxd::L4I;
+      const auto packet = frame.subspan(info.l4_offset, length);
+      constexpr std::uint8_t kZero[4] = {};
+      std::uint32_t crc = crc32c(~0u, packet.first(8));
+      crc = crc32c(crc, kZero);
+      crc = ~crc32c(crc, packet.subspan(12));
+      const std::uint8_t* c = packet.data() + 8;
+      const std::uint32_t stored = c[0] | c[1] << 8 | c[2] << 16 | static_cast<std::uint32_t>(c[3]) << 24;
+      return crc == stored ? status : status | rxd::L4E;
+    }
+    default:
+      return status;
+  }
+  const std::uint32_t start = pseudo_header_sum(frame, info, length, l4_protocol(info));
+  if (ones_complement_sum(frame.subspan(info.l4_offset, length), start) != 0xFFFF) status |= rxd::L4E;
+  return status;
+}
+
+std::uint32_t ethernet_fcs(std::span<const std::uint8_t> frame) {
+  std::uint32_t crc = ~0u;
+  for (std::uint8_t b : frame) crc = kEthernetCrc[(crc ^ b) & 0xFF] ^ (crc >> 8);
+  return ~crc;
+}
+
+std::uint32_t crc32c(std::uint32_t crc, std::span<const std::uint8_t> bytes) {
+  for (std::uint8_t b : bytes) crc = kCastagnoli[(crc ^ b) & 0xFF] ^ (crc >> 8);
+  return crc;
+}
+
+}  // namespace nic
