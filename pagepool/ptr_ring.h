@@ -51,8 +51,9 @@ class PtrRing {
     env_.load(slot);
     if (PAGEPOOL_UNLIKELY(!is_null(slot.load(std::memory_order_acquire)))) return false;
     env_.store(slot);
-    slot.store(item, std::memory_order_release);
     env_.store(producer_);
+    // From here on the consumer may have it.
+    slot.store(item, std::memory_order_release);
     if (PAGEPOOL_UNLIKELY(++producer_ >= size_)) producer_ = 0;
     return true;
   }
