@@ -22,7 +22,10 @@ class Running {
 }  // namespace
 
 Task::Task(Core& core, std::uint32_t pid, std::string name, Body body)
-    : core_(core), pid_(pid), name_(std::move(name)), fiber_(std::make_unique<sim::Fiber>(name_, std::move(body))) {}
+    : core_(core),
+      pid_(pid),
+      name_(std::move(name)),
+      fiber_(std::make_unique<sim::Fiber>(name_, std::move(body))) {}
 
 Core::Core(Kernel& kernel, const Costs& costs, LineDirectory& lines, unsigned cpu)
     : Context(kernel, costs, lines, cpu),
@@ -76,9 +79,13 @@ void Core::release_stall(Tick arrival) {
 
 void Core::wake_task(Task& task) {
   switch (task.state_) {
-    case TaskState::kRunning: task.wake_pending_ = true; return;
-    case TaskState::kBlocked: break;
-    default: return;
+    case TaskState::kRunning:
+      task.wake_pending_ = true;
+      return;
+    case TaskState::kBlocked:
+      break;
+    default:
+      return;
   }
   Core& core = task.core_;
   task.state_ = TaskState::kRunnable;
@@ -122,9 +129,7 @@ bool Core::interrupt_due(Tick now) const {
   return (!pending_.empty() || timer_at_ != sim::kNever) && next_interrupt() <= now;
 }
 
-void Core::catch_up() {
-  local_ = std::max(local_, kernel_.config().clock.at_or_after(timeline().now()));
-}
+void Core::catch_up() { local_ = std::max(local_, kernel_.config().clock.at_or_after(timeline().now())); }
 
 void Core::sync_to_local() {
   const sim::Clock& clock = kernel_.config().clock;
@@ -236,7 +241,8 @@ void Core::handle_irq(const Pending* irq) {
   sync_to_local();
   --hardirq_;
   if (kernel_.trace().irq_handled.enabled()) {
-    kernel_.trace().irq_handled.emit({cpu_, vector, name, irq != nullptr ? irq->raised : begin, begin, now()});
+    kernel_.trace().irq_handled.emit(
+        {cpu_, vector, name, irq != nullptr ? irq->raised : begin, begin, now()});
   }
   if (softirq_pending_ != 0 && softirq_ == 0 && bh_off_ == 0) run_softirqs();
   enter(interrupted);
@@ -301,8 +307,7 @@ void Core::local_bh_enable() {
   // Outside softirq this ends the section; inside, bottom halves stay off anyway.
   if (softirq_ == 0 && local_ - bh_begin_ >= kernel_.config().bh_off_report_cycles &&
       kernel_.trace().bh_section.enabled()) {
-    kernel_.trace().bh_section.emit(
-        {cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_});
+    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_});
   }
   bh_off_ = 0;
   if (softirq_pending_ != 0 && softirq_ == 0 && !irqs_disabled()) run_softirqs();

@@ -47,6 +47,7 @@ template <class Env, class Pool>
 struct PagePoolParams {
   unsigned order = 0;
   unsigned pool_size = 0;
+  unsigned ring_batch = 16;  ///< see PtrRing::kBatch
   int nid = kNumaNoNode;
   typename Env::Device* dev = nullptr;
   Napi* napi = nullptr;
@@ -134,7 +135,7 @@ class PagePool {
     if (netmem && offset + size > max_size) {
       netmem = drain_frag(netmem);
       if (netmem) {
-        if (version_.fragment_reuse_counts_cached) inc(recycle().cached);
+        if (version_.fragment_reuse_counts_cached) recycle().cached.inc();
         inc(alloc_stats_.fast);
         fresh = true;
       }
@@ -192,7 +193,7 @@ class PagePool {
     if (!allow_direct) allow_direct = napi_local();
     netmem = put_page(netmem, dma_sync_size, allow_direct);
     if (netmem && !recycle_in_ring(netmem)) {
-      inc(recycle().ring_full);
+      recycle().ring_full.inc();
       env_.trace_recycle(*this, netmem, RecycleOutcome::ring_full);
       put_side_release(netmem);
     }
@@ -464,7 +465,7 @@ class PagePool {
     cpuid_ = cpuid;
     recycle_stats_ = env_.alloc_recycle_stats((params.flags & PP_FLAG_SYSTEM_POOL) != 0);
     if (!recycle_stats_) return -ENOMEM;
-    if (!env_.alloc_ring(ring_size) || !ring_.init(ring_size)) {
+    if (!env_.alloc_ring(ring_size) || !ring_.init(ring_size, params.ring_batch)) {
       env_.free_recycle_stats(recycle_stats_);
       return -ENOMEM;
     }
@@ -630,7 +631,7 @@ class PagePool {
       if (allow_direct && recycle_in_cache(netmem)) return Netmem{};
       return netmem;
     }
-    inc(recycle().released_refcnt);
+    recycle().released_refcnt.inc();
     env_.trace_recycle(*this, netmem, RecycleOutcome::released_refcnt);
     put_side_release(netmem);
     return Netmem{};
@@ -639,13 +640,13 @@ class PagePool {
   bool recycle_in_cache(Netmem netmem) {
     env_.load(alloc_.count);
     if (PAGEPOOL_UNLIKELY(alloc_.count == kAllocCacheSize)) {
-      inc(recycle().cache_full);
+      recycle().cache_full.inc();
       return false;
     }
     env_.store(alloc_.cache[alloc_.count]);
-    alloc_.cache[alloc_.count++] = netmem;
     env_.store(alloc_.count);
-    inc(recycle().cached);
+    alloc_.cache[alloc_.count++] = netmem;
+    recycle().cached.inc();
     env_.trace_recycle(*this, netmem, RecycleOutcome::cached);
     return true;
   }
@@ -655,8 +656,8 @@ class PagePool {
     bool in_softirq = producer_lock();
     bool produced = ring_.produce(netmem);
     if (produced) {
-      inc(recycle().ring);
       env_.trace_recycle(*this, netmem, RecycleOutcome::ring);
+      recycle().ring.inc();
     }
     producer_unlock(in_softirq);
     return produced;
@@ -671,8 +672,8 @@ class PagePool {
       env_.trace_recycle(*this, bulk[i], RecycleOutcome::ring);
       ++i;
     }
-    if (i < bulk.size()) inc(recycle().ring_full);
-    inc(recycle().ring, i);
+    if (i < bulk.size()) recycle().ring_full.inc();
+    recycle().ring.inc(i);
     producer_unlock(in_softirq);
     for (; i < bulk.size(); ++i) {
       env_.trace_recycle(*this, bulk[i], RecycleOutcome::ring_full);
@@ -757,9 +758,9 @@ class PagePool {
   }
 
   RecycleStats& recycle() { return env_.this_cpu_stats(recycle_stats_); }
-  void inc(Counter& counter, std::uint64_t n = 1) {
+  void inc(Counter& counter) {
     env_.store(counter);
-    counter.inc(n);
+    counter.inc();
   }
 
   // In the kernel's order of cache lines: parameters, what the consumer writes, the cache, the ring, the

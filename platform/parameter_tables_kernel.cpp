@@ -28,9 +28,9 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
              {{"sv39", PagingMode::kSv39}, {"sv48", PagingMode::kSv48}, {"sv57", PagingMode::kSv57}},
              "first-stage page tables of a paging domain");
   set.boolean("kernel.dma_coherent", c.dma_coherent, "devices snoop; false: syncs pay per line");
-  set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 1, 65536,
+  set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 2, 65536,
               "IOVA_DEFAULT_FQ_SIZE, per core");
-  set.integer("kernel.flush_queue_timeout_ms", c.flush_queue_timeout_ms, 1, 100'000, "IOVA_FQ_TIMEOUT");
+  set.integer("kernel.flush_queue_timeout_ms", c.flush_queue_timeout_ms, 1, 10'000, "IOVA_FQ_TIMEOUT");
   set.address("kernel.dma_mask", c.dma_mask, "default mask of devices");
   set.boolean("kernel.clear_dma_ops_on_unbind", c.clear_dma_ops_on_unbind,
               "device unbind resets the DMA ops of the device");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contexts: nesting, interruption of work, scheduling, softirq and ksoftirqd, MMIO; and that all three modes of
-// keeping time agree.
+// Contexts: nesting, interruption of work, scheduling, softirq and ksoftirqd, MMIO; and that all three modes
+// of keeping time agree.
 #include "harness.h"
 
 namespace {
@@ -12,7 +12,8 @@ using testing_kernel::Machine;
 
 /// Raises interrupts at given times, as a device would.
 struct Hardware : sim::Sleeper {
-  Hardware(Machine& m, unsigned cpu, unsigned vector) : Sleeper(m.s.timeline()), m(m), cpu(cpu), vector(vector) {}
+  Hardware(Machine& m, unsigned cpu, unsigned vector)
+      : Sleeper(m.s.timeline()), m(m), cpu(cpu), vector(vector) {}
   void at(sim::Tick t) {
     times.push_back(t);
     std::sort(times.begin(), times.end());
