@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small coherence model: who holds a 64-byte line. It prices loads, stores and atomics, so that contention on a
-// lock or a reference count shows by itself. MESI without the bus: an owner (modified/exclusive) or sharers.
+// A small coherence model: who holds a 64-byte line. It prices loads, stores and atomics, so that contention
+// on a lock or a reference count shows by itself. MESI without the bus: an owner (modified/exclusive) or
+// sharers.
 //
-// Lines are either embedded in a model object (CacheLine: a lock, a counter, a ring's head) or belong to simulated
-// memory (LineDirectory, keyed by physical address; direct-mapped like the last-level cache it stands for, so that
-// what falls out of it costs DRAM).
+// Lines are either embedded in a model object (CacheLine: a lock, a counter, a ring's head) or belong to
+// simulated memory (LineDirectory, keyed by physical address; direct-mapped like the last-level cache it
+// stands for, so that what falls out of it costs DRAM).
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -6,19 +6,52 @@
 namespace kernel {
 
 std::span<const CostField> cost_fields() {
-#define COST(name) CostField{#name, &Costs::name}
+#define COST(name) \
+  CostField { #name, &Costs::name }
   static constexpr CostField fields[] = {
-      COST(l1_hit),         COST(l1_store),         COST(llc_hit),          COST(remote_core),     COST(dram),
-      COST(device_line),    COST(atomic_extra),     COST(spin_lock),       COST(spin_unlock),
-      COST(mutex_lock),     COST(mutex_unlock),     COST(rcu_read_lock),   COST(rcu_read_unlock),
-      COST(local_bh),       COST(irq_entry),        COST(irq_exit),        COST(softirq_entry),
-      COST(softirq_exit),   COST(context_switch),   COST(wake_up),         COST(ipi),
-      COST(idle_exit),      COST(work_item),        COST(timer_arm),       COST(timer_fire),
-      COST(mmio_write_issue), COST(mmio_read_issue), COST(dma_direct_map), COST(iova_cache_hit),
-      COST(iova_depot),     COST(iova_tree),        COST(iommu_map_page),  COST(iommu_unmap_page),
-      COST(page_alloc),     COST(page_alloc_bulk_page), COST(page_free),    COST(slab_alloc),
-      COST(slab_free),      COST(scan_page),
-      COST(iommu_command),  COST(iommu_poll),       COST(flush_queue_add), COST(dma_sync_line),
+      COST(l1_hit),
+      COST(l1_store),
+      COST(llc_hit),
+      COST(remote_core),
+      COST(dram),
+      COST(device_line),
+      COST(atomic_extra),
+      COST(spin_lock),
+      COST(spin_unlock),
+      COST(mutex_lock),
+      COST(mutex_unlock),
+      COST(rcu_read_lock),
+      COST(rcu_read_unlock),
+      COST(local_bh),
+      COST(irq_entry),
+      COST(irq_exit),
+      COST(softirq_entry),
+      COST(softirq_exit),
+      COST(context_switch),
+      COST(wake_up),
+      COST(ipi),
+      COST(idle_exit),
+      COST(work_item),
+      COST(timer_arm),
+      COST(timer_fire),
+      COST(mmio_write_issue),
+      COST(mmio_read_issue),
+      COST(dma_direct_map),
+      COST(iova_cache_hit),
+      COST(iova_depot),
+      COST(iova_tree),
+      COST(iommu_map_page),
+      COST(iommu_unmap_page),
+      COST(page_alloc),
+      COST(page_alloc_bulk_page),
+      COST(page_free),
+      COST(slab_alloc),
+      COST(slab_free),
+      COST(scan_page),
+      COST(iommu_command),
+      COST(iommu_poll),
+      COST(flush_queue_add),
+      COST(dma_sync_line),
   };
 #undef COST
   static_assert(sizeof(fields) / sizeof(fields[0]) == sizeof(Costs) / sizeof(Cycle));
@@ -33,6 +66,7 @@ void KernelConfig::validate() const {
   check(clock.hz() >= 1e6 && clock.hz() <= 1e11, "clock", "must be 1 MHz..100 GHz");
   check(hz >= 100 && hz <= 1000, "hz", "must be 100..1000");
   check(max_run_ahead_cycles >= 1, "max_run_ahead_cycles", "must be at least 1");
+  check(choice_delay_cycles >= 1, "choice_delay_cycles", "must be at least 1");
   check(softirq_max_restart >= 1, "softirq_max_restart", "must be at least 1");
   check(flush_queue_entries >= 2 && flush_queue_entries <= 65536, "flush_queue_entries", "must be 2..65536");
   check(flush_queue_timeout_ms >= 1 && flush_queue_timeout_ms <= 10000, "flush_queue_timeout_ms",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Configuration of the modelled kernel. Plain values with defaults; the platform maps `kernel.*` of the YAML file
-// onto them.
+// Configuration of the modelled kernel. Plain values with defaults; the platform maps `kernel.*` of the YAML
+// file onto them.
 #pragma once
 #include <cstdint>
 
@@ -22,15 +22,18 @@ enum class DmaMode : std::uint8_t {
 enum class PagingMode : std::uint8_t { kSv39 = 8, kSv48 = 9, kSv57 = 10 };
 
 struct KernelConfig {
-  unsigned cores = 2;                                      ///< 1..32
-  sim::Clock clock = sim::Clock::from_hz(2'500'000'000);   ///< of every core
-  unsigned hz = 1000;                                      ///< CONFIG_HZ: jiffies a second; 100..1000
+  unsigned cores = 2;                                     ///< 1..32
+  sim::Clock clock = sim::Clock::from_hz(2'500'000'000);  ///< of every core
+  unsigned hz = 1000;                                     ///< CONFIG_HZ: jiffies a second; 100..1000
   Costs costs;
   /// A core's local clock may run at most this far ahead of the machine before it synchronises by itself.
   Cycle max_run_ahead_cycles = 5000;
 
-  // RCU. A normal grace period takes at least this many jiffies (jiffies_till_first_fqs and the tick that notices);
-  // an expedited one (synchronize_net with rtnl held) at least this many cycles for its IPIs.
+  /// What the second alternative of a choice point costs (Context::choice_point).
+  Cycle choice_delay_cycles = 2500;
+
+  // RCU. A normal grace period takes at least this many jiffies (jiffies_till_first_fqs and the tick that
+  // notices); an expedited one (synchronize_net with rtnl held) at least this many cycles for its IPIs.
   unsigned rcu_grace_jiffies = 3;
   Cycle rcu_expedited_cycles = 50'000;
 
@@ -41,22 +44,23 @@ struct KernelConfig {
   // DMA API.
   DmaMode dma_mode = DmaMode::kStrict;
   PagingMode paging = PagingMode::kSv39;
-  bool dma_coherent = true;          ///< false: dma_need_sync() is true and syncs pay per line
-  unsigned flush_queue_entries = 256;  ///< IOVA_DEFAULT_FQ_SIZE, per core
+  bool dma_coherent = true;              ///< false: dma_need_sync() is true and syncs pay per line
+  unsigned flush_queue_entries = 256;    ///< IOVA_DEFAULT_FQ_SIZE, per core
   unsigned flush_queue_timeout_ms = 10;  ///< IOVA_FQ_TIMEOUT
-  std::uint64_t dma_mask = ~std::uint64_t{0};  ///< default mask of devices; the IOVA allocator tries 32 bits first
+  std::uint64_t dma_mask =
+      ~std::uint64_t{0};  ///< default mask of devices; the IOVA allocator tries 32 bits first
 
   // Device life cycle: where kernel versions differ.
-  /// device_unbind resets the DMA ops of the device (arch_teardown_dma_ops; arm64 up to 6.9): afterwards the DMA
-  /// API treats it as dma-direct, so a late unmap no longer reaches the IOMMU and leaks IOVA and PTE.
+  /// device_unbind resets the DMA ops of the device (arch_teardown_dma_ops; arm64 up to 6.9): afterwards the
+  /// DMA API treats it as dma-direct, so a late unmap no longer reaches the IOMMU and leaks IOVA and PTE.
   bool clear_dma_ops_on_unbind = false;
-  /// iommu_release_device resets the DMA ops (iommu_deinit_device since 6.12.26): a late unmap of a removed device is
-  /// then a direct one and leaks, instead of the NULL dereference.
+  /// iommu_release_device resets the DMA ops (iommu_deinit_device since 6.12.26): a late unmap of a removed
+  /// device is then a direct one and leaks, instead of the NULL dereference.
   bool clear_dma_ops_on_release = false;
   /// A driver that binds again gets a fresh default domain: addresses of the old one are somebody else's.
   bool replace_domain_on_rebind = false;
 
-  bool panic_on_oops = false;  ///< stop all cores at the first oops
+  bool panic_on_oops = false;      ///< stop all cores at the first oops
   Cycle bh_off_report_cycles = 0;  ///< BhSection events only for sections at least this long
 
   sim::PhysAddr imsic_base{0x2400'0000};  ///< interrupt file of core 0

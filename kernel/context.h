@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What code running on a core sees: its clock, its memory accesses, its nesting of interrupt contexts, its call
-// chain. Kernel code reaches it through this_cpu(), which is the modelled `current`.
+// What code running on a core sees: its clock, its memory accesses, its nesting of interrupt contexts, its
+// call chain. Kernel code reaches it through this_cpu(), which is the modelled `current`.
 //
-// Time. Every core has a local clock in cycles. work(), load(), store() and atomic() only pay into it. sync() waits
-// until the machine's time has caught up; it is called before anything another party could notice (MMIO, PTE
-// changes, looking at memory a device writes, lock hand-over, waking a task) and by itself when the local clock is
-// max_run_ahead_cycles ahead, or when an access needs a line that another core holds. Interrupts are taken at these
-// points: an interrupt that falls into a stretch of work is served at its own time, the rest of the stretch follows.
+// Time. Every core has a local clock in cycles. work(), load(), store() and atomic() only pay into it. sync()
+// waits until the machine's time has caught up; it is called before anything another party could notice
+// (MMIO, PTE changes, looking at memory a device writes, lock hand-over, waking a task) and by itself when
+// the local clock is max_run_ahead_cycles ahead, or when an access needs a line that another core holds.
+// Interrupts are taken at these points: an interrupt that falls into a stretch of work is served at its own
+// time, the rest of the stretch follows.
 //
-// So: between two synchronisation points code runs atomically for the model. Code that must not be interrupted or
-// interleaved says so with the kernel's own means (local_bh_disable, spin locks), as in the kernel.
+// So: between two synchronisation points code runs atomically for the model. Code that must not be
+// interrupted or interleaved says so with the kernel's own means (local_bh_disable, spin locks), as in the
+// kernel.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -56,8 +58,8 @@ class Context {
   /// Waits until the machine has reached the local clock; interrupts are served meanwhile.
   void sync();
 
-  // Shared memory. An access that needs another core's copy synchronises first, so that the order of the two is
-  // the order of simulated time.
+  // Shared memory. An access that needs another core's copy synchronises first, so that the order of the two
+  // is the order of simulated time.
   void load(CacheLine& line) { pay(line, touch_load(line, cpu_, costs_)); }
   void store(CacheLine& line) { pay(line, touch_store(line, cpu_, costs_)); }
   void atomic(CacheLine& line) {
@@ -79,7 +81,8 @@ class Context {
   bool in_interrupt() const { return in_hardirq() || in_softirq(); }
   bool in_task() const { return hardirq_ == 0 && softirq_ == 0; }
   bool irqs_disabled() const { return irq_off_ != 0 || hardirq_ != 0; }
-  /// May not sleep here: any interrupt context, BH, irqs or preemption off, inside rcu_read_lock or a spin lock.
+  /// May not sleep here: any interrupt context, BH, irqs or preemption off, inside rcu_read_lock or a spin
+  /// lock.
   bool in_atomic() const {
     return hardirq_ != 0 || softirq_ != 0 || bh_off_ != 0 || irq_off_ != 0 || preempt_off_ != 0 || rcu_ != 0;
   }
@@ -89,6 +92,11 @@ class Context {
   void local_irq_enable();
   void preempt_disable() { ++preempt_off_; }
   void preempt_enable();
+
+  /// Asks the oracle (sim/oracle.h) whether to go on (0, what simulated time says) or to let the others go
+  /// first for KernelConfig::choice_delay_cycles. Asked at accesses to another core's line and at locks that
+  /// cores share; which runnable task a core takes next is asked too. So the answers are the schedule.
+  void choice_point(const char* place, std::uint64_t subject);
 
   /// Gives other runnable tasks of this core a turn. Task context, not atomic; otherwise it does nothing.
   void cond_resched();
@@ -104,10 +112,11 @@ class Context {
   ~Context() = default;
 
   void pay(CacheLine&, AccessCost cost) {
-    if (__builtin_expect(cost.remote, 0)) sync();
+    if (__builtin_expect(cost.remote, 0)) shared_access();
     work(cost.cycles);
   }
   void run_ahead_exceeded();
+  void shared_access();
   Core& core();
 
   friend class KernelFunction;

@@ -22,7 +22,10 @@ class Running {
 }  // namespace
 
 Task::Task(Core& core, std::uint32_t pid, std::string name, Body body)
-    : core_(core), pid_(pid), name_(std::move(name)), fiber_(std::make_unique<sim::Fiber>(name_, std::move(body))) {}
+    : core_(core),
+      pid_(pid),
+      name_(std::move(name)),
+      fiber_(std::make_unique<sim::Fiber>(name_, std::move(body))) {}
 
 Core::Core(Kernel& kernel, const Costs& costs, LineDirectory& lines, unsigned cpu)
     : Context(kernel, costs, lines, cpu),
@@ -76,9 +79,13 @@ void Core::release_stall(Tick arrival) {
 
 void Core::wake_task(Task& task) {
   switch (task.state_) {
-    case TaskState::kRunning: task.wake_pending_ = true; return;
-    case TaskState::kBlocked: break;
-    default: return;
+    case TaskState::kRunning:
+      task.wake_pending_ = true;
+      return;
+    case TaskState::kBlocked:
+      break;
+    default:
+      return;
   }
   Core& core = task.core_;
   task.state_ = TaskState::kRunnable;
@@ -96,6 +103,17 @@ void Core::wake_task(Task& task) {
 Tick Context::now() const { return kernel_.config().clock.edge(local_); }
 void Context::sync() { core().sync_to_local(); }
 void Context::run_ahead_exceeded() { core().sync_to_local(); }
+
+void Context::shared_access() {
+  sync();
+  choice_point("shared_access", cpu_);
+}
+
+void Context::choice_point(const char* place, std::uint64_t subject) {
+  if (kernel_.simulation().oracle().choose(2, {place, subject}) == 0) return;
+  work(kernel_.config().choice_delay_cycles);
+  sync();
+}
 
 void Context::load_from_device(PhysAddr address) {
   CacheLine& line = lines_.line(address);
@@ -122,9 +140,7 @@ bool Core::interrupt_due(Tick now) const {
   return (!pending_.empty() || timer_at_ != sim::kNever) && next_interrupt() <= now;
 }
 
-void Core::catch_up() {
-  local_ = std::max(local_, kernel_.config().clock.at_or_after(timeline().now()));
-}
+void Core::catch_up() { local_ = std::max(local_, kernel_.config().clock.at_or_after(timeline().now())); }
 
 void Core::sync_to_local() {
   const sim::Clock& clock = kernel_.config().clock;
@@ -236,7 +252,8 @@ void Core::handle_irq(const Pending* irq) {
   sync_to_local();
   --hardirq_;
   if (kernel_.trace().irq_handled.enabled()) {
-    kernel_.trace().irq_handled.emit({cpu_, vector, name, irq != nullptr ? irq->raised : begin, begin, now()});
+    kernel_.trace().irq_handled.emit(
+        {cpu_, vector, name, irq != nullptr ? irq->raised : begin, begin, now()});
   }
   if (softirq_pending_ != 0 && softirq_ == 0 && bh_off_ == 0) run_softirqs();
   enter(interrupted);
@@ -301,8 +318,7 @@ void Core::local_bh_enable() {
   // Outside softirq this ends the section; inside, bottom halves stay off anyway.
   if (softirq_ == 0 && local_ - bh_begin_ >= kernel_.config().bh_off_report_cycles &&
       kernel_.trace().bh_section.enabled()) {
-    kernel_.trace().bh_section.emit(
-        {cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_});
+    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_});
   }
   bh_off_ = 0;
   if (softirq_pending_ != 0 && softirq_ == 0 && !irqs_disabled()) run_softirqs();
@@ -332,8 +348,13 @@ void Core::report_quiescent() {
 
 Task& Core::pick_next() {
   while (!run_queue_.empty()) {
-    Task& next = *run_queue_.front();
-    run_queue_.pop_front();
+    std::size_t turn = 0;
+    if (run_queue_.size() > 1) {
+      turn = kernel_.simulation().oracle().choose(static_cast<std::uint32_t>(run_queue_.size()),
+                                                  {"schedule", cpu_});
+    }
+    Task& next = *run_queue_[turn];
+    run_queue_.erase(run_queue_.begin() + static_cast<std::ptrdiff_t>(turn));
     runnable_probe_.set(run_queue_.size());
     if (!next.dead()) return next;
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One CPU core: hard irq > softirq > thread. A sleeper of the Timeline that runs fibers.
 //
-// Interrupts and softirqs run nested on the interrupted fiber; an idle core runs them on its idle fiber. Threads
-// that block switch fibers. Scheduling is cooperative (PREEMPT_VOLUNTARY): a thread runs until it blocks, ends or
-// calls cond_resched(); run queues are first in, first out.
+// Interrupts and softirqs run nested on the interrupted fiber; an idle core runs them on its idle fiber.
+// Threads that block switch fibers. Scheduling is cooperative (PREEMPT_VOLUNTARY): a thread runs until it
+// blocks, ends or calls cond_resched(); run queues are first in, first out.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -31,8 +31,8 @@ class Core final : public Context, public sim::Sleeper {
   /// Makes `task` runnable; the caller has synchronised, its time is the machine's time. Also from hardware.
   static void wake_task(Task& task);
 
-  /// Hardware: interrupt `vector` (IMSIC identity) reaches this core at `arrival`; it is noticed at the first core
-  /// edge after it. An identity already pending is merged.
+  /// Hardware: interrupt `vector` (IMSIC identity) reaches this core at `arrival`; it is noticed at the first
+  /// core edge after it. An identity already pending is merged.
   void raise_interrupt(unsigned vector, Tick arrival);
 
   /// Stalls the core until `done` becomes true (MMIO load, spin on a queued lock). Whoever sets it calls

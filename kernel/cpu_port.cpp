@@ -21,9 +21,13 @@ bool CpuPort::send(Core& core, sim::Transaction& transaction) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   switch (socket->nb_transport_fw(transaction, phase, delay)) {
-    case tlm::TLM_COMPLETED: return true;
-    case tlm::TLM_UPDATED: return phase == tlm::BEGIN_RESP;
-    default: blocking_ = &transaction; return false;
+    case tlm::TLM_COMPLETED:
+      return true;
+    case tlm::TLM_UPDATED:
+      return phase == tlm::BEGIN_RESP;
+    default:
+      blocking_ = &transaction;
+      return false;
   }
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cores' way to registers: one TLM initiator socket shared by all cores. Loads block the calling core until the
-// completion is there (interrupts wait); stores are posted: the core goes on after issuing them, order is kept.
-// Memory itself is not accessed through it: modelled cores read and write the SparseStore and pay through Context.
+// The cores' way to registers: one TLM initiator socket shared by all cores. Loads block the calling core
+// until the completion is there (interrupts wait); stores are posted: the core goes on after issuing them,
+// order is kept. Memory itself is not accessed through it: modelled cores read and write the SparseStore and
+// pay through Context.
 #pragma once
-#include <tlm>
-
 #include <cstdint>
 #include <functional>
 #include <string_view>
+#include <tlm>
 
 #include "sim/payload.h"
 #include "sim/simulation.h"
@@ -24,7 +24,8 @@ class CpuPort final : public sc_core::sc_module, public tlm::tlm_bw_transport_if
 
   tlm::tlm_initiator_socket<64> socket{"socket"};
 
-  // On a core's fiber. A load that is refused returns all ones (as a PCI master abort does) and counts as an error.
+  // On a core's fiber. A load that is refused returns all ones (as a PCI master abort does) and counts as an
+  // error.
   std::uint32_t read32(PhysAddr address);
   std::uint64_t read64(PhysAddr address);
   void write32(PhysAddr address, std::uint32_t value);
@@ -36,7 +37,8 @@ class CpuPort final : public sc_core::sc_module, public tlm::tlm_bw_transport_if
   std::uint64_t reads() const { return reads_; }
   std::uint64_t writes() const { return writes_; }
   std::uint64_t errors() const { return errors_; }
-  void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const;
+  void stats(
+      const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const;
 
   tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override;

@@ -17,9 +17,12 @@ constexpr Cycle kDriverCoreStep = 2000;
 
 DomainType domain_type(DmaMode mode) {
   switch (mode) {
-    case DmaMode::kPassthrough: return DomainType::kIdentity;
-    case DmaMode::kLazy: return DomainType::kDmaFq;
-    default: return DomainType::kDma;
+    case DmaMode::kPassthrough:
+      return DomainType::kIdentity;
+    case DmaMode::kLazy:
+      return DomainType::kDmaFq;
+    default:
+      return DomainType::kDma;
   }
 }
 
@@ -78,7 +81,8 @@ int DeviceCore::device_bind(Device& device, Driver& driver) {
     kernel_.iommu().domain_free(old);
   }
   // dma_configure: an identity domain means dma-direct.
-  const bool paging = device.group_ != nullptr && device.group_->default_domain->type() != DomainType::kIdentity;
+  const bool paging =
+      device.group_ != nullptr && device.group_->default_domain->type() != DomainType::kIdentity;
   device.dma_ops_ = paging ? DmaOps::kIommu : DmaOps::kDirect;
   device.driver_ = &driver;
   this_cpu().sync();

@@ -3,12 +3,13 @@
 //
 //   device_add     iommu_probe_device: IOMMU group and default domain, DMA ops
 //   device_bind    driver->probe()
-//   device_unbind  driver->remove() -> devres, arch_teardown_dma_ops -> UNBOUND: no driver. The device is still there.
-//   device_del     device_unbind if bound, iommu_release_device: group (and its domain) gone. get_device() keeps only
+//   device_unbind  driver->remove() -> devres, arch_teardown_dma_ops -> UNBOUND: no driver. The device is
+//   still there. device_del     device_unbind if bound, iommu_release_device: group (and its domain) gone.
+//   get_device() keeps only
 //                  the memory of struct device.
 //
-// The DMA API may be used only for a device that is bound to a driver. What happens when it is used later is in
-// kernel/dma.h.
+// The DMA API may be used only for a device that is bound to a driver. What happens when it is used later is
+// in kernel/dma.h.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -41,7 +42,8 @@ class Driver {
   std::string name_;
 };
 
-/// Devices that the IOMMU cannot tell apart (struct iommu_group). Here one device each, as for PCIe functions.
+/// Devices that the IOMMU cannot tell apart (struct iommu_group). Here one device each, as for PCIe
+/// functions.
 struct IommuGroup {
   std::uint32_t id;
   IommuDomain* default_domain;
@@ -49,7 +51,8 @@ struct IommuGroup {
 
 enum class DmaOps : std::uint8_t { kDirect, kIommu };
 
-/// struct device of a PCI function. Lives as long as the Kernel; memory_freed() says when the real one would be gone.
+/// struct device of a PCI function. Lives as long as the Kernel; memory_freed() says when the real one would
+/// be gone.
 class Device {
  public:
   Device(Kernel& kernel, std::string name, sim::RequesterId requester)

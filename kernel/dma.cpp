@@ -80,7 +80,8 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
   auto& trace = kernel_.trace().dma_mapped;
   if (trace.enabled()) {
     Context& cpu = this_cpu();
-    trace.emit({&device, device.bound(), phys, address, size, direction, cpu.cpu(), cpu.now(), cpu.call_chain()});
+    trace.emit(
+        {&device, device.bound(), phys, address, size, direction, cpu.cpu(), cpu.now(), cpu.call_chain()});
   }
   return address;
 }
@@ -96,11 +97,13 @@ void DmaApi::emit_unmapped(Device& device, Iova address, PhysAddr phys, std::uin
 
 void DmaApi::iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction) {
   KFUNC("iommu_dma_unmap_page");
-  if (device.group_ == nullptr) emit_unmapped(device, address, PhysAddr(0), size, direction, UnmapResult::kOops);
+  if (device.group_ == nullptr)
+    emit_unmapped(device, address, PhysAddr(0), size, direction, UnmapResult::kOops);
   IommuDomain& domain = iommu_get_dma_domain(device);
   const PhysAddr phys = domain.iova_to_phys(address.value);
   if (phys.value == 0) {
-    kernel_.warn(fmt::format("iommu_dma_unmap_page: {} iova {:#x} is not mapped", device.name(), address.value));
+    kernel_.warn(
+        fmt::format("iommu_dma_unmap_page: {} iova {:#x} is not mapped", device.name(), address.value));
     emit_unmapped(device, address, phys, size, direction, UnmapResult::kMismatch);
     return;
   }
@@ -174,8 +177,8 @@ CoherentBuffer DmaApi::dma_alloc_coherent(Device& device, std::uint64_t bytes) {
   buffer.phys = sim::to_phys(*pfn);
   std::memset(kernel_.store().host(buffer.phys, buffer.bytes), 0, buffer.bytes);
   work(this_cpu().costs().llc_hit * pages * 4);
-  buffer.iova = translated(device) ? iommu_dma_map(device, buffer.phys, buffer.bytes)
-                                   : Iova(buffer.phys.value);
+  buffer.iova =
+      translated(device) ? iommu_dma_map(device, buffer.phys, buffer.bytes) : Iova(buffer.phys.value);
   if (buffer.iova != kDmaMappingError) return buffer;
   kernel_.frames().set_page_count(*pfn, 0);
   kernel_.pages().free_pages(*pfn, order);

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The DMA API (kernel/dma/mapping.c, drivers/iommu/dma-iommu.c; Linux 6.12) for devices behind an IOMMU (strict,
-// lazy), with an identity domain (passthrough), or with no IOMMU (direct).
+// The DMA API (kernel/dma/mapping.c, drivers/iommu/dma-iommu.c; Linux 6.12) for devices behind an IOMMU
+// (strict, lazy), with an identity domain (passthrough), or with no IOMMU (direct).
 //
 //   strict  unmap: clear the PTEs, IOTINVAL.VMA for each page, IOFENCE.C, wait for it, then free the IOVA
-//   lazy    unmap: clear the PTEs, put the IOVA into the core's flush queue; the queue is flushed (whole domain
-//           invalidated, IOVAs freed) when it is full or 10 ms after its first entry. Until then a stale IOTLB entry
-//           still works.
+//   lazy    unmap: clear the PTEs, put the IOVA into the core's flush queue; the queue is flushed (whole
+//   domain
+//           invalidated, IOVAs freed) when it is full or 10 ms after its first entry. Until then a stale
+//           IOTLB entry still works.
 //
 // Late calls, for a device without driver, do what the kernel would do, and say so in DmaUnmapped:
 //   device present, DMA ops kept                      : a normal unmap
 //   device present, clear_dma_ops_on_unbind           : treated as dma-direct: IOVA and PTE stay behind
 //   device removed                                    : oops in iommu_get_dma_domain, NULL + 0xa8, unless
 //                                                       clear_dma_ops_on_release made it dma-direct
-//   bound again with another domain                   : unmaps what is there now: WARN if the size differs, and the
+//   bound again with another domain                   : unmaps what is there now: WARN if the size differs,
+//   and the
 //                                                       IOVA of whoever has it is freed
 #pragma once
 #include <cstdint>

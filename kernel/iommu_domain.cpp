@@ -24,13 +24,15 @@ IommuDomain::IommuDomain(Kernel& kernel, IommuDriver& driver, std::uint32_t id, 
       iova_(kernel.config().cores),
       fq_timer_([this] { fq_flush_timeout(); }) {
   if (type == DomainType::kIdentity) return;
-  for (unsigned cpu = 0; cpu < kernel.config().cores; ++cpu) queues_.push_back(std::make_unique<FlushQueue>());
+  for (unsigned cpu = 0; cpu < kernel.config().cores; ++cpu)
+    queues_.push_back(std::make_unique<FlushQueue>());
 }
 
 IommuDomain::~IommuDomain() = default;
 
 std::uint64_t IommuDomain::max_pfn() const {
-  return (std::uint64_t{1} << (kIndexBits * levels_ - 1)) - 1;  // the lower half: the other one is sign-extended
+  return (std::uint64_t{1} << (kIndexBits * levels_ - 1)) -
+         1;  // the lower half: the other one is sign-extended
 }
 
 // ---- page table ----
@@ -42,8 +44,7 @@ PhysAddr IommuDomain::table_entry(std::uint64_t iova, bool allocate) {
   mm::SparseStore& store = kernel_.store();
   PhysAddr table = root_;
   for (unsigned level = levels_ - 1; level > 0; --level) {
-    const std::uint64_t index =
-        (iova >> (sim::kPageShift + kIndexBits * level)) & ((1u << kIndexBits) - 1);
+    const std::uint64_t index = (iova >> (sim::kPageShift + kIndexBits * level)) & ((1u << kIndexBits) - 1);
     const PhysAddr entry = table + index * 8;
     std::uint64_t value = store.load<std::uint64_t>(entry);
     if ((value & pte::kV) == 0) {
@@ -111,8 +112,7 @@ PhysAddr IommuDomain::iova_to_phys(std::uint64_t iova) const {
   const mm::SparseStore& store = kernel_.store();
   PhysAddr table = root_;
   for (unsigned level = levels_; level-- > 0;) {
-    const std::uint64_t index =
-        (iova >> (sim::kPageShift + kIndexBits * level)) & ((1u << kIndexBits) - 1);
+    const std::uint64_t index = (iova >> (sim::kPageShift + kIndexBits * level)) & ((1u << kIndexBits) - 1);
     const auto value = store.load<std::uint64_t>(table + index * 8);
     if ((value & pte::kV) == 0) return PhysAddr(0);
     table = PhysAddr(pte::address(value));
@@ -177,7 +177,8 @@ void IommuDomain::queue_iova(std::uint64_t pfn, std::uint64_t pages) {
   queue.entries.push_back({pfn, pages, fq_flush_start_});
   queue.lock.unlock_irqrestore();
   if (!std::exchange(fq_timer_on_, true)) {
-    fq_timer_.mod_timer(kernel_.jiffies() + kernel_.msecs_to_jiffies(kernel_.config().flush_queue_timeout_ms));
+    fq_timer_.mod_timer(kernel_.jiffies() +
+                        kernel_.msecs_to_jiffies(kernel_.config().flush_queue_timeout_ms));
   }
 }
 

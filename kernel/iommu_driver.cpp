@@ -93,7 +93,8 @@ void IommuDriver::setup_interrupt() {
   write(reg::msi_vec_ctl(0), 0, 4);
 }
 
-PhysAddr IommuDriver::setup_queue(std::uint32_t base_register, std::uint32_t csr_register, unsigned entry_bytes) {
+PhysAddr IommuDriver::setup_queue(std::uint32_t base_register, std::uint32_t csr_register,
+                                  unsigned entry_bytes) {
   KFUNC("riscv_iommu_queue_enable");
   const std::uint64_t pages = (std::uint64_t{entry_bytes} << kLog2Entries) / sim::kPageSize;
   const PhysAddr base = alloc_zeroed(static_cast<unsigned>(std::bit_width(pages - 1)));
@@ -214,7 +215,8 @@ PhysAddr IommuDriver::device_context(std::uint32_t device_id) {
   const bool extended = (capabilities_ & cap::kMsiFlat) != 0;
   const unsigned levels = static_cast<unsigned>(ddt_mode_) - 1;
   if (device_id >> dc::index_low(extended, levels) != 0) {
-    throw sim::Error(fmt::format("kernel: device id {:#x} does not fit a {}-level device directory", device_id, levels));
+    throw sim::Error(
+        fmt::format("kernel: device id {:#x} does not fit a {}-level device directory", device_id, levels));
   }
   mm::SparseStore& store = kernel_.store();
   PhysAddr table = ddt_root_;
@@ -240,8 +242,8 @@ void IommuDriver::write_context(Device& device, IommuDomain* domain) {
   const PhysAddr context = device_context(id);
   cpu.sync();
   if ((store.load<std::uint64_t>(context) & dc::kV) != 0) {
-    const auto pscid = static_cast<std::uint32_t>(
-        iommu::bits(store.load<std::uint64_t>(context + 8 * dc::kTa), 31, 12));
+    const auto pscid =
+        static_cast<std::uint32_t>(iommu::bits(store.load<std::uint64_t>(context + 8 * dc::kTa), 31, 12));
     store.store<std::uint64_t>(context, 0);
     const Command forget[] = {cmd::iodir_inval_ddt(id), cmd::with_pscid(cmd::iotinval_vma(), pscid)};
     execute(forget);
@@ -267,8 +269,7 @@ IommuDomain& IommuDriver::domain_alloc(DomainType type) {
 IommuDomain& IommuDriver::domain_alloc(DomainType type, PagingMode paging) {
   KFUNC("iommu_domain_alloc");
   if (!probed_) throw sim::Error("kernel.dma_mode: needs an IOMMU, but none was probed");
-  domains_.push_back(
-      std::make_unique<IommuDomain>(kernel_, *this, next_domain_++, type, paging));
+  domains_.push_back(std::make_unique<IommuDomain>(kernel_, *this, next_domain_++, type, paging));
   IommuDomain& domain = *domains_.back();
   if (type != DomainType::kIdentity) {
     domain.root_ = alloc_zeroed(0);

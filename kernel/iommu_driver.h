@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Driver of the RISC-V IOMMU (drivers/iommu/riscv/iommu.c, Linux 6.13, in its steps): discovers the device through
-// its registers, keeps the device directory and the page tables in simulated DRAM, posts real commands and waits for
-// their fences. Register access through the CpuPort; everything else in the memory that the IOMMU itself reads.
+// Driver of the RISC-V IOMMU (drivers/iommu/riscv/iommu.c, Linux 6.13, in its steps): discovers the device
+// through its registers, keeps the device directory and the page tables in simulated DRAM, posts real
+// commands and waits for their fences. Register access through the CpuPort; everything else in the memory
+// that the IOMMU itself reads.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -46,8 +47,8 @@ class IommuDomain {
   // Page table (riscv_iommu_map_pages / unmap_pages / iova_to_phys). 4 KiB pages, one PTE each.
   /// False: no memory for a table, nothing mapped; or a PTE was already valid (WARN, -EEXIST).
   bool map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size);
-  /// Clears PTEs from `iova` on until `size` is done or an invalid one is met; bytes unmapped. Synchronises before
-  /// the clearing, and pays for it. No invalidation.
+  /// Clears PTEs from `iova` on until `size` is done or an invalid one is met; bytes unmapped. Synchronises
+  /// before the clearing, and pays for it. No invalidation.
   std::uint64_t unmap(std::uint64_t iova, std::uint64_t size);
   /// Software walk without cost; 0 if not mapped.
   PhysAddr iova_to_phys(std::uint64_t iova) const;
@@ -60,7 +61,8 @@ class IommuDomain {
   void flush_all_queues();
   std::size_t queued_iovas() const;
 
-  /// Gives frames back to the allocator, pays for it. A range that is not allocated there is only counted as bad.
+  /// Gives frames back to the allocator, pays for it. A range that is not allocated there is only counted as
+  /// bad.
   void free_iova(std::uint64_t pfn, std::uint64_t pages);
   /// Pays for an allocator step; beyond the magazines it holds the tree's lock.
   void pay_iova(IovaPath path);
@@ -109,9 +111,9 @@ class IommuDriver {
   explicit IommuDriver(Kernel& kernel);
   ~IommuDriver();
 
-  /// riscv_iommu_init: needs task context. `registers` is the physical address of the register page. Sets up command
-  /// and fault queue, interrupts (MSI to core 0) and the device directory with the deepest mode the hardware takes.
-  /// Throws sim::Error if the hardware cannot do what the configuration asks for.
+  /// riscv_iommu_init: needs task context. `registers` is the physical address of the register page. Sets up
+  /// command and fault queue, interrupts (MSI to core 0) and the device directory with the deepest mode the
+  /// hardware takes. Throws sim::Error if the hardware cannot do what the configuration asks for.
   void probe(PhysAddr registers);
   bool probed() const { return probed_; }
   std::uint64_t capabilities() const { return capabilities_; }

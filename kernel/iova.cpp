@@ -26,8 +26,8 @@ IovaAllocator::IovaAllocator(unsigned cores, std::uint64_t start_pfn)
 
 IovaAllocator::~IovaAllocator() = default;
 
-// Top-down from the cached node: the place below the last allocation is tried first; if nothing is left below, once
-// more from the limit down to it.
+// Top-down from the cached node: the place below the last allocation is tried first; if nothing is left
+// below, once more from the limit down to it.
 std::uint64_t IovaAllocator::tree_alloc(std::uint64_t pages, std::uint64_t limit_pfn) {
   const std::uint64_t limit = limit_pfn + 1;  // exclusive
   const bool below_4g = limit <= limit_32bit_pfn_;
@@ -85,7 +85,8 @@ bool IovaAllocator::tree_free(std::uint64_t pfn) {
   return true;
 }
 
-std::uint64_t IovaAllocator::cache_get(unsigned cpu, unsigned order, std::uint64_t limit_pfn, IovaPath& path) {
+std::uint64_t IovaAllocator::cache_get(unsigned cpu, unsigned order, std::uint64_t limit_pfn,
+                                       IovaPath& path) {
   SizeClass& c = classes_[order];
   CpuCache& cache = c.cpu[cpu];
   path = IovaPath::kMagazine;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The IOVA allocator (drivers/iommu/iova.c, Linux 6.12): ranges of page frames of a domain's address space.
 //
-// Below: a tree of allocated ranges, searched top-down from a cached node, sizes aligned to their power of two.
-// Above: for sizes up to 32 pages, per-core magazines of 127 ranges in six size classes (a loaded one and a previous
-// one), exchanged with a depot of at most 32 magazines a class: what was freed last on a core is handed out first.
+// Below: a tree of allocated ranges, searched top-down from a cached node, sizes aligned to their power of
+// two. Above: for sizes up to 32 pages, per-core magazines of 127 ranges in six size classes (a loaded one
+// and a previous one), exchanged with a depot of at most 32 magazines a class: what was freed last on a core
+// is handed out first.
 //
-// alloc() and free() are plain data-structure steps that report what they touched, so that the DMA API can pay for
-// them; they need no kernel context.
+// alloc() and free() are plain data-structure steps that report what they touched, so that the DMA API can
+// pay for them; they need no kernel context.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -24,16 +25,16 @@ enum class IovaPath : std::uint8_t { kMagazine, kDepot, kTree };
 
 class IovaAllocator {
  public:
-  static constexpr unsigned kMagazineSize = 127;    // IOVA_MAG_SIZE
-  static constexpr unsigned kSizeClasses = 6;       // IOVA_RANGE_CACHE_MAX_SIZE: orders 0..5
-  static constexpr unsigned kDepotMagazines = 32;   // MAX_GLOBAL_MAGS
+  static constexpr unsigned kMagazineSize = 127;   // IOVA_MAG_SIZE
+  static constexpr unsigned kSizeClasses = 6;      // IOVA_RANGE_CACHE_MAX_SIZE: orders 0..5
+  static constexpr unsigned kDepotMagazines = 32;  // MAX_GLOBAL_MAGS
 
   /// Frames from `start_pfn` (at least 1: IOVA 0 is never handed out).
   explicit IovaAllocator(unsigned cores, std::uint64_t start_pfn = 1);
   ~IovaAllocator();
 
-  /// First frame of `pages` frames, all at or below `limit_pfn`, or 0 if there are none. With `flush_caches` all
-  /// magazines are emptied into the tree before giving up (alloc_iova_fast).
+  /// First frame of `pages` frames, all at or below `limit_pfn`, or 0 if there are none. With `flush_caches`
+  /// all magazines are emptied into the tree before giving up (alloc_iova_fast).
   std::uint64_t alloc(unsigned cpu, std::uint64_t pages, std::uint64_t limit_pfn, bool flush_caches,
                       IovaPath* path = nullptr);
   /// The frames of one alloc(). False: they were not allocated.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interrupts as the kernel manages them: a vector is an identity of a core's IMSIC interrupt file; a device reaches
-// it with a 4-byte write of the identity to the file's page.
+// Interrupts as the kernel manages them: a vector is an identity of a core's IMSIC interrupt file; a device
+// reaches it with a 4-byte write of the identity to the file's page.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -29,15 +29,17 @@ class InterruptController {
 
   explicit InterruptController(Kernel& kernel);
 
-  /// request_irq(): `handler` runs in hard irq context of `cpu` for identity `vector` (1..255). `name` for traces.
+  /// request_irq(): `handler` runs in hard irq context of `cpu` for identity `vector` (1..255). `name` for
+  /// traces.
   void request_irq(unsigned cpu, unsigned vector, std::string name, Handler handler);
-  /// Waits for nothing: call from task context after the device was silenced; a late interrupt is then spurious.
+  /// Waits for nothing: call from task context after the device was silenced; a late interrupt is then
+  /// spurious.
   void free_irq(unsigned cpu, unsigned vector);
   /// The lowest free identity of `cpu`; sim::Error when none is left.
   unsigned allocate_vector(unsigned cpu);
 
-  /// pci_alloc_irq_vectors + request_irq for one vector: takes a free identity of `cpu`, maps the interrupt page
-  /// for `device` if it is translated, and returns what to program. Kernel code only.
+  /// pci_alloc_irq_vectors + request_irq for one vector: takes a free identity of `cpu`, maps the interrupt
+  /// page for `device` if it is translated, and returns what to program. Kernel code only.
   MsiMessage request_msi(Device& device, unsigned cpu, std::string name, Handler handler);
 
   /// Hardware (the platform's IMSIC): identity `vector` was written to `cpu`'s file at `arrival`.

@@ -122,7 +122,8 @@ void Kernel::oops(std::string title, std::string symbol, std::uint64_t address) 
 }
 
 void Kernel::null_dereference(std::string symbol, std::uint64_t address) {
-  oops(fmt::format("BUG: kernel NULL pointer dereference, address: {:016x}", address), std::move(symbol), address);
+  oops(fmt::format("BUG: kernel NULL pointer dereference, address: {:016x}", address), std::move(symbol),
+       address);
 }
 
 std::string Kernel::tainted() const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The modelled Linux kernel: cores, tasks, interrupts, time, locks, devices, DMA. Its code is ordinary C++ on fibers
-// that reads like kernel code and pays for what it does (kernel/context.h). Everything hangs from this object.
+// The modelled Linux kernel: cores, tasks, interrupts, time, locks, devices, DMA. Its code is ordinary C++ on
+// fibers that reads like kernel code and pays for what it does (kernel/context.h). Everything hangs from this
+// object.
 //
 //   kernel::Kernel k(simulation, store, frames, pages, cpu_port, config);
 //   k.spawn(0, "init", [&] { k.iommu().probe(iommu_registers); ... });
@@ -37,8 +38,8 @@ namespace kernel {
 
 class Kernel {
  public:
-  Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFrames& frames, mm::BuddyAllocator& pages,
-         CpuPort& port, const KernelConfig& config = {});
+  Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFrames& frames,
+         mm::BuddyAllocator& pages, CpuPort& port, const KernelConfig& config = {});
   ~Kernel();
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
@@ -92,8 +93,8 @@ class Kernel {
   /// WARN(): logs and records, goes on.
   void warn(std::string text);
   /// A modelled oops: records it, prints what the kernel would print, and ends the current task. In interrupt
-  /// context, or with panic_on_oops, all cores stop. Does not return: as in the kernel, the stack of the dead task is
-  /// never unwound, so locks it holds stay held.
+  /// context, or with panic_on_oops, all cores stop. Does not return: as in the kernel, the stack of the dead
+  /// task is never unwound, so locks it holds stay held.
   [[noreturn]] void oops(std::string title, std::string symbol, std::uint64_t address);
   /// The NULL dereference form of it: `symbol` faulted at `address`.
   [[noreturn]] void null_dereference(std::string symbol, std::uint64_t address);
@@ -103,7 +104,8 @@ class Kernel {
   /// TAINT_DIE / TAINT_WARN as letters: "D", "W", "DW", or "".
   std::string tainted() const;
 
-  void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const;
+  void stats(
+      const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const;
 
  private:
   friend class Core;

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Locks and waiting. Spin locks are queued (first come, first served, as the kernel's qspinlock): a waiting core
-// burns its time until the holder hands over, and takes interrupts meanwhile unless they are off.
-// A lock that its own core already holds is a lock recursion: an oops.
+// Locks and waiting. Spin locks are queued (first come, first served, as the kernel's qspinlock): a waiting
+// core burns its time until the holder hands over, and takes interrupts meanwhile unless they are off. A lock
+// that its own core already holds is a lock recursion: an oops.
 #pragma once
 #include <cstdint>
 #include <deque>
 #include <functional>
 
 #include "kernel/context.h"
+#include "sim/digest.h"
 
 namespace kernel {
 
 class SpinLock {
  public:
   /// `name` appears in events; a string literal.
-  explicit SpinLock(const char* name = "lock") : name_(name) {}
+  explicit SpinLock(const char* name = "lock") : name_(name), subject_(sim::digest_tag(name)) {}
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;
 
@@ -45,11 +46,12 @@ class SpinLock {
   void take(Core& core);
 
   const char* name_;
+  std::uint64_t subject_;  // for the oracle
   CacheLine line_;
   Core* holder_ = nullptr;
-  bool shared_ = false;       // two cores have used it
+  bool shared_ = false;  // two cores have used it
   Core* last_ = nullptr;
-  Tick free_at_ = 0;          // local time of the last release
+  Tick free_at_ = 0;  // local time of the last release
   Tick acquired_at_ = 0;
   std::deque<Waiter*> waiters_;
   std::uint64_t acquisitions_ = 0, contended_ = 0;
@@ -68,7 +70,8 @@ class SpinLockBhGuard {
   SpinLock& lock_;
 };
 
-/// Tasks that wait for something. wake_up from any context of the kernel, or from hardware at the machine's time.
+/// Tasks that wait for something. wake_up from any context of the kernel, or from hardware at the machine's
+/// time.
 class WaitQueue {
  public:
   WaitQueue() = default;
@@ -87,7 +90,7 @@ class WaitQueue {
   }
   /// The same for at most `jiffies`; false: timed out with the condition still false.
   bool wait_event_timeout(const std::function<bool()>& condition, std::uint64_t jiffies);
-  void wake_up();      ///< the one that has waited longest
+  void wake_up();  ///< the one that has waited longest
   void wake_up_all();
   bool empty() const { return waiters_.empty(); }
 

@@ -15,7 +15,8 @@ Rcu::Rcu(Kernel& kernel)
   kernel.open_softirq(Softirq::kRcu, [this] { run_callbacks(this_cpu().cpu()); });
 }
 
-// A grace period that is already running may have begun before the caller's last change: it needs the next one.
+// A grace period that is already running may have begun before the caller's last change: it needs the next
+// one.
 void Rcu::Machine::request() {
   if (!running) start();
 }
@@ -62,7 +63,8 @@ void Rcu::Machine::wake(Tick now) {
 
 void Rcu::synchronize(bool expedited) {
   Context& cpu = this_cpu();
-  if (cpu.in_atomic()) kernel_.oops("BUG: sleeping function called from invalid context", "synchronize_rcu", 0);
+  if (cpu.in_atomic())
+    kernel_.oops("BUG: sleeping function called from invalid context", "synchronize_rcu", 0);
   cpu.sync();
   Machine& machine = expedited ? expedited_ : normal_;
   Completion done;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// RCU of a kernel without preemption in readers: a grace period ends when every core has been seen outside reader
-// sections (rcu_read_lock, BH off, softirq, irqs or preemption off) since it began. Idle cores count as seen.
+// RCU of a kernel without preemption in readers: a grace period ends when every core has been seen outside
+// reader sections (rcu_read_lock, BH off, softirq, irqs or preemption off) since it began. Idle cores count
+// as seen.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -8,11 +8,23 @@
 
 namespace kernel {
 
-enum class Softirq : std::uint8_t { kHi, kTimer, kNetTx, kNetRx, kBlock, kIrqPoll, kTasklet, kSched, kHrtimer, kRcu };
+enum class Softirq : std::uint8_t {
+  kHi,
+  kTimer,
+  kNetTx,
+  kNetRx,
+  kBlock,
+  kIrqPoll,
+  kTasklet,
+  kSched,
+  kHrtimer,
+  kRcu
+};
 inline constexpr unsigned kSoftirqs = 10;
 
-/// Marks softirq `nr` of this core pending (raise_softirq). In task context with nothing disabled, it runs at once
-/// through ksoftirqd's wake-up, as in the kernel; usual callers are hard irq handlers and BH-off sections.
+/// Marks softirq `nr` of this core pending (raise_softirq). In task context with nothing disabled, it runs at
+/// once through ksoftirqd's wake-up, as in the kernel; usual callers are hard irq handlers and BH-off
+/// sections.
 void raise_softirq(Softirq nr);
 
 inline void local_bh_disable() { this_core().local_bh_disable(); }

@@ -45,7 +45,7 @@ class Task {
   bool wake_pending_ = false;  // woken between preparing to sleep and sleeping
   bool oopsed_ = false;
   CallStack stack_;
-  WorkerPool* busy_in_ = nullptr;  // a worker that executes work
+  WorkerPool* busy_in_ = nullptr;      // a worker that executes work
   std::unique_ptr<sim::Fiber> fiber_;  // gone when the body has returned
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Timers on jiffies (kernel/time/timer.c) and high-resolution timers. There is no periodic tick: a core is woken at
-// the next jiffy at which one of its timers is due.
+// Timers on jiffies (kernel/time/timer.c) and high-resolution timers. There is no periodic tick: a core is
+// woken at the next jiffy at which one of its timers is due.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -14,8 +14,9 @@ namespace kernel {
 class Kernel;
 
 /// A timer_list. The function runs in TIMER softirq context on the core that armed it.
-/// As in the timer wheel, expiry is rounded up to the granularity of the level: exact to one jiffy below 64 jiffies
-/// of delay, 8 jiffies below 512, 64 below 4096, 512 below 32768, 4096 above. A timer never fires early.
+/// As in the timer wheel, expiry is rounded up to the granularity of the level: exact to one jiffy below 64
+/// jiffies of delay, 8 jiffies below 512, 64 below 4096, 512 below 32768, 4096 above. A timer never fires
+/// early.
 class TimerList {
  public:
   explicit TimerList(std::function<void()> function) : function_(std::move(function)) {}
@@ -68,8 +69,8 @@ class TimerBase {
   Kernel& kernel_;
   Core& core_;
   std::uint64_t sequence_ = 0;
-  TimerList* running_ = nullptr;  // whose function runs now
-  std::map<std::pair<std::uint64_t, std::uint64_t>, TimerList*> timers_;           // (jiffy, order)
+  TimerList* running_ = nullptr;                                          // whose function runs now
+  std::map<std::pair<std::uint64_t, std::uint64_t>, TimerList*> timers_;  // (jiffy, order)
   std::map<std::pair<Tick, std::uint64_t>, std::function<void()>> hrtimers_;
 };
 

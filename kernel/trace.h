@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tracepoints of the modelled kernel, for the checker, the text traces and the tests. They cost the model no cycles.
-// Pointers in an event are valid during the call only, except Device, which lives as long as the Kernel.
+// Tracepoints of the modelled kernel, for the checker, the text traces and the tests. They cost the model no
+// cycles. Pointers in an event are valid during the call only, except Device, which lives as long as the
+// Kernel.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -52,9 +53,9 @@ struct DmaUnmapped {
   static constexpr const char* kName = "dma_unmap_page";
   const Device* device;
   bool driver_bound;
-  bool device_present;   ///< device_del has not run
+  bool device_present;  ///< device_del has not run
   Iova iova;
-  PhysAddr phys;         ///< what the page table said before the unmap; 0 if nothing
+  PhysAddr phys;  ///< what the page table said before the unmap; 0 if nothing
   std::uint64_t size;
   DmaDirection direction;
   UnmapResult result;
@@ -229,15 +230,15 @@ struct ContextChanged {
 /// A modelled kernel oops: invalid dereference, scheduling while atomic, lock recursion.
 struct Oops {
   static constexpr const char* kName = "oops";
-  std::string title;      ///< "BUG: kernel NULL pointer dereference, address: 00000000000000a8"
-  std::string symbol;     ///< function that faulted, e.g. "iommu_get_dma_domain"
-  std::uint64_t address;  ///< faulting address
-  std::string task;       ///< comm
-  std::string workqueue;  ///< "events page_pool_release_retry", or "" outside a worker
+  std::string title;               ///< "BUG: kernel NULL pointer dereference, address: 00000000000000a8"
+  std::string symbol;              ///< function that faulted, e.g. "iommu_get_dma_domain"
+  std::uint64_t address;           ///< faulting address
+  std::string task;                ///< comm
+  std::string workqueue;           ///< "events page_pool_release_retry", or "" outside a worker
   std::vector<std::string> chain;  ///< innermost first, without `symbol`
   unsigned cpu;
   Tick time;
-  bool fatal;             ///< in interrupt context or panic_on_oops: the machine stopped
+  bool fatal;  ///< in interrupt context or panic_on_oops: the machine stopped
 };
 struct Warn {
   static constexpr const char* kName = "warn";

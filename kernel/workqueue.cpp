@@ -80,8 +80,8 @@ bool WorkerPool::remove(Work& work) {
 
 void WorkerPool::forget(Work& work) {
   std::erase(list_, &work);
-  for (Work** slot : executing_) {
-    if (*slot == &work) *slot = nullptr;
+  for (auto& execution : executions_) {
+    if (execution->work == &work) execution->work = nullptr;
   }
 }
 
@@ -99,28 +99,28 @@ void WorkerPool::need_worker() {
 void WorkerPool::worker_thread() {
   Core& core = this_core();
   Task& me = core.current();
-  Work* current = nullptr;
-  executing_.push_back(&current);
+  executions_.push_back(std::make_unique<Execution>());
+  Execution& now = *executions_.back();
   me.busy_in_ = this;
   for (;;) {
     while (!list_.empty()) {
-      current = list_.front();
+      now.work = list_.front();
       list_.pop_front();
-      current->pending_ = false;
-      current->running_ = true;
-      me.workqueue = fmt::format("events {}", current->name_);
-      auto function = current->function_;  // the item may be freed by its own function
+      now.work->pending_ = false;
+      now.work->running_ = true;
+      now.function = now.work->function_;
+      me.workqueue = fmt::format("events {}", now.work->name_);
       core.work(core.costs().work_item);
       {
         KFUNC("process_one_work");
-        function();
+        now.function();
       }
       core.sync();
       ++executed_;
       me.workqueue.clear();
-      if (current != nullptr) {
-        current->running_ = false;
-        Work* done = std::exchange(current, nullptr);
+      now.function = nullptr;
+      if (Work* done = std::exchange(now.work, nullptr); done != nullptr) {
+        done->running_ = false;
         done->finished_.wake_now(true);
       }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system workqueue ("events"): per-core pools of workers named kworker/CPU:N. One worker of a pool runs at a
-// time; when it blocks and work is pending, another one goes on (kernel/workqueue.c, concurrency management).
+// The system workqueue ("events"): per-core pools of workers named kworker/CPU:N. One worker of a pool runs
+// at a time; when it blocks and work is pending, another one goes on (kernel/workqueue.c, concurrency
+// management).
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -83,6 +84,12 @@ class WorkerPool {
   std::uint64_t executed() const { return executed_; }
 
  private:
+  /// What a worker runs now. Not on its stack: an item may be freed by its own function, and a dead worker's
+  /// stack is never unwound.
+  struct Execution {
+    Work* work = nullptr;
+    std::function<void()> function;
+  };
   void need_worker();
   void worker_thread();
 
@@ -92,7 +99,7 @@ class WorkerPool {
   unsigned active_ = 0;  // workers that run or are runnable with work
   std::deque<Work*> list_;
   std::vector<Task*> idle_;
-  std::vector<Work**> executing_;  // where each busy worker keeps what it runs
+  std::vector<std::unique_ptr<Execution>> executions_;  // one for each worker
   std::uint64_t executed_ = 0;
 };
 

@@ -12,6 +12,10 @@ namespace {
 using enum DramCommand;
 constexpr unsigned index(DramCommand c) { return static_cast<unsigned>(c); }
 constexpr bool is_column(DramCommand c) { return c == kRd || c == kWr; }
+constexpr std::uint64_t kRowCommand = std::uint64_t{1} << 43;
+constexpr unsigned kDelayShift = 44;
+/// Which of a group's three bounds a command is subject to.
+constexpr unsigned bound_of(DramCommand c) { return c == kAct ? 0 : c == kPre ? 1 : 2; }
 
 void raise(std::array<sim::Cycle, kDramCommands>& next, const std::array<sim::Cycle, kDramCommands>& latency,
            sim::Cycle now) {
@@ -50,6 +54,8 @@ DramChannel::DramChannel(const DramTiming& timing, const DramChannelConfig& conf
   }
   groups_.resize(config.ranks * groups_per_rank_);
   ranks_.resize(config.ranks);
+  ready_.resize(banks_.size());
+  bounds_.resize(groups_.size() * 3);
   // Ranks take turns: their refreshes are spread over tREFI.
   for (unsigned r = 0; r < config.ranks; ++r) {
     ranks_[r].refresh_due =
@@ -110,12 +116,14 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
 /// Which queue is served from now on; true if that changed.
 bool DramChannel::update_mode() {
   const bool before = draining_;
-  if (draining_) {
-    if (waiting_[0] != 0 && (waiting_[1] < config_.write_low || waiting_[1] == 0)) draining_ = false;
-  } else if (waiting_[1] >= config_.write_high || (waiting_[0] == 0 && waiting_[1] != 0)) {
-    draining_ = true;
-    ++counters_.drains;
+  if (draining_ && waiting_[0] != 0) {
+    // A drain that had to be runs to the low watermark; one that used idle time gives way to the first read.
+    draining_ = waiting_[1] != 0 && forced_ && waiting_[1] >= config_.write_low;
   }
+  if (!draining_) forced_ = false;
+  if (waiting_[1] >= config_.write_high) draining_ = forced_ = true;
+  if (waiting_[0] == 0 && waiting_[1] != 0) draining_ = true;
+  if (draining_ && !before) ++counters_.drains;
   return draining_ != before;
 }
 
@@ -130,11 +138,15 @@ void DramChannel::set_candidate(unsigned b, std::uint16_t slot, DramCommand kind
   bank.candidate = slot;
   bank.kind = kind;
   const std::uint64_t bit = std::uint64_t{1} << (b & 63);
-  if (slot != kNil) {
-    active_[b >> 6] |= bit;
-  } else {
+  if (slot == kNil) {
     active_[b >> 6] &= ~bit;
+    return;
   }
+  active_[b >> 6] |= bit;
+  // One comparable number: row command (1 bit), sequence (43); the delay goes above.
+  const std::uint64_t order =
+      (is_column(kind) ? 0 : kRowCommand) | (slots_[slot].sequence & (kRowCommand - 1));
+  ready_[b] = {bank.next[index(kind)], order, bank.group * 3u + bound_of(kind)};
 }
 
 /// FR-FCFS within the bank.
@@ -157,12 +169,45 @@ void DramChannel::choose(unsigned b, sim::Cycle now) {
 
 // --- the next command ---
 
-sim::Cycle DramChannel::legal(const Bank& bank) const {
+sim::Cycle DramChannel::legal(unsigned b) const {
+  const Bank& bank = banks_[b];
   const unsigned k = index(bank.kind);
-  return std::max({bank.next[k], groups_[bank.group][k], ranks_[bank.rank].next[k]});
+  return std::max({ready_[b].time, groups_[bank.group][k], ranks_[bank.rank].next[k]});
 }
 
-/// Chooses among all candidates: earliest, then column before row commands, then oldest.
+/// Among all candidates: the earliest, then column before row commands, then the oldest.
+template <bool kOneRank>
+void DramChannel::best_candidate(sim::Cycle now) {
+  const unsigned column = index(draining_ ? kWr : kRd);
+  for (unsigned g = 0, rank = 0, in_rank = 0; g < groups_.size(); ++g) {
+    const Times& r = ranks_[rank].next;
+    const Times& t = groups_[g];
+    bounds_[g * 3] = std::max({t[index(kAct)], r[index(kAct)], now});
+    bounds_[g * 3 + 1] = std::max({t[index(kPre)], r[index(kPre)], now});
+    bounds_[g * 3 + 2] = std::max({t[column], r[column], now});
+    if (!kOneRank && ++in_rank == groups_per_rank_) ++rank, in_rank = 0;
+  }
+  std::uint64_t best = ~std::uint64_t{0};
+  unsigned best_bank = 0;
+  for (unsigned w = 0; w < active_.size(); ++w) {
+    for (std::uint64_t left = active_[w]; left != 0; left &= left - 1) {
+      const unsigned b = w * 64 + static_cast<unsigned>(std::countr_zero(left));
+      const Ready& r = ready_[b];
+      const sim::Cycle t = std::max(r.time, bounds_[r.bound]);
+      if (!kOneRank && t >= ranks_[banks_[b].rank].refresh_due) continue;
+      const std::uint64_t key = (t - now) << kDelayShift | r.order;
+      best_bank = key < best ? b : best_bank;
+      best = std::min(best, key);
+    }
+  }
+  const sim::Cycle t = now + (best >> kDelayShift);
+  if (best == ~std::uint64_t{0} || (kOneRank && t >= ranks_[0].refresh_due)) return;
+  next_time_ = t;
+  next_key_ = best & ((std::uint64_t{1} << kDelayShift) - 1);
+  next_bank_ = best_bank;
+}
+
+/// Chooses the next command, refresh included.
 void DramChannel::schedule(sim::Cycle now) {
   next_time_ = kNone;
   if (waiting() == 0) {
@@ -170,25 +215,10 @@ void DramChannel::schedule(sim::Cycle now) {
     for (const Rank& r : ranks_) idle_refresh_ = std::min(idle_refresh_, refresh_time(r));
     return;
   }
-  std::uint64_t best = ~std::uint64_t{0};
-  unsigned best_bank = 0;
-  for (unsigned w = 0; w < active_.size(); ++w) {
-    for (std::uint64_t left = active_[w]; left != 0; left &= left - 1) {
-      const unsigned b = w * 64 + static_cast<unsigned>(std::countr_zero(left));
-      const Bank& bank = banks_[b];
-      const sim::Cycle t = std::max(legal(bank), now);
-      if (t >= ranks_[bank.rank].refresh_due) continue;
-      // One comparable number: delay (20 bits), row command (1), sequence (43).
-      const std::uint64_t key = (t - now) << 44 | std::uint64_t{!is_column(bank.kind)} << 43 |
-                                (slots_[bank.candidate].sequence & ((std::uint64_t{1} << 43) - 1));
-      best_bank = key < best ? b : best_bank;
-      best = std::min(best, key);
-    }
-  }
-  if (best != ~std::uint64_t{0}) {
-    next_time_ = now + (best >> 44);
-    next_key_ = best & ((std::uint64_t{1} << 44) - 1);
-    next_bank_ = best_bank;
+  if (ranks_.size() == 1) {
+    best_candidate<true>(now);
+  } else {
+    best_candidate<false>(now);
   }
   for (unsigned r = 0; r < ranks_.size(); ++r) {
     if (ranks_[r].refresh_due > next_time_) continue;
@@ -204,13 +234,11 @@ void DramChannel::schedule(sim::Cycle now) {
 void DramChannel::consider(unsigned b, sim::Cycle now) {
   const Bank& bank = banks_[b];
   if (bank.candidate == kNil) return;
-  const sim::Cycle t = std::max(legal(bank), now);
+  const sim::Cycle t = std::max(legal(b), now);
   if (t >= ranks_[bank.rank].refresh_due || t > next_time_) return;
-  const std::uint64_t key = std::uint64_t{!is_column(bank.kind)} << 43 |
-                            (slots_[bank.candidate].sequence & ((std::uint64_t{1} << 43) - 1));
-  if (t == next_time_ && key > next_key_) return;
+  if (t == next_time_ && ready_[b].order > next_key_) return;
   next_time_ = t;
-  next_key_ = key;
+  next_key_ = ready_[b].order;
   next_bank_ = b;
 }
 
@@ -225,19 +253,19 @@ DramChannel::Step DramChannel::issue(sim::Cycle now) {
   const DramCommand kind = bank.kind;
   Slot& slot = slots_[bank.candidate];
   Rank& rank = ranks_[bank.rank];
-  const std::uint64_t bit = std::uint64_t{1} << (b % banks_per_rank_);
+  const std::uint64_t bit = std::uint64_t{1} << (b & (banks_per_rank_ - 1));
   apply(kind, bank.rank, b, now);
   if (kind == kPre) {
     slot.outcome = RowOutcome::kConflict;
     record(kind, bank.rank, &bank, b, now);
     bank.open_row = kClosed;
     rank.open_banks &= ~bit;
-    bank.kind = kAct;
+    set_candidate(b, bank.candidate, kAct);
   } else if (kind == kAct) {
     if (slot.outcome == RowOutcome::kHit) slot.outcome = RowOutcome::kClosed;
     bank.open_row = slot.row;
     rank.open_banks |= bit;
-    bank.kind = draining_ ? kWr : kRd;
+    set_candidate(b, bank.candidate, draining_ ? kWr : kRd);
     record(kind, bank.rank, &bank, b, now);
   } else {
     record(kind, bank.rank, &bank, b, now);
@@ -290,7 +318,10 @@ void DramChannel::apply(DramCommand command, unsigned r, unsigned b, sim::Cycle 
 
 void DramChannel::record(DramCommand command, unsigned r, const Bank* bank, unsigned b, sim::Cycle now) {
   ++counters_.commands[index(command)];
-  if (bank != nullptr) ++counters_.group_commands[bank->group % groups_per_rank_];
+  if (bank != nullptr) {
+    ++bank_commands_;
+    ++counters_.group_commands[bank->group & (groups_per_rank_ - 1)];
+  }
   if (listener_ == nullptr) return;
   DramCommandRecord record{now, command, r, 0, 0, 0};
   if (bank != nullptr) {

@@ -5,10 +5,10 @@
 //
 // Policy: FR-FCFS per bank (oldest row hit, else oldest; a request older than the age cap when its bank next
 // chooses is not passed any more), open page, column commands before row commands, then oldest first. Reads
-// before writes; a drain of writes starts at `write_high` waiting or when no reads wait, and ends below
-// `write_low` when reads wait. Refresh of a rank is due every tREFI: from then on the rank takes no new
-// commands, its banks are precharged as soon as they may be, and it is refreshed. Refreshes that fall into
-// idle time are made up, with their right times, at the next arrival: idle time costs nothing.
+// before writes; writes are served when no reads wait, and from `write_high` waiting on down to `write_low`
+// whatever waits. Refresh of a rank is due every tREFI: from then on the rank takes no new commands, its
+// banks are precharged as soon as they may be, and it is refreshed. Refreshes that fall into idle time are
+// made up, with their right times, at the next arrival: idle time costs nothing.
 //
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
 // updated at each command; a bank knows its candidate; the next command and its time are chosen once, after
@@ -106,6 +106,8 @@ class DramChannel {
     std::uint64_t aged = 0;    ///< choices where the age cap overruled a row hit
   };
   const Counters& counters() const { return counters_; }
+  /// Changes whenever a burst enters or a command is issued to a bank.
+  std::uint64_t activity() const { return sequence_ + bank_commands_; }
 
  private:
   using Times = std::array<sim::Cycle, kDramCommands>;
@@ -159,11 +161,13 @@ class DramChannel {
   void schedule(sim::Cycle now);
   void consider(unsigned bank, sim::Cycle now);
   void complete(unsigned bank, sim::Cycle now);
-  sim::Cycle legal(const Bank& bank) const;
+  sim::Cycle legal(unsigned bank) const;
+  template <bool kOneRank>
+  void best_candidate(sim::Cycle now);
 
   DramTiming timing_;
   DramChannelConfig config_;
-  unsigned banks_per_group_log2_, groups_per_rank_, banks_per_rank_, bank_shift_;
+  unsigned banks_per_group_log2_, groups_per_rank_, banks_per_rank_;
   std::array<Latencies, kDramCommands> latency_{};
   unsigned faw_ = 0;
 
@@ -171,12 +175,23 @@ class DramChannel {
   std::vector<Times> groups_;
   std::vector<Rank> ranks_;
   std::vector<std::uint64_t> active_;  // banks that have a candidate, 64 a word
+  // Of each bank's candidate: when the bank itself allows its command; which bound of its group applies; its
+  // order.
+  struct Ready {
+    sim::Cycle time;
+    std::uint64_t order;
+    std::uint32_t bound;
+  };
+  std::vector<Ready> ready_;
+  std::vector<sim::Cycle> bounds_;  // scratch of best_candidate(): per group ACT, PRE, RD or WR
   std::vector<Slot> slots_;
   std::vector<std::uint16_t> free_slots_;
   unsigned capacity_[2];
   unsigned waiting_[2] = {0, 0};
   bool draining_ = false;  // the queue that is served: false = reads
+  bool forced_ = false;    // the drain began at the high watermark
   std::uint64_t sequence_ = 0;
+  std::uint64_t bank_commands_ = 0;
 
   // The chosen next command.
   sim::Cycle next_time_ = kNone;

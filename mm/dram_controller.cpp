@@ -29,6 +29,8 @@ struct ChannelProbes {
     }
   }
   void update(const DramChannel& channel) {
+    if (channel.activity() == activity) return;
+    activity = channel.activity();
     const auto& c = channel.counters();
     read_queue.set(channel.waiting(false));
     write_queue.set(channel.waiting(true));
@@ -36,6 +38,7 @@ struct ChannelProbes {
     row_misses.set(c.reads[1] + c.reads[2] + c.writes[1] + c.writes[2]);
     for (std::size_t g = 0; g < group_commands.size(); ++g) group_commands[g]->set(c.group_commands[g]);
   }
+  std::uint64_t activity = 0;
   sim::Probe read_queue, write_queue, row_hits, row_misses;
   std::vector<std::unique_ptr<sim::Probe>> group_commands;
 };
@@ -100,7 +103,7 @@ struct DramController::Impl {
   void respond(sim::Cycle now);
   void offer_end_req(sim::Cycle now);
   void send_end_req();
-  void step_channels(sim::Cycle now);
+  bool step_channels(sim::Cycle now);
   void update_probes();
   sim::Cycle next_event(sim::Cycle now);
 
@@ -289,7 +292,9 @@ void DramController::Impl::send_end_req() {
   self.port->nb_transport_bw(*last, phase, delay);
 }
 
-void DramController::Impl::step_channels(sim::Cycle now) {
+/// True if a place in a queue became free.
+bool DramController::Impl::step_channels(sim::Cycle now) {
+  bool any = false;
   for (std::size_t c = 0; c < channels.size(); ++c) {
     const DramChannel::Step step = channels[c]->step(now);
     if (step == DramChannel::Step::kNothing) continue;
@@ -300,7 +305,9 @@ void DramController::Impl::step_channels(sim::Cycle now) {
     }
     ++freed[write];
     --used[write];
+    any = true;
   }
+  return any;
 }
 
 void DramController::Impl::update_probes() {
@@ -327,9 +334,10 @@ sim::Wakeup DramController::tick(sim::Cycle now) {
   for (auto& channel : m.channels) channel->advance(now);
   m.admit(now, false);
   m.admit(now, true);
-  m.step_channels(now);
-  m.admit(now, false);  // into the places that became free
-  m.admit(now, true);
+  if (m.step_channels(now)) {
+    m.admit(now, false);
+    m.admit(now, true);
+  }
   m.collect(now);
   m.update_probes();
   m.offer_end_req(now);

@@ -47,7 +47,7 @@ struct DramConfig {
   unsigned read_queue = 32;   ///< bursts, per channel
   unsigned write_queue = 32;  ///< bursts, per channel
   unsigned write_high = 26;   ///< writes waiting that start a drain
-  unsigned write_low = 6;     ///< writes waiting below which a drain ends when reads wait
+  unsigned write_low = 6;     ///< writes waiting below which such a drain ends when reads wait
   std::uint64_t age_cap_cycles =
       1024;  ///< a request that waited longer is not passed by row hits of its bank
   bool refresh = true;

@@ -47,6 +47,7 @@ template <class Env, class Pool>
 struct PagePoolParams {
   unsigned order = 0;
   unsigned pool_size = 0;
+  unsigned ring_batch = 16;  ///< see PtrRing::kBatch
   int nid = kNumaNoNode;
   typename Env::Device* dev = nullptr;
   Napi* napi = nullptr;
@@ -472,7 +473,7 @@ class PagePool {
     cpuid_ = cpuid;
     recycle_stats_ = env_.alloc_recycle_stats((params.flags & PP_FLAG_SYSTEM_POOL) != 0);
     if (!recycle_stats_) return -ENOMEM;
-    if (!env_.alloc_ring(ring_size) || !ring_.init(ring_size)) {
+    if (!env_.alloc_ring(ring_size) || !ring_.init(ring_size, params.ring_batch)) {
       env_.free_recycle_stats(recycle_stats_);
       return -ENOMEM;
     }

@@ -51,6 +51,7 @@ struct PoolOptions {
   std::uint64_t release_period_ms = kDeferTimeMs;
   std::uint64_t warn_interval_ms = kDeferWarnIntervalMs;
   unsigned pool_size = 0;  ///< not 0: instead of what the driver asks for
+  unsigned ring_batch = 16;  ///< slots that a ptr_ring consumer gives back at once: 32 in a 32-bit kernel
   bool debug_net = false;  ///< CONFIG_DEBUG_NET, where a strategy looks at it
   /// Throws sim::Error naming the field.
   void validate() const;

@@ -20,7 +20,7 @@ namespace pagepool {
 template <class T, class Env>
 class PtrRing {
  public:
-  /// 2 * SMP_CACHE_BYTES / sizeof(pointer).
+  /// 2 * SMP_CACHE_BYTES / sizeof(pointer) of a 64-bit kernel; 32 on 32-bit ones.
   static constexpr unsigned kBatch = 2 * 64 / 8;
 
   explicit PtrRing(Env& env) : env_(env) {}
@@ -31,12 +31,12 @@ class PtrRing {
   }
 
   /// ptr_ring_init: false when there is no memory. A ring of size 0 refuses everything.
-  bool init(unsigned size) {
+  bool init(unsigned size, unsigned batch = kBatch) {
     auto queue = std::make_unique<Slot[]>(size);
     if (!env_.memory_new(queue.get(), size * sizeof(Slot))) return false;
     queue_ = std::move(queue);
     size_ = size;
-    batch_ = kBatch > size / 2 ? 1 : kBatch;
+    batch_ = batch > size / 2 ? 1 : batch;
     return true;
   }
 

@@ -192,6 +192,7 @@ class SimPool final : public Pool {
     typename Core::Params p;
     p.order = params_.order;
     p.pool_size = params_.pool_size;
+    p.ring_batch = options_.ring_batch;
     p.nid = params_.nid;
     p.dev = &device_;
     p.napi = params_.napi;

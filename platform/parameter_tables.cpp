@@ -2,6 +2,8 @@
 // Simulation, memory, and the rooms of this folder.
 #include "platform/parameter_tables.h"
 
+#include "mm/dram_timing.h"
+
 namespace platform {
 namespace {
 constexpr std::uint64_t kAny = ~std::uint64_t{0};
@@ -16,11 +18,14 @@ void register_simulation(ParameterSet& set, sim::SimulationConfig& c) {
 }
 
 void register_dram(ParameterSet& set, mm::DramConfig& c) {
-  set.text("dram.standard", c.standard, "speed grade of the devices, e.g. DDR4-2400R, DDR5-4800BN");
+  std::vector<std::string> standards;
+  for (const mm::DramTiming& t : mm::dram_standards()) standards.emplace_back(t.name);
+  set.text("dram.standard", c.standard, "speed grade of the devices", standards);
   set.integer("dram.channels", c.channels, 1, 64, "channels, a power of two; a DDR5 subchannel is one");
   set.integer("dram.ranks", c.ranks, 1, 16, "ranks of a channel, a power of two");
-  set.text("dram.mapping", c.mapping, "order of the address bits above a burst, least significant first",
-           {"il", "ro", "brc"});
+  set.text("dram.mapping", c.mapping,
+           "address bits above a burst, least significant first: il, ro, brc or e.g. "
+           "bank_group:2,column:7,bank:2,row:16");
   set.integer("dram.read_queue", c.read_queue, 1, 1024, "read bursts queued in a channel");
   set.integer("dram.write_queue", c.write_queue, 1, 1024, "write bursts queued in a channel");
   set.integer("dram.write_high", c.write_high, 1, 1024, "waiting writes that start a drain");

@@ -7,7 +7,7 @@ namespace {
 void register_cache(ParameterSet& set, const std::string& path, iommu::CacheConfig& c,
                     const std::string& what) {
   using iommu::Replacement;
-  set.integer(path + ".sets", c.sets, 1, 65536, what + ": sets, a power of two");
+  set.integer(path + ".sets", c.sets, 1, 1 << 20, what + ": sets, a power of two");
   set.integer(path + ".ways", c.ways, 1, 64, what + ": ways, a power of two");
   set.choice(path + ".replacement", c.replacement,
              {{"lru", Replacement::kLru}, {"plru", Replacement::kPlru}, {"random", Replacement::kRandom}},
@@ -50,20 +50,18 @@ void register_architecture(ParameterSet& set, iommu::ArchitectureConfig& c) {
       {"s", cap::kS, "invalidation of address ranges"},
   };
   for (const Bit& b : kBits) {
-    set.bit(std::string("iommu.capabilities.") + b.name, c.capabilities, b.mask, b.doc);
+    set.bit(std::string("iommu.architecture.capabilities.") + b.name, c.capabilities, b.mask, b.doc);
   }
-  set.integer("iommu.hpm_counters", c.hpm_counters, 0, 32, "performance counters, with iohpmcycles");
-  set.integer("iommu.hpm_counter_bits", c.hpm_counter_bits, 1, 64, "their width");
-  set.integer("iommu.vector_bits", c.vector_bits, 0, 4, "2^n MSI vectors");
-  set.choice("iommu.max_mode", c.max_mode,
-             {{"off", DdtMode::kOff},
-              {"bare", DdtMode::kBare},
-              {"1lvl", DdtMode::k1Lvl},
-              {"2lvl", DdtMode::k2Lvl},
-              {"3lvl", DdtMode::k3Lvl}},
+  set.bits("iommu.architecture.physical_address_bits", c.capabilities, 37, 32, 13, 56, "capabilities.PAS");
+  set.integer("iommu.architecture.hpm_counters", c.hpm_counters, 0, 32,
+              "performance counters, with iohpmcycles");
+  set.integer("iommu.architecture.hpm_counter_bits", c.hpm_counter_bits, 1, 64, "their width");
+  set.integer("iommu.architecture.vector_bits", c.vector_bits, 0, 4, "2^n MSI vectors");
+  set.choice("iommu.architecture.max_mode", c.max_mode,
+             {{"1lvl", DdtMode::k1Lvl}, {"2lvl", DdtMode::k2Lvl}, {"3lvl", DdtMode::k3Lvl}},
              "deepest device directory");
-  set.choice("iommu.reset_mode", c.reset_mode, {{"off", DdtMode::kOff}, {"bare", DdtMode::kBare}},
-             "ddtp.iommu_mode after reset");
+  set.choice("iommu.architecture.reset_mode", c.reset_mode,
+             {{"off", DdtMode::kOff}, {"bare", DdtMode::kBare}}, "ddtp.iommu_mode after reset");
 }
 
 }  // namespace
@@ -72,14 +70,14 @@ void register_iommu(ParameterSet& set, iommu::IommuConfig& c) {
   set.clock("iommu.clock", c.clock, "clock of the IOMMU; all its cycles are of this clock");
   register_architecture(set, c.architecture);
   register_cache(set, "iommu.iotlb", c.iotlb, "translations of both stages");
-  set.integers("iommu.iotlb_page_sizes", c.iotlb_page_sizes, 12, 63, "log2 bytes, ascending, first is 12");
+  set.integers("iommu.iotlb_page_sizes", c.iotlb_page_sizes, 12, 57, "log2 bytes, ascending, first is 12");
   register_cache(set, "iommu.ddt_cache", c.ddt_cache, "device contexts");
   register_cache(set, "iommu.pdt_cache", c.pdt_cache, "process contexts");
   register_cache(set, "iommu.walk_cache", c.walk_cache, "non-leaf entries, one cache a level");
   set.boolean("iommu.walk_cache_enabled", c.walk_cache_enabled, "have the walk caches");
-  set.integer("iommu.input_queue", c.input_queue, 1, 65536, "device requests held inside");
-  set.integer("iommu.walkers", c.walkers, 1, 1024, "walks in flight");
-  set.integer("iommu.fault_buffer", c.fault_buffer, 1, 65536, "fault records waiting to be written");
+  set.integer("iommu.input_queue", c.input_queue, 1, 4096, "device requests held inside");
+  set.integer("iommu.walkers", c.walkers, 1, 256, "walks in flight");
+  set.integer("iommu.fault_buffer", c.fault_buffer, 1, 4096, "fault records waiting to be written");
   struct Latency {
     const char* name;
     sim::Cycle iommu::IommuConfig::*member;
@@ -101,7 +99,8 @@ void register_iommu(ParameterSet& set, iommu::IommuConfig& c) {
       {"register_cycles", &C::register_cycles, "register access to response"},
   };
   for (const Latency& l : kLatencies) {
-    set.integer(std::string("iommu.") + l.name, c.*l.member, 0, 1'000'000, l.doc);
+    const sim::Cycle low = l.member == &C::lookup_interval ? 1 : 0;
+    set.integer(std::string("iommu.") + l.name, c.*l.member, low, 1'000'000, l.doc);
   }
 }
 

@@ -5,7 +5,7 @@ namespace platform {
 
 void register_nic(ParameterSet& set, nic::NicConfig& c) {
   set.integer("nic.clock_hz", c.clock_hz, 1'000'000, 10'000'000'000, "core clock, hertz");
-  set.rate("nic.wire_rate", c.wire_bits_per_second, 10'000'000, 1'000'000'000'000, "MAC rate");
+  set.rate("nic.wire_bits_per_second", c.wire_bits_per_second, 10'000'000, 1'000'000'000'000, "MAC rate");
   set.integer("nic.wire_queue_frames", c.wire_queue_frames, 1, 256, "frames waiting in front of the MAC");
   set.integer("nic.descriptor_cache_depth", c.descriptor_cache_depth, 8, 256,
               "descriptors on chip per queue");

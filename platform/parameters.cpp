@@ -83,6 +83,15 @@ void ParameterSet::bit(std::string path, std::uint64_t& field, std::uint64_t mas
   add(std::move(p));
 }
 
+void ParameterSet::bits(std::string path, std::uint64_t& field, unsigned high_bit, unsigned low_bit,
+                        std::uint64_t low, std::uint64_t high, std::string doc) {
+  const std::uint64_t mask = (~std::uint64_t{0} >> (63 - (high_bit - low_bit))) << low_bit;
+  add_number(
+      std::move(path), Dimension::kNone, low, high, std::move(doc),
+      [&field, mask, low_bit] { return (field & mask) >> low_bit; },
+      [&field, mask, low_bit](std::uint64_t v) { field = (field & ~mask) | v << low_bit; });
+}
+
 void ParameterSet::add_number(std::string path, Dimension dimension, std::uint64_t low, std::uint64_t high,
                               std::string doc, std::function<std::uint64_t()> get,
                               std::function<void(std::uint64_t)> put) {

@@ -56,6 +56,9 @@ class ParameterSet {
   void boolean(std::string path, bool& field, std::string doc);
   /// One bit of a mask.
   void bit(std::string path, std::uint64_t& field, std::uint64_t mask, std::string doc);
+  /// Bits high_bit..low_bit of a register value, as a number.
+  void bits(std::string path, std::uint64_t& field, unsigned high_bit, unsigned low_bit, std::uint64_t low,
+            std::uint64_t high, std::string doc);
   template <class Integer>
   void integer(std::string path, Integer& field, std::uint64_t low, std::uint64_t high, std::string doc) {
     number(std::move(path), Dimension::kNone, low, high, std::move(doc), field);

@@ -80,7 +80,7 @@ RootPort::~RootPort() {
 
 bool RootPort::idle() const {
   return down_.empty() && up_.empty() && device_answers_.empty() && cpu_answers_.empty() &&
-         accesses_in_use_ == 0 && posted_retired_ == posted_arrived_;
+         accesses_in_use_ == 0 && posted_in_flight_.value() == 0;
 }
 
 bool RootPort::on_bus(RequesterId f) const {

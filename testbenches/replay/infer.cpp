@@ -304,8 +304,8 @@ class Inference {
   void release_period() {
     std::optional<std::uint64_t> shortest;
     for (const PlannedPool& pool : plan_.pools) {
-      for (std::size_t w = 1; w < pool.work_ns.size(); ++w) {
-        const std::uint64_t gap = pool.work_ns[w] - pool.work_ns[w - 1];
+      for (std::size_t w = 1; w < pool.work.size(); ++w) {
+        const std::uint64_t gap = pool.work[w].time_ns - pool.work[w - 1].time_ns;
         shortest = std::min(shortest.value_or(gap), gap);
       }
     }
@@ -360,10 +360,10 @@ class Inference {
       all.push_back({step.time_ns, 1, step.pool, std::move(call)});
     }
     for (std::size_t p = 0; p < plan_.pools.size(); ++p) {
-      for (const std::uint64_t t : plan_.pools[p].work_ns) {
+      for (const WorkTime& t : plan_.pools[p].work) {
         PoolCall work;
         work.kind = PoolCall::kWork;
-        all.push_back({t, 0, p, std::move(work)});
+        all.push_back({t.time_ns, 0, p, std::move(work)});
       }
     }
     std::stable_sort(all.begin(), all.end(), [](const Timed& a, const Timed& b) {
@@ -432,13 +432,14 @@ class Inference {
     PoolBehaviour out;
     out.napi_local = napi_local;
     out.unexplained = least;
-    const bool ring_tells = equal.size() * 2 < tried.size();
-    out.size = {chosen->size,
-                chosen->size == fill
-                    ? fmt::format("inferred: the driver takes {} pages first{}", fill,
-                                  ring_tells ? ", and the ring was full exactly when that says" : "")
-                : ring_tells ? std::string("inferred: explains which puts found the ring full")
-                             : std::string("inferred: any size explains the capture; the default")};
+    const bool overflowed =
+        std::any_of(calls.begin(), calls.end(), [](const PoolCall& call) { return call.released; });
+    out.size.value = chosen->size;
+    out.size.how = chosen->size == fill
+                       ? fmt::format("inferred: the driver takes {} pages first{}", fill,
+                                     overflowed ? "; the ring was full exactly when that says" : "")
+                   : overflowed ? std::string("inferred: explains which puts found the ring full")
+                                : std::string("inferred: the smallest usual size that explains the capture");
     for (const std::size_t step : chosen->fit.roomy) plan_.steps[step].extra_reference = true;
     return out;
   }

@@ -139,10 +139,11 @@ class Planner {
 
   void plan_work(const PoolLife& life, PlannedPool& pool) const {
     pool.work_ended = life.finished;
-    for (const std::size_t r : life.retries) pool.work_ns.push_back(since_begin(r));
+    for (const std::size_t r : life.retries) pool.work.push_back({since_begin(r), events_[r].cpu});
     if (life.retries.empty()) {  // without the pp_retry kprobe
-      for (std::size_t r = 1; r < life.releases.size(); ++r)
-        pool.work_ns.push_back(since_begin(life.releases[r]));
+      for (std::size_t r = 1; r < life.releases.size(); ++r) {
+        pool.work.push_back({since_begin(life.releases[r]), events_[life.releases[r]].cpu});
+      }
     }
     for (const std::size_t o : joined_.oopses) {
       if (joined_.links[o].pool != kNone && joined_.pools[joined_.links[o].pool].address == life.address &&

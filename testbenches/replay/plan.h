@@ -67,16 +67,21 @@ struct PlannedDevice {
   bool bound_at_start = false;
 };
 
+struct WorkTime {
+  std::uint64_t time_ns = 0;  ///< since the begin of the capture
+  std::uint32_t cpu = 0;
+};
+
 struct PlannedPool {
   std::uint64_t address = 0;
   std::size_t device = kNone;  ///< kNone: no device known
   bool dma_map = false;
   unsigned order = 0;
-  unsigned users = 1;                  ///< page_pool_destroy() calls until it is destroyed
-  std::uint32_t direction = 0;         ///< enum dma_data_direction
-  std::size_t removal_step = kNone;    ///< kRemove of its device
-  std::vector<std::uint64_t> work_ns;  ///< when the release work ran, since the begin of the capture
-  bool work_ended = false;             ///< the work ran to its end, or died: not merely the capture ended
+  unsigned users = 1;                ///< page_pool_destroy() calls until it is destroyed
+  std::uint32_t direction = 0;       ///< enum dma_data_direction
+  std::size_t removal_step = kNone;  ///< kRemove of its device
+  std::vector<WorkTime> work;        ///< when and where page_pool_release_retry() ran
+  bool work_ended = false;           ///< the work ran to its end, or died: not merely the capture ended
 };
 
 /// What became of one allocation in the capture. Only for inferring what the recorded kernel was (infer.h);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The DMA API and the device life cycle over the IOMMU driver: what the page tables, the commands and the IOVA
-// allocator do in each mode, and what late calls do in each situation.
+// The DMA API and the device life cycle over the IOMMU driver: what the page tables, the commands and the
+// IOVA allocator do in each mode, and what late calls do in each situation.
 #include "harness.h"
 
 namespace {
@@ -28,7 +28,8 @@ struct Fixture : Machine {
   /// Runs `body` as a task with the IOMMU probed and one device bound.
   void task(std::function<void()> body, double seconds = 10) {
     k.spawn(0, "init", [this, body] {
-      if (k.config().dma_mode != DmaMode::kDirect) k.iommu().probe(sim::PhysAddr(testing_kernel::Bus::kIommu));
+      if (k.config().dma_mode != DmaMode::kDirect)
+        k.iommu().probe(sim::PhysAddr(testing_kernel::Bus::kIommu));
       device = &k.devices().device_add("0000:01:10.0", sim::RequesterId(0x180));
       EXPECT_EQ(k.devices().device_bind(*device, driver), 0);
       body();
@@ -153,11 +154,13 @@ TEST(DmaLazy, IovasComeBackAfterTheFlushTimerOnly) {
 
 TEST(DmaLazy, AFullQueueIsFlushedAtOnce) {
   Fixture f(mode(DmaMode::kLazy));
-  f.task([&] {
-    std::vector<Iova> iovas;
-    for (int i = 0; i < 300; ++i) iovas.push_back(f.map(f.page()));
-    for (const Iova iova : iovas) f.unmap(iova);
-  }, 0.008);  // before the timer
+  f.task(
+      [&] {
+        std::vector<Iova> iovas;
+        for (int i = 0; i < 300; ++i) iovas.push_back(f.map(f.page()));
+        for (const Iova iova : iovas) f.unmap(iova);
+      },
+      0.008);  // before the timer
   EXPECT_TRUE(f.finished);
   EXPECT_EQ(f.freed.size(), 255u);
   EXPECT_EQ(f.k.iommu().counters().fences, 3u);  // directory, device context, one flush
@@ -303,10 +306,10 @@ TEST(LateUnmap, AfterRebindWithAnotherDomainItHitsSomebodyElse) {
     EXPECT_NE(f.domain().id(), old_domain);
     const Iova mine = f.map(f.page());  // the new owner gets the same address
     EXPECT_EQ(mine, first);
-    f.unmap(first);                     // late: takes the new owner's mapping away
+    f.unmap(first);  // late: takes the new owner's mapping away
     EXPECT_EQ(f.domain().iova_to_phys(mine.value).value, 0u);
     EXPECT_TRUE(f.k.warnings().empty());
-    f.unmap(second);                    // nothing there: WARN
+    f.unmap(second);  // nothing there: WARN
     EXPECT_EQ(f.k.warnings().size(), 1u);
   });
   ASSERT_EQ(f.unmaps.size(), 2u);
@@ -326,7 +329,8 @@ TEST(DeviceCore, RemovalBlocksTheDeviceAndGivesTheTablesBack) {
     const auto tables = f.domain().table_pages();
     f.k.devices().device_del(*f.device);
     EXPECT_TRUE(freed);
-    EXPECT_EQ(f.pages.counters().allocated_pages, before + 1 + 2 - tables);  // the page; root was there before
+    EXPECT_EQ(f.pages.counters().allocated_pages,
+              before + 1 + 2 - tables);  // the page; root was there before
     const Device* gone = f.k.devices().find("0000:01:10.0");
     EXPECT_EQ(gone, nullptr);
     EXPECT_EQ(f.k.devices().device_bind(*f.device, f.driver), -19);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kernel with memory and a register bus, without devices. The bus answers MMIO after a latency and behaves, at the
-// IOMMU's registers, as much like one as its driver can tell: queues, modes, and commands executed in order, with
-// what was invalidated recorded.
+// A kernel with memory and a register bus, without devices. The bus answers MMIO after a latency and behaves,
+// at the IOMMU's registers, as much like one as its driver can tell: queues, modes, and commands executed in
+// order, with what was invalidated recorded.
 #pragma once
 #include <gtest/gtest.h>
-
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,8 +25,8 @@ class Bus final : public sc_core::sc_module, public sim::Clocked, public tlm::tl
   Bus(sc_core::sc_module_name name, sim::Simulation& s, mm::SparseStore& store)
       : sc_module(name), Clocked(s.timeline(), sim::Clock::from_hz(1'000'000'000)), sim_(s), store_(store) {
     socket.bind(*this);
-    regs[kIommu + reg::kCapabilities] =
-        iommu::cap::kVersion1_0 | iommu::cap::kSv39 | iommu::cap::kSv48 | iommu::cap::kSv57 | iommu::cap::pas(56);
+    regs[kIommu + reg::kCapabilities] = iommu::cap::kVersion1_0 | iommu::cap::kSv39 | iommu::cap::kSv48 |
+                                        iommu::cap::kSv57 | iommu::cap::pas(56);
   }
   tlm::tlm_target_socket<64> socket{"socket"};
   std::map<std::uint64_t, std::uint64_t> regs;
@@ -116,14 +115,16 @@ class Bus final : public sc_core::sc_module, public sim::Clocked, public tlm::tl
 
 struct Machine {
   explicit Machine(kernel::KernelConfig config = {}, sim::SimulationConfig time = {})
-      : s("sim", time), frames(store), pages(frames, mm_trace, s.random("buddy")), port("cpu_port", s),
-        bus("bus", s, store), k(s, store, frames, pages, port, config) {
+      : s("sim", time),
+        frames(store),
+        pages(frames, mm_trace, s.random("buddy")),
+        port("cpu_port", s),
+        bus("bus", s, store),
+        k(s, store, frames, pages, port, config) {
     port.socket.bind(bus.socket);
   }
   /// Runs for at most `seconds` of simulated time.
-  void run(double seconds = 100) {
-    s.timeline().run_until(s.now() + static_cast<sim::Tick>(seconds * 1e15));
-  }
+  void run(double seconds = 100) { s.timeline().run_until(s.now() + static_cast<sim::Tick>(seconds * 1e15)); }
   sim::Simulation s;
   mm::SparseStore store{sim::PhysAddr(0x8000'0000), std::uint64_t{1} << 30};
   mm::PageFrames frames;
@@ -134,7 +135,8 @@ struct Machine {
   kernel::Kernel k;
 };
 
-/// Runs `body` in a process of its own, because SystemC elaborates once a process; what it returns (up to 64 bytes).
+/// Runs `body` in a process of its own, because SystemC elaborates once a process; what it returns (up to 64
+/// bytes).
 inline std::string in_child(const std::function<std::string()>& body) {
   int fd[2];
   if (::pipe(fd) != 0) return "pipe";

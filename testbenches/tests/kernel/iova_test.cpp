@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The IOVA allocator: what captured kernels show, and laws over random sequences.
+#include "kernel/iova.h"
+
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
 #include <bit>
 #include <map>
-
-#include "kernel/iova.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's IOMMU driver against the real IOMMU and the real DRAM controller: what the driver stores is what the
-// hardware walks, and an unmap means that the device can no longer write.
+// The kernel's IOMMU driver against the real IOMMU and the real DRAM controller: what the driver stores is
+// what the hardware walks, and an unmap means that the device can no longer write.
 #include "harness.h"
 #include "iommu/iommu.h"
 #include "mm/dram_controller.h"
@@ -50,7 +50,9 @@ class Mux final : public sc_core::sc_module, public tlm::tlm_bw_transport_if<> {
       if (result == tlm::TLM_COMPLETED) mux.owners_.erase(&p);
       return result;
     }
-    void b_transport(tlm::tlm_generic_payload& p, sc_core::sc_time& d) override { mux.memory->b_transport(p, d); }
+    void b_transport(tlm::tlm_generic_payload& p, sc_core::sc_time& d) override {
+      mux.memory->b_transport(p, d);
+    }
     unsigned transport_dbg(tlm::tlm_generic_payload& p) override { return mux.memory->transport_dbg(p); }
     bool get_direct_mem_ptr(tlm::tlm_generic_payload&, tlm::tlm_dmi&) override { return false; }
     Mux& mux;
@@ -88,7 +90,8 @@ class Dma final : public sc_core::sc_module, public sim::Clocked, public tlm::tl
     queue_.clear();
     return sim::Wakeup::never();
   }
-  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase, sc_core::sc_time&) override {
+  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                     sc_core::sc_time&) override {
     if (phase == tlm::BEGIN_RESP) {
       ++answered;
       p.release();
@@ -116,8 +119,14 @@ struct NullDriver : Driver {
 
 struct RealMachine {
   explicit RealMachine(DmaMode mode, sim::TimeMode time = {})
-      : s("sim", {.seed = 1, .experiment = 0, .time = time}), frames(store), pages(frames, mm_trace, s.random("buddy")),
-        port("cpu", s), iommu("iommu", s), dram("dram", s, store), mux("mux", s), dma("dma", s),
+      : s("sim", {.seed = 1, .experiment = 0, .time = time}),
+        frames(store),
+        pages(frames, mm_trace, s.random("buddy")),
+        port("cpu", s),
+        iommu("iommu", s),
+        dram("dram", s, store),
+        mux("mux", s),
+        dma("dma", s),
         k(s, store, frames, pages, port, config(mode)) {
     port.socket.bind(iommu.registers);
     iommu.downstream.bind(mux.downstream);
@@ -266,17 +275,19 @@ TEST(RealIommu, InterruptsReachTheCoreThroughTheMappedPage) {
 
 std::string run_mode(sim::TimeMode time) {
   RealMachine m(DmaMode::kStrict, time);
-  m.task([&] {
-    for (unsigned i = 0; i < 8; ++i) {
-      const sim::Pfn page = *m.pages.alloc_pages(0);
-      const Iova iova = m.map(page);
-      this_cpu().sync();
-      m.dma.write(iova + 64 * i, i);
-      if (i % 3 == 0) kernel::usleep(1);
-      m.unmap(iova);
-      m.s.note(7, this_cpu().now(), m.word(page, 64 * i));
-    }
-  }, 200e-6);
+  m.task(
+      [&] {
+        for (unsigned i = 0; i < 8; ++i) {
+          const sim::Pfn page = *m.pages.alloc_pages(0);
+          const Iova iova = m.map(page);
+          this_cpu().sync();
+          m.dma.write(iova + 64 * i, i);
+          if (i % 3 == 0) kernel::usleep(1);
+          m.unmap(iova);
+          m.s.note(7, this_cpu().now(), m.word(page, 64 * i));
+        }
+      },
+      200e-6);
   EXPECT_TRUE(m.finished);
   return m.s.digest().hex();
 }

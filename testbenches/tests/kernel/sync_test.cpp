@@ -52,7 +52,8 @@ TEST(SpinLock, UncontendedPairCostsWhatIsPublished) {
       lock.lock();
       lock.unlock();
     }
-    EXPECT_EQ(this_cpu().now_cycles() - before, 100 * (m.k.config().costs.spin_lock + m.k.config().costs.spin_unlock));
+    EXPECT_EQ(this_cpu().now_cycles() - before,
+              100 * (m.k.config().costs.spin_lock + m.k.config().costs.spin_unlock));
   });
   m.run(0.01);
 }

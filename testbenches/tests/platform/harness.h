@@ -39,6 +39,7 @@ class Source : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
   tlm::tlm_initiator_socket<64> socket{"socket"};
   std::vector<Event> answers;
   std::uint64_t stalls = 0;
+  std::uint64_t sent = 0;
 
   /// Not before `when`.
   sim::Transaction* send(tlm::tlm_command command, std::uint64_t address, std::size_t length,
@@ -62,6 +63,7 @@ class Source : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
     sim::Transaction* t = queue_.front().second;
     queue_.pop_front();
     ++outstanding_;
+    ++sent;
     tlm::tlm_phase phase = tlm::BEGIN_REQ;
     sc_core::sc_time delay = sim_.timeline().outgoing_delay();
     const auto result = socket->nb_transport_fw(*t, phase, delay);

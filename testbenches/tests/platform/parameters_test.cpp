@@ -122,10 +122,10 @@ TEST(Parameters, FileSetsFields) {
       "  clock: 800 MHz\n"
       "  iotlb: {sets: 0x20, replacement: plru}\n"
       "  iotlb_page_sizes: [12, 21]\n"
-      "  capabilities: {sv57: false}\n"
+      "  architecture: {capabilities: {sv57: false}, physical_address_bits: 44}\n"
       "root_port:\n"
       "  ecam_base: 0x50000000\n"
-      "nic: {wire_rate: 25 Gb/s, mac_address: \"02:00:00:00:00:0a\"}\n"
+      "nic: {wire_bits_per_second: 25 Gb/s, mac_address: \"02:00:00:00:00:0a\"}\n"
       "memory:\n",
       "m.yaml");
   EXPECT_EQ(b.link.generation, 3u);
@@ -137,6 +137,7 @@ TEST(Parameters, FileSetsFields) {
   EXPECT_EQ(b.iommu.iotlb_page_sizes, (std::vector<unsigned>{12, 21}));
   EXPECT_EQ(b.iommu.architecture.capabilities & iommu::cap::kSv57, 0u);
   EXPECT_NE(b.iommu.architecture.capabilities & iommu::cap::kSv48, 0u);
+  EXPECT_EQ(b.iommu.architecture.capabilities >> 32 & 0x3f, 44u);
   EXPECT_EQ(b.root_port.ecam.base, 0x5000'0000u);
   EXPECT_EQ(b.nic.wire_bits_per_second, 25'000'000'000u);
   EXPECT_EQ(b.nic.mac_address[5], 0x0a);
@@ -194,7 +195,7 @@ TEST(Parameters, WrongValuesAreNamedWithTheirPlace) {
   EXPECT_EQ(b.load_error("link: 7\n"), "m.yaml:1: link: a section, not a value");
   EXPECT_EQ(b.load_error("- 1\n"), "m.yaml:1: a file of parameters is a map: 'section: ...'");
   EXPECT_EQ(b.load_error("iommu:\n  iotlb_page_sizes: [12, 99]\n"),
-            "m.yaml:2: iommu.iotlb_page_sizes: 99 is out of range (12 to 63)");
+            "m.yaml:2: iommu.iotlb_page_sizes: 99 is out of range (12 to 57)");
   EXPECT_EQ(b.load_error("nic: {mac_address: 1}"),
             "m.yaml:1: nic.mac_address: '1' is not an Ethernet address, e.g. 52:54:00:12:34:56");
   EXPECT_TRUE(b.load_error("link:\n  width: [1\n").starts_with("m.yaml:")) << b.load_error("link: [1\n");
