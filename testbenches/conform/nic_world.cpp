@@ -37,18 +37,6 @@ std::uint32_t function_number(int function) {
 
 }  // namespace
 
-bool Requester::access(sim::PayloadPool& pool, bool write, std::uint64_t address, void* data,
-                       unsigned bytes) {
-  sim::Transaction* t = pool.acquire(write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, address, bytes);
-  if (write && bytes != 0) std::memcpy(t->get_data_ptr(), data, bytes);
-  sc_core::sc_time delay;
-  out->b_transport(*t, delay);
-  const bool ok = t->is_response_ok();
-  if (!write && ok) std::memcpy(data, t->get_data_ptr(), bytes);
-  t->release();
-  return ok;
-}
-
 std::unique_ptr<Translation> make_iommu_translation(sim::Simulation& sim, nic::Nic& nic, MemoryTarget& memory,
                                                     mm::SparseStore& store);
 
@@ -86,14 +74,12 @@ void NicWorld::answer(std::size_t number, std::string_view text) {
 
 std::uint32_t NicWorld::config_read(int function, std::uint32_t offset, unsigned bytes) {
   std::uint32_t value = ~0u >> (32 - 8 * bytes);
-  config_.access(sim_.payloads(), false, static_cast<std::uint64_t>(function_number(function)) << 12 | offset,
-                 &value, bytes);
+  config_.access(false, static_cast<std::uint64_t>(function_number(function)) << 12 | offset, &value, bytes);
   return value;
 }
 
 void NicWorld::config_write(int function, std::uint32_t offset, unsigned bytes, std::uint32_t value) {
-  config_.access(sim_.payloads(), true, static_cast<std::uint64_t>(function_number(function)) << 12 | offset,
-                 &value, bytes);
+  config_.access(true, static_cast<std::uint64_t>(function_number(function)) << 12 | offset, &value, bytes);
 }
 
 std::uint64_t NicWorld::bar(const NicScriptOp& op) const {
@@ -103,12 +89,12 @@ std::uint64_t NicWorld::bar(const NicScriptOp& op) const {
 
 std::uint32_t NicWorld::csr_read(std::uint64_t address) {
   std::uint32_t value = ~0u;
-  mmio_.access(sim_.payloads(), false, address, &value, 4);
+  mmio_.access(false, address, &value, 4);
   return value;
 }
 
 void NicWorld::csr_write(std::uint64_t address, std::uint32_t value) {
-  mmio_.access(sim_.payloads(), true, address, &value, 4);
+  mmio_.access(true, address, &value, 4);
 }
 
 void NicWorld::setup(int function) {
@@ -260,7 +246,7 @@ void NicWorld::execute(const NicScriptOp& op, std::size_t number) {
       break;
     }
     case NicOp::kReceive:
-      wire_.access(sim_.payloads(), true, 0, const_cast<std::uint8_t*>(op.bytes.data()),
+      wire_.access(true, 0, const_cast<std::uint8_t*>(op.bytes.data()),
                    static_cast<unsigned>(op.bytes.size()));
       break;
     case NicOp::kTransmitted: {

@@ -7,42 +7,11 @@
 #include "mm/sparse_store.h"
 #include "nic/device/nic.h"
 #include "sim/simulation.h"
+#include "testbenches/conform/bench_ports.h"
 #include "testbenches/conform/memory_target.h"
 #include "testbenches/conform/nic_script.h"
 
 namespace conform {
-
-/// Collects what the device sends.
-class WireSink final : public sc_core::sc_module, public tlm::tlm_fw_transport_if<> {
- public:
-  tlm::tlm_target_socket<64> in{"in"};
-  explicit WireSink(sc_core::sc_module_name name) : sc_module(name) { in.bind(*this); }
-  std::vector<std::vector<std::uint8_t>> frames;
-
-  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&,
-                                     sc_core::sc_time&) override {
-    frames.emplace_back(p.get_data_ptr(), p.get_data_ptr() + p.get_data_length());
-    p.set_response_status(tlm::TLM_OK_RESPONSE);
-    return tlm::TLM_COMPLETED;
-  }
-  void b_transport(tlm::tlm_generic_payload&, sc_core::sc_time&) override {}
-  unsigned transport_dbg(tlm::tlm_generic_payload&) override { return 0; }
-  bool get_direct_mem_ptr(tlm::tlm_generic_payload&, tlm::tlm_dmi&) override { return false; }
-};
-
-/// A socket of the bench itself, for b_transport calls.
-class Requester final : public sc_core::sc_module, public tlm::tlm_bw_transport_if<> {
- public:
-  tlm::tlm_initiator_socket<64> out{"out"};
-  explicit Requester(sc_core::sc_module_name name) : sc_module(name) { out.bind(*this); }
-  /// One access; false if it was refused.
-  bool access(sim::PayloadPool& pool, bool write, std::uint64_t address, void* data, unsigned bytes);
-
-  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&) override {
-    return tlm::TLM_COMPLETED;
-  }
-  void invalidate_direct_mem_ptr(sc_dt::uint64, sc_dt::uint64) override {}
-};
 
 /// Between the NIC and memory, if anything.
 class Translation {
@@ -84,7 +53,7 @@ class NicWorld {
   mm::SparseStore store_;
   nic::Nic nic_;
   MemoryTarget memory_;
-  Requester config_{"config_port"}, mmio_{"mmio_port"}, wire_{"wire_port"};
+  Requester config_{"config_port", sim_}, mmio_{"mmio_port", sim_}, wire_{"wire_port", sim_};
   WireSink sink_{"sink"};
   std::unique_ptr<Translation> translation_;
   std::uint64_t doorbells_;

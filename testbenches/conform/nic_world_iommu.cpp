@@ -14,7 +14,7 @@ iommu::IommuConfig iommu_config() {
 class IommuTranslation final : public Translation {
  public:
   IommuTranslation(sim::Simulation& sim, nic::Nic& nic, MemoryTarget& memory, mm::SparseStore& store)
-      : sim_(sim), iommu_("iommu", sim, iommu_config()), tables_("tables", sim, store, 20) {
+      : iommu_("iommu", sim, iommu_config()), tables_("tables", sim, store, 20), port_("iommu_port", sim) {
     nic.dma.bind(iommu_.device);
     iommu_.downstream.bind(memory.port);
     iommu_.walker.bind(tables_.port);
@@ -23,18 +23,17 @@ class IommuTranslation final : public Translation {
   bool idle() const override { return iommu_.idle() && tables_.idle(); }
   std::uint64_t read(std::uint32_t offset, unsigned bytes) override {
     std::uint64_t value = 0;
-    port_.access(sim_.payloads(), false, offset, &value, bytes);
+    port_.access(false, offset, &value, bytes);
     return value;
   }
   void write(std::uint32_t offset, unsigned bytes, std::uint64_t value) override {
-    port_.access(sim_.payloads(), true, offset, &value, bytes);
+    port_.access(true, offset, &value, bytes);
   }
 
  private:
-  sim::Simulation& sim_;
   iommu::Iommu iommu_;
   MemoryTarget tables_;
-  Requester port_{"iommu_port"};
+  Requester port_;
 };
 
 }  // namespace
