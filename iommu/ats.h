@@ -41,12 +41,22 @@ struct PageRequest {
   std::uint32_t device_id() const { return rid | (dsv ? std::uint32_t{dseg} << 16 : 0); }
 };
 
+/// An Invalidation Completion message: tags (bit n = ITag n) and how many completions the device sends for each.
+struct InvalidationCompletion {
+  std::uint16_t rid = 0;
+  bool dsv = false;
+  std::uint8_t dseg = 0;
+  std::uint32_t itag_vector = 0;
+  std::uint8_t count = 1;
+};
+
 /// Invalidation requests under way: two tags, lowest free first.
 class InvalidationTags {
  public:
   static constexpr unsigned kTags = 2;
   void reset() { *this = {}; }
   bool all_busy() const { return busy_[0] && busy_[1]; }
+  bool busy(unsigned t) const { return busy_[t]; }
   bool any_busy() const { return busy_[0] || busy_[1]; }
 
   /// Fills `request.itag`. Precondition: a tag is free.
@@ -58,12 +68,14 @@ class InvalidationTags {
     sent_[t] = request;
   }
   /// An Invalidation Completion; false = nobody expected it.
-  bool complete(std::uint16_t rid, bool dsv, std::uint8_t dseg, std::uint32_t itag_vector, unsigned count) {
+  bool complete(const InvalidationCompletion& m) {
     for (unsigned t = 0; t < kTags; ++t) {
-      if ((itag_vector & (1u << t)) == 0) continue;
-      if (!busy_[t] || sent_[t].rid != rid || sent_[t].dsv != dsv || (dsv && sent_[t].dseg != dseg)) return false;
+      if ((m.itag_vector & (1u << t)) == 0) continue;
+      if (!busy_[t] || sent_[t].rid != m.rid || sent_[t].dsv != m.dsv || (m.dsv && sent_[t].dseg != m.dseg)) {
+        return false;
+      }
       received_[t] = (received_[t] + 1) & 7;
-      if (received_[t] == (count & 7)) busy_[t] = false;
+      if (received_[t] == (m.count & 7)) busy_[t] = false;
     }
     return true;
   }

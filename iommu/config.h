@@ -71,6 +71,7 @@ struct IommuConfig {
   sim::Cycle fence_cycles = 2;          ///< IOFENCE.C: conditions met -> store leaves / complete
   sim::Cycle fault_cycles = 2;          ///< fault found -> record write leaves
   sim::Cycle interrupt_cycles = 2;      ///< pending bit set -> MSI write leaves
+  sim::Cycle ats_timeout_cycles = 60'000'000'000;  ///< ATS invalidation request -> given up (PCIe: one minute)
   sim::Cycle register_cycles = 4;       ///< register access -> response
 
   /// Throws sim::Error naming `prefix` + field for values that cannot be built.

@@ -63,10 +63,7 @@ class Core {
   void page_record_written(MemoryStatus status);
   void msi_written(MemoryStatus status);
   /// False: unexpected completion.
-  bool invalidation_completion(std::uint16_t rid, bool dsv, std::uint8_t dseg, std::uint32_t itag_vector,
-                               unsigned count) {
-    return commands.tags.complete(rid, dsv, dseg, itag_vector, count);
-  }
+  bool invalidation_completion(const InvalidationCompletion& message) { return commands.tags.complete(message); }
   void invalidation_timeout(std::uint32_t itag_vector) { commands.tags.expire(itag_vector); }
 
   /// A debug translation was asked for by tr_req_ctl.Go; the caller translates and reports it.

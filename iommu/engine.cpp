@@ -194,7 +194,7 @@ void Engine::miss(Slot& slot, sim::Cycle now) {
 /// Waits for a walk that is already under way to the same page for the same subject.
 bool Engine::join_walk(Slot& slot) {
   for (Walker& w : walkers_) {
-    if (!w.busy || w.debug || w.overtaken || !same_page_and_subject(w.walk.request(), slot.request)) continue;
+    if (!w.busy || w.purpose != Walker::For::kDevice || w.overtaken || !same_page_and_subject(w.walk.request(), slot.request)) continue;
     w.waiting.push_back(slot.index);
     slot.state = Slot::State::kWalking;
     ++counters_.merged;
@@ -203,19 +203,24 @@ bool Engine::join_walk(Slot& slot) {
   return false;
 }
 
-/// The walk that scratch_ began goes on in a walker of its own.
-void Engine::start_walk(Slot& slot, sim::Cycle now) {
+/// The walk that scratch_ began goes on in a walker of its own. Precondition: one is free.
+Engine::Walker& Engine::start_walker(Walker::For purpose, sim::Cycle now) {
   const auto free = std::find_if(walkers_.begin(), walkers_.end(), [](const Walker& w) { return !w.busy; });
   free->busy = true;
-  free->debug = free->overtaken = false;
+  free->overtaken = false;
+  free->purpose = purpose;
   free->serial = walk_serial_++;
   free->walk = scratch_;
   free->waiting.clear();
-  free->waiting.push_back(slot.index);
-  slot.state = Slot::State::kWalking;
   ++busy_walkers_;
-  ++counters_.walks;
   schedule(kFirstWalker + static_cast<std::uint32_t>(free - walkers_.begin()), now + config_.walk_start_cycles);
+  return *free;
+}
+
+void Engine::start_walk(Slot& slot, sim::Cycle now) {
+  start_walker(Walker::For::kDevice, now).waiting.push_back(slot.index);
+  slot.state = Slot::State::kWalking;
+  ++counters_.walks;
 }
 
 /// Misses that found no walker look again, oldest first, as soon as one is free.
@@ -236,7 +241,11 @@ void Engine::finish_walk(Walker& walker, sim::Cycle now) {
   for (unsigned t = 0; t < 5; ++t) counters_.accesses[t] += counts.accesses[t];
   walker.busy = false;
   --busy_walkers_;
-  if (walker.debug) {
+  if (walker.purpose == Walker::For::kMessage) {
+    core_.book(walker.walk);
+    return core_.page_request_done(walker.message, outcome);
+  }
+  if (walker.purpose == Walker::For::kDebug) {
     Outcome result = outcome;
     if (result.ok() && result.mrif) result.cause = Cause::kTypeDisallowed;
     debug_walking_ = false;
@@ -387,6 +396,8 @@ sim::Wakeup Engine::tick(sim::Cycle now) {
   if (register_count_ != 0) registers(now);
   lookups(now);
   if (missing_ != 0) retry_misses(now);
+  if (!messages_.empty()) messages(now);
+  if (core_.commands.tags.any_busy()) expire_invalidations(now);
   forward_ready(now);
   poll_units(now);
   if (active_agents_ != 0) issue_agents(now);
@@ -404,6 +415,10 @@ sim::Cycle Engine::next_due(sim::Cycle now) const {
       if (a.state == Agent::State::kAnswered) next = std::min(next, a.due);
       if (a.state == Agent::State::kScheduled && !walker_busy_) next = std::min(next, std::max(a.due, walker_next_));
     }
+  }
+  if (!messages_.empty() && messages_.front().due > now) next = std::min(next, messages_.front().due);
+  for (unsigned t = 0; t < InvalidationTags::kTags; ++t) {
+    if (core_.commands.tags.busy(t)) next = std::min(next, expiry_[t]);
   }
   switch (core_.commands.state()) {
     case CommandProcessor::State::kFenceWait:
@@ -434,7 +449,7 @@ void Engine::update_probes() {
 
 bool Engine::idle() const {
   const auto state = core_.commands.state();
-  return free_slots_.size() == slots_.size() && active_agents_ == 0 && register_count_ == 0 &&
+  return free_slots_.size() == slots_.size() && active_agents_ == 0 && register_count_ == 0 && messages_.empty() &&
          (state == CommandProcessor::State::kIdle) && !core_.fault_queue.pending() && !core_.page_queue.pending() &&
          !core_.interrupts.pending();
 }
@@ -471,6 +486,7 @@ void Engine::stats(const std::function<void(std::string_view, double, std::strin
   count("commands", counters_.commands);
   count("fences", counters_.fences);
   count("msis", counters_.msis);
+  count("ats.unexpected_completions", counters_.unexpected_completions);
   count("faults", core_.faults().total);
   count("faults.recorded", core_.faults().recorded);
   for (std::size_t i = 0; i < core_.faults().by_cause.size(); ++i) {

@@ -5,6 +5,7 @@
 // Visibility: what a socket brings in at time t is stamped with the first edge after t and looked at from that edge on.
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "iommu/core.h"
@@ -31,6 +32,14 @@ class Engine final : public Surroundings {
   void register_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
   unsigned register_dbg(tlm::tlm_generic_payload& payload);
 
+  struct Message {
+    PageRequest page_request;
+    InvalidationCompletion completion;
+    bool is_completion = false;
+    sim::Cycle due = 0;
+  };
+  void receive(Message message);
+
   sim::Wakeup tick(sim::Cycle now);
   bool idle() const;
   void stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const;
@@ -40,6 +49,8 @@ class Engine final : public Surroundings {
   void fence_done(const FenceDone& event) override;
   void fence_begins(bool pr, bool pw) override;
   bool fence_clear() override;
+  void send(const AtsInvalidationRequest& message) override;
+  void send(const PageRequestGroupResponse& message) override;
 
  private:
   static constexpr std::uint32_t kNone = ~0u;
@@ -78,12 +89,14 @@ class Engine final : public Surroundings {
   enum AgentIndex : std::uint32_t { kCommandAgent, kFaultAgent, kPageAgent, kInterruptAgent, kMrifAgent, kFirstWalker };
 
   struct Walker {
+    enum class For : std::uint8_t { kDevice, kDebug, kMessage };
     bool busy = false;
-    bool debug = false;
+    For purpose = For::kDevice;
     bool overtaken = false;  // by an invalidation: nobody joins it, nothing is cached
     std::uint64_t serial = 0;
     Walk walk;
     std::vector<std::uint32_t> waiting;  // slots, the first started it
+    PageRequest message;
   };
 
   struct RegisterAccess {
@@ -106,6 +119,7 @@ class Engine final : public Surroundings {
   void miss(Slot& slot, sim::Cycle now);
   bool join_walk(Slot& slot);
   void start_walk(Slot& slot, sim::Cycle now);
+  Walker& start_walker(Walker::For purpose, sim::Cycle now);
   void retry_misses(sim::Cycle now);
   void finish_walk(Walker& walker, sim::Cycle now);
   void forward_ready(sim::Cycle now);
@@ -144,6 +158,8 @@ class Engine final : public Surroundings {
   void registers(sim::Cycle now);
   void access_register(tlm::tlm_generic_payload& payload);
   void sync_cycles();
+  void messages(sim::Cycle now);
+  void expire_invalidations(sim::Cycle now);
 
   class BlockingMemory;
   class DebugMemory;
@@ -192,12 +208,14 @@ class Engine final : public Surroundings {
   std::vector<RegisterAccess> register_queue_;
   std::size_t register_first_ = 0, register_count_ = 0;
   tlm::tlm_generic_payload* register_stalled_ = nullptr;
+  std::deque<Message> messages_;
+  std::array<sim::Cycle, InvalidationTags::kTags> expiry_{};
   sim::Cycle hpm_synced_ = 0;
   std::uint32_t wires_ = 0;
 
   struct Counters {
     std::uint64_t requests = 0, forwarded = 0, refused = 0, dropped_writes = 0, merged = 0, walks = 0, debug_walks = 0,
-                  waited_for_walker = 0, commands = 0, fences = 0, msis = 0;
+                  waited_for_walker = 0, commands = 0, fences = 0, msis = 0, unexpected_completions = 0;
     std::uint64_t accesses[5] = {0, 0, 0, 0, 0};
   } counters_;
 

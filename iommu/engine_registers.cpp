@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Register accesses and the untimed paths (b_transport, transport_dbg).
+// Register accesses, PCIe messages, and the untimed paths (b_transport, transport_dbg).
 #include <algorithm>
 
 #include "iommu/engine.h"
@@ -81,6 +81,48 @@ unsigned Engine::register_dbg(tlm::tlm_generic_payload& payload) {
   std::memcpy(payload.get_data_ptr(), &value, std::min<std::size_t>(bytes, 8));
   payload.set_response_status(tlm::TLM_OK_RESPONSE);
   return bytes;
+}
+
+// --- PCIe messages ---------------------------------------------------------------------------------------------
+
+void Engine::receive(Message message) {
+  message.due = seen_at(sim_.now());
+  messages_.push_back(message);
+  wake_at(message.due);
+}
+
+/// Page requests look up the device context as any walk; one that finds no walker waits, with those behind it.
+void Engine::messages(sim::Cycle now) {
+  for (; !messages_.empty() && messages_.front().due <= now; messages_.pop_front()) {
+    const Message& m = messages_.front();
+    if (m.is_completion) {
+      if (!core_.invalidation_completion(m.completion)) ++counters_.unexpected_completions;
+      continue;
+    }
+    if (busy_walkers_ == walkers_.size()) return;
+    scratch_.start(core_.env, core_.caches, Walk::CacheUse::kFull, Core::as_request(m.page_request));
+    if (scratch_.done()) {
+      core_.book(scratch_);
+      core_.page_request_done(m.page_request, scratch_.outcome());
+    } else {
+      start_walker(Walker::For::kMessage, now).message = m.page_request;
+    }
+  }
+}
+
+void Engine::expire_invalidations(sim::Cycle now) {
+  for (unsigned t = 0; t < InvalidationTags::kTags; ++t) {
+    if (core_.commands.tags.busy(t) && now >= expiry_[t]) core_.invalidation_timeout(1u << t);
+  }
+}
+
+void Engine::send(const AtsInvalidationRequest& message) {
+  expiry_[message.itag] = now_ + config_.ats_timeout_cycles;
+  if (iommu_.send_invalidation_request) iommu_.send_invalidation_request(message);
+}
+
+void Engine::send(const PageRequestGroupResponse& message) {
+  if (iommu_.send_page_response) iommu_.send_page_response(message);
 }
 
 // --- Loosely timed and debug translation -----------------------------------------------------------------------

@@ -237,15 +237,8 @@ void Engine::start_debug_walk(sim::Cycle now) {
     core_.book(scratch_);
     return core_.debug_done(scratch_.outcome());
   }
-  const auto free = std::find_if(walkers_.begin(), walkers_.end(), [](const Walker& w) { return !w.busy; });
-  free->busy = free->debug = true;
-  free->overtaken = false;
-  free->serial = walk_serial_++;
-  free->walk = scratch_;
-  free->waiting.clear();
-  ++busy_walkers_;
+  start_walker(Walker::For::kDebug, now);
   debug_walking_ = true;
-  schedule(kFirstWalker + static_cast<std::uint32_t>(free - walkers_.begin()), now + config_.walk_start_cycles);
 }
 
 // --- Invalidation and fence ------------------------------------------------------------------------------------

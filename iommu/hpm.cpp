@@ -21,7 +21,7 @@ bool id_matches(std::uint64_t selector, std::uint32_t id) {
 
 std::uint64_t Hpm::width_mask() const {
   const unsigned width = env_.config.hpm_counter_bits;
-  return width >= 64 ? ~std::uint64_t{0} : mask(width - 1, 0);
+  return width == 0 ? 0 : width >= 64 ? ~std::uint64_t{0} : mask(width - 1, 0);
 }
 
 bool Hpm::matches(std::uint64_t selector, HpmEvent event, const HpmSubject& s) {

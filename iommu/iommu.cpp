@@ -56,6 +56,8 @@ Iommu::Iommu(sc_core::sc_module_name name, sim::Simulation& simulation, const Io
 Iommu::~Iommu() = default;
 
 sim::Wakeup Iommu::tick(sim::Cycle now) { return engine_->tick(now); }
+void Iommu::receive(const PageRequest& message) { engine_->receive({message, {}, false, 0}); }
+void Iommu::receive(const InvalidationCompletion& message) { engine_->receive({{}, message, true, 0}); }
 bool Iommu::idle() const { return engine_->idle(); }
 void Iommu::stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const {
   engine_->stats(visit);

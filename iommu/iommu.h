@@ -19,6 +19,7 @@
 #include <memory>
 #include <string_view>
 
+#include "iommu/ats.h"
 #include "iommu/config.h"
 #include "iommu/trace.h"
 #include "sim/simulation.h"
@@ -45,6 +46,13 @@ class Iommu final : public sc_core::sc_module, public sim::Clocked {
 
   /// Interrupt wires (fctl.WSI=1): called with (vector, level) at each change.
   std::function<void(unsigned vector, bool level)> interrupt_wire;
+
+  /// PCIe messages of ATS and PRI. Out: called at the cycle they leave. In: call at the time they arrive (inside
+  /// the Timeline); they are seen at the next edge.
+  std::function<void(const AtsInvalidationRequest&)> send_invalidation_request;
+  std::function<void(const PageRequestGroupResponse&)> send_page_response;
+  void receive(const PageRequest& message);
+  void receive(const InvalidationCompletion& message);
 
   /// Every statistic with its unit.
   void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>& visit) const;

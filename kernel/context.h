@@ -93,6 +93,11 @@ class Context {
   void preempt_disable() { ++preempt_off_; }
   void preempt_enable();
 
+  /// Asks the oracle (sim/oracle.h) whether to go on (0, what simulated time says) or to let the others go
+  /// first for KernelConfig::choice_delay_cycles. Asked at accesses to another core's line and at locks that
+  /// cores share; which runnable task a core takes next is asked too. So the answers are the schedule.
+  void choice_point(const char* place, std::uint64_t subject);
+
   /// Gives other runnable tasks of this core a turn. Task context, not atomic; otherwise it does nothing.
   void cond_resched();
 
@@ -107,10 +112,11 @@ class Context {
   ~Context() = default;
 
   void pay(CacheLine&, AccessCost cost) {
-    if (__builtin_expect(cost.remote, 0)) sync();
+    if (__builtin_expect(cost.remote, 0)) shared_access();
     work(cost.cycles);
   }
   void run_ahead_exceeded();
+  void shared_access();
   Core& core();
 
   friend class KernelFunction;

@@ -104,6 +104,17 @@ Tick Context::now() const { return kernel_.config().clock.edge(local_); }
 void Context::sync() { core().sync_to_local(); }
 void Context::run_ahead_exceeded() { core().sync_to_local(); }
 
+void Context::shared_access() {
+  sync();
+  choice_point("shared_access", cpu_);
+}
+
+void Context::choice_point(const char* place, std::uint64_t subject) {
+  if (kernel_.simulation().oracle().choose(2, {place, subject}) == 0) return;
+  work(kernel_.config().choice_delay_cycles);
+  sync();
+}
+
 void Context::load_from_device(PhysAddr address) {
   CacheLine& line = lines_.line(address);
   line.owner = -1;
@@ -337,8 +348,13 @@ void Core::report_quiescent() {
 
 Task& Core::pick_next() {
   while (!run_queue_.empty()) {
-    Task& next = *run_queue_.front();
-    run_queue_.pop_front();
+    std::size_t turn = 0;
+    if (run_queue_.size() > 1) {
+      turn = kernel_.simulation().oracle().choose(static_cast<std::uint32_t>(run_queue_.size()),
+                                                  {"schedule", cpu_});
+    }
+    Task& next = *run_queue_[turn];
+    run_queue_.erase(run_queue_.begin() + static_cast<std::ptrdiff_t>(turn));
     runnable_probe_.set(run_queue_.size());
     if (!next.dead()) return next;
   }

@@ -20,7 +20,10 @@ void SpinLock::acquire() {
     last_ = &core;
   }
   // While only one core has ever used the lock nobody can notice when it takes it.
-  if (shared_) core.sync();
+  if (shared_) {
+    core.sync();
+    core.choice_point("spin_lock", subject_);
+  }
   const AccessCost access = touch_store(line_, core.cpu(), core.costs());
   core.work(core.costs().spin_lock + access.cycles - core.costs().l1_store);
   if (shared_) core.sync();
@@ -90,7 +93,10 @@ void SpinLock::unlock() {
 bool SpinLock::trylock() {
   Core& core = this_core();
   if (last_ != nullptr && last_ != &core) shared_ = true;
-  if (shared_) core.sync();
+  if (shared_) {
+    core.sync();
+    core.choice_point("spin_lock", subject_);
+  }
   const AccessCost access = touch_store(line_, core.cpu(), core.costs());
   core.work(core.costs().spin_lock + access.cycles - core.costs().l1_store);
   if (shared_) core.sync();

@@ -8,13 +8,14 @@
 #include <functional>
 
 #include "kernel/context.h"
+#include "sim/digest.h"
 
 namespace kernel {
 
 class SpinLock {
  public:
   /// `name` appears in events; a string literal.
-  explicit SpinLock(const char* name = "lock") : name_(name) {}
+  explicit SpinLock(const char* name = "lock") : name_(name), subject_(sim::digest_tag(name)) {}
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;
 
@@ -45,6 +46,7 @@ class SpinLock {
   void take(Core& core);
 
   const char* name_;
+  std::uint64_t subject_;  // for the oracle
   CacheLine line_;
   Core* holder_ = nullptr;
   bool shared_ = false;  // two cores have used it

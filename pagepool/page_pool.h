@@ -432,6 +432,14 @@ class PagePool {
       env.put_page(netmem);
     }
   }
+  /// The page leaves the pool but keeps its reference: from now on it is an ordinary page of whoever holds
+  /// it.
+  void detach_page(Netmem netmem) {
+    env_.rmw(release_cnt_);
+    std::uint32_t count = release_cnt_.fetch_add(1, std::memory_order_acq_rel) + 1;
+    env_.trace_state_release(this, netmem, count);
+    env_.clear_pp_info(netmem);
+  }
   /// A page of a provider enters the pool.
   void provider_hold(Netmem netmem) { enter_pool(netmem); }
 

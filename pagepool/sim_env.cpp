@@ -108,7 +108,13 @@ void SimEnv::unmap(Device& device, sim::Pfn page, DmaAddr addr, std::size_t size
                                      kernel::kDmaAttrSkipCpuSync | kernel::kDmaAttrWeakOrdering);
 }
 
-std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f) {
+void SimEnv::iommu_detach_device(Device& device) {
+  if (!device.iommu_group() || !device.iommu_group()->default_domain) return;
+  kernel_.iommu().detach(device);
+  kernel_.iommu().flush_iotlb_all(*device.iommu_group()->default_domain);
+}
+
+std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f, bool schedulable) {
   const sim::Cycle page_cost = kernel_.config().costs.scan_page;
   std::uint64_t walked = 0;
   const auto& zones = frames_.zones();
@@ -117,6 +123,7 @@ std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f)
     while (pfn < zones[z].end) {
       // Memory that the allocator never handed out has no page of anybody: it costs its time and no more.
       // Asked again at every step, because allocation goes on while we walk.
+      if (schedulable) cond_resched();
       sim::Pfn untouched = kernel_.pages().zones()[z].untouched_from;
       sim::Pfn stop = std::min(pfn < untouched ? untouched : zones[z].end, pfn + kScanStep);
       if (pfn >= untouched) {

@@ -219,6 +219,9 @@ class SimEnv {
                                           static_cast<kernel::DmaDirection>(pool.params().dma_dir));
   }
   bool dma_dev_need_sync(Device* device) const { return kernel_.dma().dma_need_sync(*device); }
+  /// Takes the device out of its IOMMU domain: its device context becomes invalid, nothing of the domain
+  /// stays in the IOTLB. No effect without an IOMMU.
+  void iommu_detach_device(Device& device);
   static constexpr unsigned dma_cache_alignment() {
     return 1;
   }  // coherent x86-64, RISC-V with Zicbom: cache line
@@ -232,6 +235,8 @@ class SimEnv {
   void rcu_read_unlock() { kernel::rcu_read_unlock(); }
   void synchronize_rcu() { kernel::synchronize_rcu(); }
   void synchronize_net() { kernel::synchronize_net(); }
+  void cond_resched() { kernel::this_cpu().cond_resched(); }
+  void msleep(std::uint64_t ms) { kernel::msleep(ms); }
   std::uint64_t now_ms() const { return kernel_.now() / sim::kMillisecond; }
   template <class P>
   void schedule_delayed_work(P&, std::uint64_t delay_ms) {
@@ -239,8 +244,9 @@ class SimEnv {
   }
 
   /// for_each_populated_zone, every pfn, pfn_to_online_page: f(netmem) for each page in order; f returns
-  /// false to stop. Pages that were never handed out cost time and are not shown. Returns the pages walked.
-  std::uint64_t for_each_online_page(const std::function<bool(Netmem)>& f);
+  /// false to stop. Pages that were never handed out cost time and are not shown.
+  /// `schedulable`: others of this core get a turn every kScanStep pages. Returns the pages walked.
+  std::uint64_t for_each_online_page(const std::function<bool(Netmem)>& f, bool schedulable = false);
   /// Fields that a scan looks at, after it paid for the struct page.
   bool belongs_to_pool(Netmem netmem) const {
     return get<std::int32_t>(netmem, mm::page_field::kRefcount) != 0 &&

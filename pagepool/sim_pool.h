@@ -22,7 +22,12 @@ class SimPool final : public Pool {
                                       const PoolOptions& options, unsigned id, int& error) {
     KFUNC("page_pool_create_percpu");
     auto pool = std::make_shared<SimPool>(pools, device, params, options, id);
-    return pool->init(error) ? pool : nullptr;
+    if (!pool->init(error)) return nullptr;
+    // The hook of strategies at device unbind: with the devres of the driver, after its remove().
+    device.devm_add_action([weak = std::weak_ptr<SimPool>(pool)] {
+      if (auto p = weak.lock()) p->device_unbind();
+    });
+    return pool;
   }
 
   SimPool(PagePools& pools, kernel::Device& device, const PoolParams& params, const PoolOptions& options,

@@ -11,6 +11,8 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
   set.integer("kernel.hz", c.hz, 100, 1000, "CONFIG_HZ: jiffies a second");
   set.integer("kernel.max_run_ahead_cycles", c.max_run_ahead_cycles, 1, 1'000'000'000,
               "a core may run this far ahead of the machine");
+  set.integer("kernel.choice_delay_cycles", c.choice_delay_cycles, 1, 1'000'000'000,
+              "how long an explored schedule lets others go first");
   set.integer("kernel.rcu_grace_jiffies", c.rcu_grace_jiffies, 1, 1000, "least duration of a grace period");
   set.integer("kernel.rcu_expedited_cycles", c.rcu_expedited_cycles, 1, 1'000'000'000,
               "least duration of an expedited grace period");
@@ -34,6 +36,8 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
   set.address("kernel.dma_mask", c.dma_mask, "default mask of devices");
   set.boolean("kernel.clear_dma_ops_on_unbind", c.clear_dma_ops_on_unbind,
               "device unbind resets the DMA ops of the device");
+  set.boolean("kernel.clear_dma_ops_on_release", c.clear_dma_ops_on_release,
+              "removal of a device resets its DMA ops (Linux 6.12.26 and later)");
   set.boolean("kernel.replace_domain_on_rebind", c.replace_domain_on_rebind,
               "a driver that binds again gets a fresh default domain");
   set.boolean("kernel.panic_on_oops", c.panic_on_oops, "stop all cores at the first oops");

@@ -1,35 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // scan: Y. Lin's RFC v4. Pages are not tracked; when destroy finds pages out, it walks the struct pages of
 // all memory under a lock with bottom halves off, and unmaps those that say they belong to the pool.
-// Returners that see a destroyed pool take the same lock around the release. Source: the RFC as described in
-// the thread (see the strategy table in the documentation), step by step.
+// Returners that see a destroyed pool take the same lock around the release.
 #pragma once
-#include "pagepool/strategy.h"
+#include "pagepool/destroy_lock.h"
 
 namespace pagepool {
 
 template <class Env, class Pool>
-class Scan : public StrategyBase<Env, Pool> {
+class Scan : public DestroyLockStrategy<Env, Pool> {
  public:
   static constexpr const char* kKey = "scan";
   static constexpr const char* kSummary =
       "Lin RFC v4: destroy walks all struct pages under a lock and unmaps";
   using Netmem = typename Env::Netmem;
-  using StrategyBase<Env, Pool>::StrategyBase;
-
-  template <class F>
-  void put_side_release(Pool& pool, Netmem, F&& release) {
-    Env& env = pool.env();
-    env.rcu_read_lock();
-    if (pool.destroy_cnt() > 0) {
-      env.spin_lock_bh(destroy_lock_);
-      release();
-      env.spin_unlock_bh(destroy_lock_);
-    } else {
-      release();
-    }
-    env.rcu_read_unlock();
-  }
+  using DestroyLockStrategy<Env, Pool>::DestroyLockStrategy;
 
   void destroy_detached(Pool& pool) {
     if (pool.has_provider() || !pool.dma_map()) return;
@@ -37,7 +22,7 @@ class Scan : public StrategyBase<Env, Pool> {
     [[maybe_unused]] auto scope = env.function("page_pool_scan_inflight");
     // Returners that saw destroy_cnt == 0 are through after this; later ones come by the lock.
     env.synchronize_rcu();
-    env.spin_lock_bh(destroy_lock_);
+    env.spin_lock_bh(this->destroy_lock_);
     int inflight = pool.inflight();
     int unmapped = 0;
     env.for_each_online_page([&](Netmem netmem) {
@@ -48,11 +33,8 @@ class Scan : public StrategyBase<Env, Pool> {
     });
     if (unmapped != inflight) env.warn_once(pool, Warning::unmapped_mismatch, unmapped, inflight);
     pool.set_dma_map(false);
-    env.spin_unlock_bh(destroy_lock_);
+    env.spin_unlock_bh(this->destroy_lock_);
   }
-
- private:
-  typename Env::SpinLock destroy_lock_{"destroy_lock"};
 };
 
 }  // namespace pagepool

@@ -315,8 +315,8 @@ class Replayer final : public iommu::Surroundings {
 
   void invalidation_completion() {
     const bool expected = core_->invalidation_completion(
-        static_cast<std::uint16_t>(arg(1)), arg(2) != 0, static_cast<std::uint8_t>(arg(3)),
-        static_cast<std::uint32_t>(arg(4)), static_cast<unsigned>(arg(5)));
+        {static_cast<std::uint16_t>(arg(1)), arg(2) != 0, static_cast<std::uint8_t>(arg(3)),
+         static_cast<std::uint32_t>(arg(4)), static_cast<std::uint8_t>(arg(5))});
     command_status(expected ? "K unexp=0" : "K unexp=1");
   }
 

@@ -162,6 +162,43 @@ TEST(Context, TasksOfACoreTakeTurnsOnlyWhereTheyYield) {
   EXPECT_EQ(order, "ababab");
 }
 
+/// Always takes the last alternative, and counts what it was asked.
+struct LastAlternative : sim::Oracle {
+  std::uint32_t choose(std::uint32_t n, const sim::ChoicePoint& point) override {
+    ++asked[point.place];
+    return n - 1;
+  }
+  std::map<std::string, unsigned> asked;
+};
+
+TEST(Context, TheOracleDecidesWhoGoesFirst) {
+  LastAlternative oracle;
+  Machine m;
+  m.s.set_oracle(oracle);
+  std::string order;
+  SpinLock lock("l");
+  CacheLine line;
+  for (char name : {'a', 'b', 'c'}) {
+    m.k.spawn(0, std::string(1, name), [&, name] {
+      lock.lock();
+      order += name;
+      lock.unlock();
+      this_cpu().atomic(line);
+    });
+  }
+  m.k.spawn(1, "other", [&] {
+    kernel::usleep(500);
+    lock.lock();
+    lock.unlock();
+    this_cpu().atomic(line);
+  });
+  m.run(0.01);
+  EXPECT_EQ(order, "cba");
+  EXPECT_GT(oracle.asked["schedule"], 0u);
+  EXPECT_GT(oracle.asked["spin_lock"], 0u);
+  EXPECT_GT(oracle.asked["shared_access"], 0u);
+}
+
 TEST(Context, MmioLoadsStallTheCoreAndStoresDoNot) {
   Machine m;
   m.bus.regs[Bus::kDevice] = 0x1234'5678;

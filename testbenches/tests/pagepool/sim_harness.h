@@ -60,4 +60,60 @@ inline pagepool::PoolOptions options(std::string strategy) {
   return o;
 }
 
+/// What happened to mappings in a run where `out` pages were held over unbind for two seconds.
+struct Unbind {
+  explicit Unbind(std::string strategy, sim::SimulationConfig time = {}) : m(options(strategy), {}, time) {
+    m.k.trace().dma_unmapped.subscribe([this](const kernel::DmaUnmapped& e) {
+      bool in_destroy = std::find_if(e.chain.begin(), e.chain.end(), [](const char* f) {
+                          return std::string_view(f) == "page_pool_destroy";
+                        }) != e.chain.end();
+      ++(in_destroy ? inside : e.driver_bound ? before : late);
+    });
+    m.k.trace().bh_section.subscribe(
+        [this](const kernel::BhSection& e) { longest_bh_off = std::max(longest_bh_off, e.end - e.begin); });
+    m.driver.on_remove = [this](kernel::Device&) { pool->destroy(); };
+  }
+
+  void run(kernel::DmaMode mode, unsigned out = 10, bool remove_device = false) {
+    m.run_bound(mode, 8, [=, this](kernel::Device& device) {
+      auto params = mapped_params();
+      params.netdev = &netdev;
+      pool = m.pools.create(device, params);
+      for (unsigned i = 0; i < out + 5; ++i) held.push_back(*pool->alloc_page());
+      for (unsigned i = 0; i < 5; ++i) {
+        pool->recycle_direct(held.back());
+        held.pop_back();
+      }
+      if (early_return)
+        m.k.spawn(1, "early_reader", [this] {
+          kernel::msleep(1500);
+          give_back();
+        });
+      sim::Tick begin = m.k.now();
+      m.k.devices().device_unbind(device);
+      unbind_time = m.k.now() - begin;
+      state_after_destroy = pool->state();
+      if (remove_device) m.k.devices().device_del(device);
+      after_unbind();
+      kernel::msleep(1500);
+      if (!early_return) m.k.spawn(1, "reader", [this] { give_back(); });
+    });
+  }
+  void give_back() {
+    for (sim::Pfn page : held)
+      if (!m.pools.napi_pp_put_page(page)) pagepool::put_page(m.k, page);
+    held.clear();
+  }
+
+  PoolMachine m;
+  bool early_return = false;  // of the pages, while unbind may still be waiting
+  std::function<void()> after_unbind = [] {};
+  pagepool::Netdev netdev{3, "eth0"};
+  std::shared_ptr<pagepool::Pool> pool;
+  std::vector<sim::Pfn> held;
+  pagepool::PoolState state_after_destroy;
+  unsigned before = 0, inside = 0, late = 0;
+  sim::Tick longest_bh_off = 0, unbind_time = 0;
+};
+
 }  // namespace testing_pagepool

@@ -15,6 +15,7 @@ using kernel::DmaMode;
 using testing_pagepool::mapped_params;
 using testing_pagepool::options;
 using testing_pagepool::PoolMachine;
+using testing_pagepool::Unbind;
 
 TEST(SimPool, StructPageFieldsLieInSimulatedMemory) {
   PoolMachine m;
@@ -77,140 +78,6 @@ TEST(SimPool, NoMemoryGivesNoPage) {
   });
 }
 
-/// What happened to mappings in a run where `out` pages were held over unbind for two seconds.
-struct Unbind {
-  explicit Unbind(std::string strategy, DmaMode mode, unsigned out = 10, bool remove_device = false,
-                  sim::SimulationConfig time = {})
-      : m(options(strategy), {}, time) {
-    m.k.trace().dma_unmapped.subscribe([this](const kernel::DmaUnmapped& e) {
-      bool in_destroy = std::find_if(e.chain.begin(), e.chain.end(), [](const char* f) {
-                          return std::string_view(f) == "page_pool_destroy";
-                        }) != e.chain.end();
-      ++(in_destroy ? inside : e.driver_bound ? before : late);
-    });
-    m.k.trace().bh_section.subscribe(
-        [this](const kernel::BhSection& e) { longest_bh_off = std::max(longest_bh_off, e.end - e.begin); });
-    m.driver.on_remove = [this](kernel::Device&) { pool->destroy(); };
-    m.run_bound(mode, 8, [=, this](kernel::Device& device) {
-      pool = m.pools.create(device, mapped_params());
-      for (unsigned i = 0; i < out + 5; ++i) held.push_back(*pool->alloc_page());
-      for (unsigned i = 0; i < 5; ++i) {
-        pool->recycle_direct(held.back());
-        held.pop_back();
-      }
-      sim::Tick begin = m.k.now();
-      m.k.devices().device_unbind(device);
-      unbind_time = m.k.now() - begin;
-      state_after_destroy = pool->state();
-      if (remove_device) m.k.devices().device_del(device);
-      kernel::msleep(1500);
-      m.k.spawn(1, "reader", [this] {
-        for (sim::Pfn page : held) m.pools.napi_pp_put_page(page);
-      });
-    });
-  }
-  PoolMachine m;
-  std::shared_ptr<Pool> pool;
-  std::vector<sim::Pfn> held;
-  PoolState state_after_destroy;
-  unsigned before = 0, inside = 0, late = 0;
-  sim::Tick longest_bh_off = 0, unbind_time = 0;
-};
-
-TEST(Strategies, StockUnmapsLate) {
-  Unbind u("stock", DmaMode::kStrict);
-  EXPECT_EQ(u.state_after_destroy.inflight, 10);
-  EXPECT_TRUE(u.state_after_destroy.detached);
-  EXPECT_EQ(u.inside, 54u);
-  EXPECT_EQ(u.late, 10u);
-  EXPECT_TRUE(u.pool->gone());
-  // Held for 1.5 s: the second round of the release work frees the pool.
-  EXPECT_EQ(u.pool->state().release_rounds, 2u);
-  EXPECT_EQ(u.m.pages.verify(), "");
-}
-
-TEST(Strategies, XarrayUnmapsEverythingInsideDestroy) {
-  Unbind u("xarray_merged", DmaMode::kStrict);
-  EXPECT_EQ(u.state_after_destroy.inflight, 10);
-  EXPECT_EQ(u.inside, 64u);
-  EXPECT_EQ(u.late, 0u);
-  EXPECT_EQ(u.state_after_destroy.tracking_bytes, 0u);
-  EXPECT_GT(u.state_after_destroy.tracking_bytes_peak, 0u);
-  EXPECT_TRUE(u.pool->gone());
-  EXPECT_EQ(u.m.pages.verify(), "");
-}
-
-TEST(Strategies, ScanFindsWhatIsOutAndTakesItsTimeWithBhOff) {
-  Unbind u("scan", DmaMode::kStrict);
-  EXPECT_EQ(u.state_after_destroy.inflight, 10);
-  EXPECT_EQ(u.inside, 64u);
-  EXPECT_EQ(u.late, 0u);
-  EXPECT_TRUE(u.pool->gone());
-  EXPECT_TRUE(u.m.k.warnings().empty());
-  // synchronize_rcu() is in the price of unbinding.
-  EXPECT_GT(u.unbind_time, 2 * sim::kMillisecond);
-}
-
-/// 1 GiB are 262144 pages of 41 cycles (16.5 ns).
-constexpr double kWholeMemoryNs = 262144 * 41 / 2.5;
-/// Longest time with bottom halves off when a pool is destroyed with one page out.
-double longest_scan_ns(PoolOptions o) {
-  PoolMachine m(std::move(o));
-  sim::Tick longest = 0;
-  m.k.trace().bh_section.subscribe(
-      [&](const kernel::BhSection& e) { longest = std::max(longest, e.end - e.begin); });
-  m.run_bound(DmaMode::kDirect, 1, [&](kernel::Device& device) {
-    auto pool = m.pools.create(device, mapped_params());
-    pool->alloc_page();
-    pool->destroy();
-    EXPECT_EQ(pool->state().inflight, 1);
-  });
-  return static_cast<double>(longest) / sim::kNanosecond;
-}
-TEST(Strategies, ScanWithDebugNetWalksAllMemory) {
-  auto o = options("scan");
-  o.debug_net = true;
-  EXPECT_NEAR(longest_scan_ns(o), kWholeMemoryNs, kWholeMemoryNs * 0.02);
-}
-TEST(Strategies, ScanStopsWhenItFoundAsManyAsAreOut) {
-  EXPECT_LT(longest_scan_ns(options("scan")), kWholeMemoryNs / 2);
-}
-
-TEST(Strategies, StockOopsesWhenTheDeviceIsGone) {
-  Unbind u("stock", DmaMode::kStrict, 10, /*remove_device=*/true);
-  ASSERT_FALSE(u.m.k.oopses().empty());
-  const kernel::Oops& oops = u.m.k.oopses().front();
-  EXPECT_EQ(oops.symbol, "iommu_get_dma_domain");
-  EXPECT_EQ(oops.address, 0xa8u);
-  EXPECT_EQ(oops.workqueue, "events page_pool_release_retry");
-  EXPECT_THAT(oops.chain, ::testing::IsSupersetOf(
-                              {std::string("dma_unmap_page_attrs"), std::string("page_pool_return_page"),
-                               std::string("page_pool_release"), std::string("page_pool_release_retry")}));
-}
-
-TEST(Strategies, FixesSurviveRemovalOfTheDevice) {
-  Unbind u("xarray_merged", DmaMode::kStrict, 10, /*remove_device=*/true);
-  EXPECT_TRUE(u.m.k.oopses().empty());
-  EXPECT_TRUE(u.pool->gone());
-}
-
-TEST(Strategies, ScanSurvivesRemovalOfTheDevice) {
-  Unbind u("scan", DmaMode::kStrict, 10, /*remove_device=*/true);
-  EXPECT_TRUE(u.m.k.oopses().empty());
-  EXPECT_TRUE(u.pool->gone());
-}
-
-TEST(Strategies, AreListedByKey) {
-  std::vector<std::string> keys;
-  for (const auto& s : strategies()) {
-    keys.push_back(s.key);
-    EXPECT_FALSE(s.summary.empty()) << s.key;
-  }
-  EXPECT_THAT(keys, ::testing::IsSupersetOf({"stock", "scan", "xarray_merged"}));
-  EXPECT_TRUE(std::is_sorted(keys.begin(), keys.end()));
-  EXPECT_THROW(find_strategy("stok"), sim::Error);
-}
-
 TEST(SimPool, StalledShutdownWarnsOnceAMinute) {
   auto o = options("stock");
   PoolMachine m(o);
@@ -265,7 +132,8 @@ std::string digest_in_child(sim::TimeMode mode) {
   if (child == 0) {
     sim::SimulationConfig config;
     config.time = mode;
-    Unbind u("xarray_merged", DmaMode::kStrict, 40, false, config);
+    Unbind u("xarray_merged", config);
+    u.run(DmaMode::kStrict, 40);
     std::string text = u.m.s.digest().hex();
     _exit(write(pipe_ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
   }
