@@ -74,15 +74,24 @@ void Timeline::withdraw(std::uint32_t rank) {
 }
 
 void Timeline::set_key(std::uint32_t rank, Tick t) {
+  if (keys_[rank] == t) return;
   keys_[rank] = t;
-  // Equal keys: the left child, which has the lower rank, wins.
-  for (std::uint32_t n = (leaves_ + rank) >> 1; n > 0; n >>= 1) {
-    const std::uint32_t left = winner_[2 * n], right = winner_[2 * n + 1];
-    winner_[n] = keys_[right] < keys_[left] ? right : left;
-  }
+  if (rank == waking_) return;  // its place in the tree is found once, after wake()
+  replay(rank);
   if (!driving_ && t != kNever && sc_core::sc_is_running()) {
     const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
     kick_.notify(t > sc_now ? to_sc_time(t - sc_now) : sc_core::SC_ZERO_TIME);
+  }
+}
+
+/// Plays the matches of `rank` again, up to where its key changes nothing.
+void Timeline::replay(std::uint32_t rank) {
+  // Equal keys: the left child, which has the lower rank, wins.
+  for (std::uint32_t n = (leaves_ + rank) >> 1; n > 0; n >>= 1) {
+    const std::uint32_t left = winner_[2 * n], right = winner_[2 * n + 1];
+    const std::uint32_t winner = keys_[right] < keys_[left] ? right : left;
+    if (winner == winner_[n] && winner != rank) return;
+    winner_[n] = winner;
   }
 }
 
@@ -101,6 +110,7 @@ void Timeline::drive() {
     wake_all_due();
   } catch (...) {
     failure_ = std::current_exception();
+    if (waking_ != kNobody) replay(std::exchange(waking_, kNobody));
     stopped_ = true;
   }
   driving_ = false;
@@ -118,9 +128,12 @@ void Timeline::wake_all_due() {
       break;
     }
     if (t > now_) now_ = t;
-    set_key(rank, kNever);
+    keys_[rank] = kNever;
+    waking_ = rank;
     ++wakeups_;
     sleepers_[rank]->wake(now_);
+    waking_ = kNobody;
+    replay(rank);
   }
 }
 

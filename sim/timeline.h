@@ -120,6 +120,7 @@ class Timeline final : public sc_core::sc_module {
   std::uint32_t enrol(Sleeper* s);
   void withdraw(std::uint32_t rank);
   void set_key(std::uint32_t rank, Tick t);
+  void replay(std::uint32_t rank);
   Tick key(std::uint32_t rank) const { return keys_[rank]; }
   void grow(std::uint32_t leaves);
   void drive();
@@ -130,6 +131,8 @@ class Timeline final : public sc_core::sc_module {
   Tick now_ = 0;
   Tick base_ = 0;   // SystemC's time at the present activation of drive()
   Tick limit_ = 0;  // never run past this
+  static constexpr std::uint32_t kNobody = ~0u;
+  std::uint32_t waking_ = kNobody;  // in wake(): its key changes, its place in the tree not yet
   bool driving_ = false;
   bool stopped_ = false;
   std::exception_ptr failure_;
