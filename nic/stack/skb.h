@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// struct sk_buff as far as received packets need it: one page of a page_pool with a range of bytes, and where it is
+// chained. Freed by kfree_skb(), which gives the page back to its pool (skb_pp_recycle, net/core/skbuff.c, 6.12).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernel/kernel.h"
+#include "mm/trace.h"
+#include "nic/stack/packet.h"
+#include "pagepool/pool.h"
+
+namespace nic {
+
+struct Skb {
+  sim::Pfn page{0};
+  std::uint32_t offset = 0;  ///< of the frame in the page
+  std::uint32_t length = 0;  ///< frame bytes
+  std::uint32_t truesize = 0;
+  pagepool::Pool* pool = nullptr;  ///< of `page`; pp_recycle
+  Ipv4Packet ip{};                 ///< filled by ip_rcv
+  sim::Tick received = 0;
+  Skb* next = nullptr;       ///< in whatever queue it is
+  Skb* frag_list = nullptr;  ///< further fragments of a reassembled datagram
+};
+
+/// First in, first out, threaded through Skb::next.
+class SkbQueue {
+ public:
+  void push(Skb* skb) {
+    skb->next = nullptr;
+    (tail_ != nullptr ? tail_->next : head_) = skb;
+    tail_ = skb;
+    ++size_;
+  }
+  Skb* pop() {
+    Skb* skb = head_;
+    if (skb == nullptr) return nullptr;
+    head_ = skb->next;
+    if (head_ == nullptr) tail_ = nullptr;
+    skb->next = nullptr;
+    --size_;
+    return skb;
+  }
+  const Skb* front() const { return head_; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return head_ == nullptr; }
+
+ private:
+  Skb* head_ = nullptr;
+  Skb* tail_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Allocation and freeing of skbs; no host allocation in steady state.
+class SkbAllocator {
+ public:
+  SkbAllocator(kernel::Kernel& kernel, const mm::Trace& trace) : kernel_(kernel), trace_(trace) {}
+
+  /// napi_build_skb over a page that the driver takes out of its ring.
+  Skb* build_skb(pagepool::Pool& pool, sim::Pfn page, std::uint32_t offset, std::uint32_t length);
+  /// Frees the skb and its frag_list, returns their pages. Any context.
+  void kfree_skb(Skb* skb);
+  /// The bytes of the frame, in simulated DRAM.
+  std::span<const std::uint8_t> bytes(const Skb& skb) const {
+    return {kernel_.store().host(sim::to_phys(skb.page) + skb.offset, skb.length), skb.length};
+  }
+  /// Who holds the skb's pages from now on (for "who holds page P?").
+  void held(const Skb& skb, std::string_view holder, std::uint64_t id) const;
+
+  std::uint64_t outstanding() const { return outstanding_; }
+
+ private:
+  kernel::Kernel& kernel_;
+  const mm::Trace& trace_;
+  std::vector<std::unique_ptr<Skb>> all_;
+  std::vector<Skb*> free_;
+  std::uint64_t outstanding_ = 0;
+};
+
+}  // namespace nic

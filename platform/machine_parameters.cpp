@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pagepool/page_pools.h"
+#include "platform/machine.h"
+#include "platform/parameter_tables.h"
+
+namespace platform {
+namespace {
+
+void register_memory(ParameterSet& set, MemoryConfig& c) {
+  set.address("memory.base", c.base.value, "first physical address of DRAM");
+  set.size("memory.size", c.bytes, std::uint64_t{64} << 20, std::uint64_t{16} << 40,
+           "DRAM; costs host memory only where it is touched");
+  register_buddy(set, c.buddy);
+}
+
+void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
+  std::vector<std::string> keys;
+  for (const auto& s : pagepool::strategies()) keys.push_back(s.key);
+  set.text("pool.strategy", c.strategy, "what becomes of the mappings of pages in flight", keys);
+  set.choice("pool.version", c.version,
+             {{"6.12", pagepool::PoolVersion::v6_12}, {"6.18", pagepool::PoolVersion::v6_18}},
+             "kernel whose page_pool rules apply beside the strategy");
+  set.integer("pool.release_period_ms", c.release_period_ms, 1, 3'600'000, "DEFER_TIME, between rounds of the release work");
+  set.integer("pool.warn_interval_ms", c.warn_interval_ms, 1, 3'600'000, "DEFER_WARN_INTERVAL");
+  set.integer("pool.size", c.pool_size, 0, 32768, "ring entries; 0: what the driver asks for");
+  set.boolean("pool.debug_net", c.debug_net, "CONFIG_DEBUG_NET");
+}
+
+void register_driver(ParameterSet& set, nic::DriverConfig& c) {
+  set.integer("nic.driver.descriptors", c.rx.descriptors, 8, 4096, "RX ring, a multiple of 8");
+  set.integer("nic.driver.buffer_bytes", c.rx.buffer_bytes, 1024, 4096, "RX buffer in a page, a multiple of 1024");
+  set.integer("nic.driver.pthresh", c.rx.pthresh, 0, 31, "RXDCTL.PTHRESH");
+  set.integer("nic.driver.hthresh", c.rx.hthresh, 0, 31, "RXDCTL.HTHRESH");
+  set.integer("nic.driver.wthresh", c.rx.wthresh, 0, 31, "RXDCTL.WTHRESH");
+  set.boolean("nic.driver.drop_enable", c.rx.drop_enable, "SRRCTL.DROP_EN");
+  set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768, "page_pool ring the driver asks for; 0: its descriptors");
+  set.integer("nic.driver.itr_us", c.itr_us, 0, 8191, "interrupt moderation, microseconds");
+  set.integer("nic.driver.rx_cpu", c.rx_cpu, 0, 31, "core that takes the RX interrupt");
+  set.integer("nic.driver.vf_enable_ms", c.vf_enable_ms, 0, 10'000, "wait of pci_enable_sriov");
+  set.integer("nic.driver.vf_disable_ms", c.vf_disable_ms, 0, 10'000, "wait of pci_disable_sriov");
+  set.boolean("nic.driver.quiesce", c.quiesce, "remove() stops the queue and clears bus mastering");
+}
+
+}  // namespace
+
+void register_machine(ParameterSet& set, MachineConfig& config) {
+  register_simulation(set, config.simulation);
+  register_memory(set, config.memory);
+  register_dram(set, config.dram);
+  register_iommu(set, config.iommu);
+  register_interconnect(set, config.interconnect);
+  register_root_port(set, config.root_port);
+  register_link(set, config.link);
+  register_imsic(set, config.imsic);
+  register_kernel(set, config.kernel);
+  register_pool(set, config.pool);
+  register_nic(set, config.nic);
+  register_driver(set, config.driver);
+  set.time("stack.ipfrag_time", config.stack.ipfrag_time, sim::kMicrosecond, 3600 * sim::kSecond,
+           "net.ipv4.ipfrag_time: how long an incomplete datagram waits");
+}
+
+}  // namespace platform

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// poolsim run SCENARIO: one run with the checker watching; report, waveform.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "sim/error.h"
+#include "testbenches/cli/command.h"
+#include "testbenches/scenario/run.h"
+
+namespace {
+
+struct Options {
+  std::string file;
+  std::vector<std::string> assignments;
+  std::string strategy;
+  scenario::RunOptions run;
+  std::string vcd_from, vcd_to;
+  bool every_cycle = false, no_run_ahead = false, dump_pools = false, digest_only = false;
+  std::optional<std::uint64_t> seed;
+};
+
+int execute(const Options& o, const cli::Context& context) {
+  scenario::RunConfig config;
+  auto assignments = o.assignments;
+  if (o.seed) assignments.push_back(fmt::format("simulation.seed={}", *o.seed));
+  if (o.every_cycle) assignments.push_back("simulation.every_cycle=true");
+  if (o.no_run_ahead) assignments.push_back("simulation.run_ahead=false");
+  if (!o.strategy.empty()) assignments.push_back("pool.strategy=" + o.strategy);
+  scenario::load(config, o.file, assignments);
+  scenario::RunOptions options = o.run;
+  if (!o.vcd_from.empty()) options.vcd_from = platform::parse_quantity(o.vcd_from, platform::Dimension::kTime);
+  if (!o.vcd_to.empty()) options.vcd_to = platform::parse_quantity(o.vcd_to, platform::Dimension::kTime);
+
+  scenario::ScenarioRun run(config, options);
+  const scenario::RunResult result = run.run();
+  if (o.digest_only) {
+    std::printf("%s\n", result.digest.c_str());
+  } else if (context.json) {
+    std::printf("%s\n", run.report_json().dump(2).c_str());
+  } else if (o.dump_pools) {
+    std::fputs(run.machine().pools().dump(true).c_str(), stdout);
+  } else {
+    std::fputs(run.report().c_str(), stdout);
+  }
+  if (!result.finished && result.oops.empty()) return cli::kInconclusive;
+  return result.findings.empty() ? cli::kOk : cli::kFindings;
+}
+
+const cli::Subcommand kRun(
+    "run", "run a scenario on the machine, with the checker watching", [](CLI::App& app, const cli::Context& context) {
+      auto o = std::make_shared<Options>();
+      app.add_option("scenario", o->file, "scenario file (YAML)")->required();
+      app.add_option("--set", o->assignments, "a.b=c: set a parameter (poolsim config dump lists them)")->allow_extra_args(false);
+      app.add_option("--strategy", o->strategy, "strategy of the page pools (poolsim list strategies)");
+      app.add_option("--seed", o->seed, "seed of all random streams");
+      app.add_option("--vcd", o->run.vcd, "write a waveform, and a .gtkw beside it");
+      app.add_option("--probes", o->run.vcd_probes, "globs of the probes to record");
+      app.add_option("--from", o->vcd_from, "first time recorded, e.g. 20.1ms");
+      app.add_option("--to", o->vcd_to, "last time recorded");
+      app.add_flag("--every-cycle", o->every_cycle, "tick every module at every edge of its clock");
+      app.add_flag("--no-run-ahead", o->no_run_ahead, "step SystemC at each time");
+      app.add_flag("--dump-pools", o->dump_pools, "print the pools as netlink would, instead of the report");
+      app.add_flag("--digest", o->digest_only, "print only the digest of the run");
+      return [o, &context] { return execute(*o, context); };
+    });
+
+}  // namespace

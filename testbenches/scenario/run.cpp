@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testbenches/scenario/run.h"
+
+#include <time.h>
+
+#include "testbenches/cli/table.h"
+#include "testbenches/scenario/script.h"
+#include "waveforms/gtkw.h"
+#include "waveforms/vcd.h"
+
+namespace scenario {
+namespace {
+
+/// A run that has not ended this long after its last planned step has lost its way.
+constexpr sim::Tick kPatience = 300 * sim::kSecond;
+
+const char* to_string(kernel::DmaMode mode) {
+  switch (mode) {
+    case kernel::DmaMode::kDirect: return "direct";
+    case kernel::DmaMode::kPassthrough: return "passthrough";
+    case kernel::DmaMode::kStrict: return "strict";
+    case kernel::DmaMode::kLazy: return "lazy";
+  }
+  return "?";
+}
+
+const char* to_string(DeviceFate fate) {
+  switch (fate) {
+    case DeviceFate::kStays: return "stays";
+    case DeviceFate::kRemoved: return "removed";
+    case DeviceFate::kRebound: return "rebound";
+  }
+  return "?";
+}
+
+/// What a kernel developer wants to see together, in the order a packet goes.
+std::vector<waveforms::GtkwGroup> gtkw_groups() {
+  using Color = waveforms::GtkwColor;
+  using Format = waveforms::GtkwFormat;
+  return {
+      {"NIC queues and descriptor cache", Color::kOrange, {"wire.*", "nic.**"}, Format::kDecimal},
+      {"PCIe link", Color::kYellow, {"link.**", "root_port.**"}, Format::kDecimal},
+      {"IOTLB", Color::kGreen, {"iommu.iotlb.*"}, Format::kDecimal},
+      {"IOMMU walks, faults, queues", Color::kRed, {"iommu.**"}, Format::kDecimal},
+      {"DRAM commands", Color::kBlue, {"dram.**", "interconnect.**"}, Format::kDecimal},
+      {"Cores", Color::kIndigo, {"kernel.**", "imsic.**"}, Format::kDecimal},
+      {"Page pools", Color::kViolet, {"pagepool.**", "page_pool.**", "pools.**"}, Format::kDecimal},
+  };
+}
+
+}  // namespace
+
+double cpu_seconds() {
+  timespec t{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+nlohmann::ordered_json RunResult::to_json() const {
+  nlohmann::ordered_json j;
+  j["scenario"] = scenario;
+  j["strategy"] = strategy;
+  j["dma_mode"] = dma_mode;
+  j["device"] = device;
+  j["finished"] = finished;
+  j["pages_outstanding"] = pages_outstanding;
+  j["unmap_before_destroy"] = unmap_before;
+  j["unmap_inside_destroy"] = unmap_inside;
+  j["unmap_after_destroy"] = unmap_after;
+  j["late_unmaps"] = late_unmaps;
+  j["iommu_faults"] = iommu_faults;
+  j["leaked_pages"] = leaked_pages;
+  j["leaked_iovas"] = leaked_iovas;
+  j["leaked_mappings"] = leaked_mappings;
+  j["unbind_fs"] = unbind;
+  j["longest_bh_off_fs"] = longest_bh_off;
+  j["longest_bh_off_function"] = longest_bh_off_function;
+  j["cycles_per_packet"] = cycles_per_packet;
+  j["tracking_bytes"] = tracking_bytes;
+  j["oops"] = oops.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(oops);
+  j["findings"] = nlohmann::ordered_json::object();
+  for (const auto& [kind, count] : findings) j["findings"][kind] = count;
+  j["digest"] = digest;
+  j["simulated_fs"] = simulated;
+  j["cpu_seconds"] = cpu_seconds;
+  j["wakeups"] = wakeups;
+  j["packets"] = packets;
+  return j;
+}
+
+RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
+  RunResult r;
+  r.scenario = j.at("scenario");
+  r.strategy = j.at("strategy");
+  r.dma_mode = j.at("dma_mode");
+  r.device = j.at("device");
+  r.finished = j.at("finished");
+  r.pages_outstanding = j.at("pages_outstanding");
+  r.unmap_before = j.at("unmap_before_destroy");
+  r.unmap_inside = j.at("unmap_inside_destroy");
+  r.unmap_after = j.at("unmap_after_destroy");
+  r.late_unmaps = j.at("late_unmaps");
+  r.iommu_faults = j.at("iommu_faults");
+  r.leaked_pages = j.at("leaked_pages");
+  r.leaked_iovas = j.at("leaked_iovas");
+  r.leaked_mappings = j.at("leaked_mappings");
+  r.unbind = j.at("unbind_fs");
+  r.longest_bh_off = j.at("longest_bh_off_fs");
+  r.longest_bh_off_function = j.at("longest_bh_off_function");
+  r.cycles_per_packet = j.at("cycles_per_packet");
+  r.tracking_bytes = j.at("tracking_bytes");
+  if (!j.at("oops").is_null()) r.oops = j.at("oops");
+  for (const auto& [kind, count] : j.at("findings").items()) r.findings.emplace_back(kind, count);
+  r.digest = j.at("digest");
+  r.simulated = j.at("simulated_fs");
+  r.cpu_seconds = j.at("cpu_seconds");
+  r.wakeups = j.at("wakeups");
+  r.packets = j.at("packets");
+  return r;
+}
+
+struct ScenarioRun::Script : scenario::Script {
+  using scenario::Script::Script;
+};
+
+ScenarioRun::ScenarioRun(const RunConfig& config, RunOptions options)
+    : config_(config),
+      options_(std::move(options)),
+      machine_(std::make_unique<platform::Machine>(config.machine)),
+      checker_(std::make_unique<checker::Checker>(machine_->simulation().timeline())) {
+  checker_->attach(machine_->memory_trace());
+  checker_->attach(machine_->kernel().trace());
+  checker_->attach(machine_->iommu());
+  checker_->attach(machine_->nic().trace());
+  checker_->attach(machine_->pools().trace());
+  script_ = std::make_unique<Script>(*machine_, config_.scenario);
+  if (config_.scenario.stop_at_oops) {
+    machine_->kernel().trace().oops.subscribe(
+        [this](const kernel::Oops&) { machine_->simulation().timeline().stop(); });
+  }
+}
+
+ScenarioRun::~ScenarioRun() = default;
+
+RunResult ScenarioRun::run() {
+  sim::Simulation& simulation = machine_->simulation();
+  std::unique_ptr<waveforms::VcdWriter> vcd;
+  if (!options_.vcd.empty()) {
+    vcd = std::make_unique<waveforms::VcdWriter>(
+        simulation.probes(), options_.vcd,
+        waveforms::VcdOptions{options_.vcd_probes, options_.vcd_from, options_.vcd_to});
+  }
+  const double cpu_before = cpu_seconds();
+  script_->start();
+  simulation.timeline().run_until(config_.scenario.end_delay + kPatience);
+  result_.cpu_seconds = cpu_seconds() - cpu_before;
+  checker_->finish();
+  machine_->check_conservation();
+  if (vcd != nullptr) {
+    vcd->close();
+    std::string save = options_.vcd;
+    if (const auto dot = save.rfind('.'); dot != std::string::npos && save.find('/', dot) == std::string::npos) {
+      save.resize(dot);
+    }
+    waveforms::write_gtkw(save + ".gtkw", *vcd, gtkw_groups(), script_->unbind_at());
+  }
+
+  const checker::Summary summary = checker_->summary();
+  RunResult& r = result_;
+  r.scenario = config_.scenario.name;
+  r.strategy = config_.machine.pool.strategy;
+  r.dma_mode = to_string(config_.machine.kernel.dma_mode);
+  r.device = to_string(config_.scenario.device);
+  r.finished = script_->finished();
+  r.pages_outstanding = script_->pages_outstanding();
+  r.unmap_before = summary.unmap_before_destroy;
+  r.unmap_inside = summary.unmap_inside_destroy;
+  r.unmap_after = summary.unmap_after_destroy;
+  r.late_unmaps = summary.late_unmaps;
+  r.iommu_faults = summary.iommu_faults;
+  r.leaked_pages = summary.leaked_pages;
+  r.leaked_iovas = summary.leaked_iovas;
+  r.leaked_mappings = summary.leaked_mappings;
+  r.unbind = summary.longest_unbind;
+  r.longest_bh_off = summary.longest_bh_off;
+  r.longest_bh_off_function = summary.longest_bh_off_function;
+  r.cycles_per_packet = script_->cycles_per_packet();
+  for (const auto& pool : machine_->pools().pools()) r.tracking_bytes += pool->state().tracking_bytes_peak;
+  if (summary.oops) r.oops = fmt::format("{} + {:#x}", summary.oops->symbol, summary.oops->address);
+  for (std::size_t k = 0; k < checker::kFindingClasses; ++k) {
+    const auto kind = static_cast<checker::FindingClass>(k);
+    if (const std::uint64_t n = checker_->findings().count(kind); n != 0) r.findings.emplace_back(checker::key(kind), n);
+  }
+  r.digest = simulation.digest().hex();
+  r.simulated = simulation.now();
+  r.wakeups = simulation.timeline().wakeups();
+  r.packets = machine_->wire().frames_sent();
+  return r;
+}
+
+std::string ScenarioRun::report() const {
+  const RunResult& r = result_;
+  std::string text = fmt::format("{}: strategy {}, DMA {}, device {}\n", r.scenario, r.strategy, r.dma_mode, r.device);
+  text += fmt::format("simulated {}, {} packets, {} wake-ups, {:.3f} s CPU\n\n", checker::format_time(r.simulated),
+                      r.packets, r.wakeups, r.cpu_seconds);
+
+  text += "Kernel log\n";
+  for (const auto& line : machine_->kernel().dmesg()) {
+    text += fmt::format("  [{:>13.6f}] {}\n", static_cast<double>(line.time) / sim::kSecond, line.text);
+  }
+  text += "\nFindings\n";
+  if (checker_->findings().empty()) text += "  none\n";
+  for (const checker::Finding& f : checker_->findings().all()) {
+    text += fmt::format("  {} x {}  first {}, last {}\n", checker::key(f.kind), f.count, checker::format_time(f.first),
+                        checker::format_time(f.last));
+    text += fmt::format("    {}\n    by   {}\n    to   {}\n    at   {}\n", f.detail, f.who, f.whom, f.place);
+    for (const auto& h : f.holders) text += fmt::format("    held by {}: {}\n", h.holder, h.pages);
+  }
+
+  text += "\nPages still in flight, by holder\n";
+  std::map<std::pair<std::string, std::uint64_t>, std::pair<std::uint64_t, sim::Tick>> holders;
+  for (const checker::PageReport& page : checker_->in_flight()) {
+    auto& [pages, since] = holders.try_emplace({std::string(page.holder), page.pool}, 0, sim::kNever).first->second;
+    ++pages;
+    since = std::min(since, page.since);
+  }
+  if (holders.empty()) text += "  none\n";
+  for (const auto& [key, value] : holders) {
+    text += fmt::format("  {:>5} pages of pool {}: {}, oldest for {}\n", value.first, key.second, key.first,
+                        checker::format_time(r.simulated - value.second));
+  }
+  text += "\nPools\n" + machine_->pools().dump(/*gone_too=*/true);
+  text += fmt::format("\ndigest {}\n", r.digest);
+  return text;
+}
+
+nlohmann::ordered_json ScenarioRun::report_json() const {
+  nlohmann::ordered_json j = result_.to_json();
+  j["dmesg"] = nlohmann::ordered_json::array();
+  for (const auto& line : machine_->kernel().dmesg()) {
+    j["dmesg"].push_back({{"time_s", static_cast<double>(line.time) / sim::kSecond}, {"text", line.text}});
+  }
+  j["finding_list"] = nlohmann::ordered_json::array();
+  for (const checker::Finding& f : checker_->findings().all()) {
+    nlohmann::ordered_json holders = nlohmann::ordered_json::object();
+    for (const auto& h : f.holders) holders[std::string(h.holder)] = h.pages;
+    j["finding_list"].push_back({{"class", checker::key(f.kind)},
+                                 {"count", f.count},
+                                 {"first_fs", f.first},
+                                 {"last_fs", f.last},
+                                 {"who", f.who},
+                                 {"whom", f.whom},
+                                 {"place", f.place},
+                                 {"detail", f.detail},
+                                 {"holders", holders}});
+  }
+  j["in_flight"] = nlohmann::ordered_json::array();
+  for (const checker::PageReport& page : checker_->in_flight()) {
+    j["in_flight"].push_back({{"pfn", page.pfn.value},
+                              {"pool", page.pool},
+                              {"holder", page.holder},
+                              {"holder_id", page.holder_id},
+                              {"since_fs", page.since},
+                              {"device", page.device}});
+  }
+  j["statistics"] = nlohmann::ordered_json::object();
+  machine_->stats([&](std::string_view name, double value, std::string_view unit) {
+    j["statistics"][std::string(name)] = {{"value", value}, {"unit", unit}};
+  });
+  return j;
+}
+
+}  // namespace scenario

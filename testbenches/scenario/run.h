@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of a scenario on the machine, with the checker watching. SystemC elaborates once a process, so one run a
+// process: compare (testbenches/scenario/compare.h) forks one for each strategy.
+#pragma once
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "testbenches/checker/checker.h"
+#include "testbenches/scenario/scenario.h"
+
+namespace scenario {
+
+struct RunOptions {
+  std::string vcd;                        ///< waveform file, empty = none; a .gtkw is written beside it
+  std::vector<std::string> vcd_probes;    ///< globs; empty = all
+  sim::Tick vcd_from = 0, vcd_to = sim::kNever;
+};
+
+/// What a run tells, in plain figures. Also travels between processes as JSON.
+struct RunResult {
+  std::string scenario, strategy, dma_mode, device;
+  bool finished = false;          ///< the script ran to its end (false: stopped by an oops, or by the time limit)
+  std::uint64_t pages_outstanding = 0;  ///< in flight when the driver began to go
+  std::uint64_t unmap_before = 0, unmap_inside = 0, unmap_after = 0;  ///< of the pool, relative to its destroy
+  std::uint64_t late_unmaps = 0;        ///< with no driver bound
+  std::uint64_t iommu_faults = 0;
+  std::uint64_t leaked_pages = 0, leaked_iovas = 0, leaked_mappings = 0;
+  sim::Tick unbind = 0;                 ///< duration of device_unbind
+  sim::Tick longest_bh_off = 0;
+  std::string longest_bh_off_function;
+  double cycles_per_packet = 0;         ///< core cycles in the receive poll, steady traffic
+  std::uint64_t tracking_bytes = 0;     ///< most that the strategy held
+  std::string oops;                     ///< "symbol + 0xaddress", empty = none
+  std::vector<std::pair<std::string, std::uint64_t>> findings;  ///< class, count
+  std::string digest;
+  sim::Tick simulated = 0;
+  double cpu_seconds = 0;
+  std::uint64_t wakeups = 0;
+  std::uint64_t packets = 0;
+
+  nlohmann::ordered_json to_json() const;
+  static RunResult from_json(const nlohmann::ordered_json& json);
+};
+
+class ScenarioRun {
+ public:
+  /// Builds the machine. Throws sim::Error for what cannot be built.
+  ScenarioRun(const RunConfig& config, RunOptions options);
+  ~ScenarioRun();
+
+  /// Runs to the end of the script, an oops, or the time limit. Once.
+  RunResult run();
+
+  platform::Machine& machine() { return *machine_; }
+  checker::Checker& checker() { return *checker_; }
+  /// The story of the run for people: dmesg, findings with holders, pools, statistics.
+  std::string report() const;
+  nlohmann::ordered_json report_json() const;
+
+ private:
+  struct Script;
+  RunConfig config_;
+  RunOptions options_;
+  std::unique_ptr<platform::Machine> machine_;
+  std::unique_ptr<checker::Checker> checker_;
+  std::unique_ptr<Script> script_;
+  RunResult result_;
+};
+
+/// CPU time of this process.
+double cpu_seconds();
+
+}  // namespace scenario

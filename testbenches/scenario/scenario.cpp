@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testbenches/scenario/scenario.h"
+
+#include <unistd.h>
+
+
+namespace scenario {
+
+void ScenarioConfig::validate() const {
+  const auto refuse = [](const char* field, const std::string& why) {
+    throw sim::Error(fmt::format("scenario.{}: {}", field, why));
+  };
+  for (const auto& [field, bytes] : {std::pair{"steady_payload", steady_payload_bytes},
+                                     std::pair{"held_payload", held_payload_bytes}}) {
+    if (bytes < 16 || bytes > 1472) refuse(field, fmt::format("{} B is not in 16..1472 B", bytes));
+  }
+  if (held_fragments != 0 && held_payload_bytes < 32) refuse("held_payload", "a first fragment needs 32 B or more");
+  if (close_delay > end_delay) refuse("close_delay", "the socket would be closed after the end (scenario.end_delay)");
+}
+
+void register_all(platform::ParameterSet& set, RunConfig& config) {
+  ScenarioConfig& s = config.scenario;
+  constexpr sim::Tick kLong = 4 * 3600 * sim::kSecond;
+  set.text("scenario.name", s.name, "name of the scenario in reports");
+  set.choice("scenario.function", s.function, {{"vf", Function::kVf}, {"pf", Function::kPf}},
+             "function whose driver holds the pool");
+  set.choice("scenario.device", s.device,
+             {{"stays", DeviceFate::kStays}, {"removed", DeviceFate::kRemoved}, {"rebound", DeviceFate::kRebound}},
+             "after the unbind the device stays, is removed, or is bound again");
+  set.integer("scenario.steady_packets", s.steady_packets, 0, 100'000'000, "datagrams read at once, before the unbind");
+  set.size("scenario.steady_payload", s.steady_payload_bytes, 16, 1472, "UDP payload of these");
+  set.integer("scenario.held_udp", s.held_udp, 0, 1'000'000, "datagrams that stay unread in a socket");
+  set.integer("scenario.held_fragments", s.held_fragments, 0, 60'000, "first fragments whose rest never comes");
+  set.size("scenario.held_payload", s.held_payload_bytes, 16, 1472, "UDP payload of the packets that stay");
+  set.size("scenario.rcvbuf", s.rcvbuf_bytes, 2048, std::uint64_t{1} << 40, "SO_RCVBUF of the sockets");
+  set.time("scenario.interval", s.interval, 0, kLong, "between starts of frames; 0 = line rate");
+  set.integer("scenario.late_packets", s.late_packets, 0, 1'000'000, "frames that arrive from the unbind on");
+  set.time("scenario.late_interval", s.late_interval, 0, kLong, "between these");
+  set.time("scenario.unbind_delay", s.unbind_delay, 0, kLong, "last held packet to unbind");
+  set.time("scenario.close_delay", s.close_delay, 0, kLong, "unbind to close() of the unread socket");
+  set.time("scenario.end_delay", s.end_delay, 0, kLong, "unbind to the end of the run");
+  set.boolean("scenario.stop_at_oops", s.stop_at_oops, "end the run at the first oops");
+
+  platform::register_machine(set, config.machine);
+}
+
+void load(RunConfig& config, const std::string& file, const std::vector<std::string>& assignments) {
+  platform::ParameterSet set;
+  register_all(set, config);
+  if (!file.empty()) set.load_file(file);
+  set.load_environment(environ);
+  for (const auto& a : assignments) set.assign(a);
+  set.check([&] {
+    config.scenario.validate();
+    config.machine.finish();
+  });
+}
+
+}  // namespace scenario

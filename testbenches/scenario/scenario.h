@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// A scenario: what happens around the machine - traffic, who holds packets, when and how the driver goes, when the
+// holders let go. It names no strategy and no result; the same file runs with every strategy.
+//
+//   1. bind: PF driver, one VF, its driver with its page_pool; sockets
+//   2. steady traffic, read at once (recycling; the cost of a packet is measured here)
+//   3. traffic that stays: unread UDP datagrams, first fragments of datagrams whose rest never comes
+//   4. unbind with those skbs outstanding; the device stays, is removed, or is bound again
+//   5. the socket is closed; fragments time out after 30 s; the end
+#pragma once
+#include <string>
+
+#include "platform/machine.h"
+#include "platform/parameters.h"
+
+namespace scenario {
+
+enum class Function : std::uint8_t { kVf, kPf };
+enum class DeviceFate : std::uint8_t {
+  kStays,    ///< the driver is unbound, the function stays on the bus
+  kRemoved,  ///< VF disable / hot removal: the driver is unbound and the device deleted
+  kRebound   ///< the driver is bound again at once, traffic goes on
+};
+
+struct ScenarioConfig {
+  std::string name = "unnamed";
+  Function function = Function::kVf;
+  DeviceFate device = DeviceFate::kRemoved;
+
+  std::uint64_t steady_packets = 4096;
+  unsigned steady_payload_bytes = 18;
+  std::uint64_t held_udp = 200;       ///< datagrams nobody reads
+  std::uint64_t held_fragments = 56;  ///< first fragments without the rest
+  unsigned held_payload_bytes = 1472;
+  std::uint64_t rcvbuf_bytes = std::uint64_t{8} << 20;
+  sim::Tick interval = 0;             ///< between frames; 0 = line rate
+  /// Frames that still arrive while the driver goes and afterwards, one every `late_interval`.
+  std::uint64_t late_packets = 0;
+  sim::Tick late_interval = 10 * sim::kMicrosecond;
+
+  sim::Tick unbind_delay = sim::kMillisecond;     ///< from the last held packet to the unbind
+  sim::Tick close_delay = 5 * sim::kSecond;       ///< from the unbind to close() of the unread socket
+  sim::Tick end_delay = 40 * sim::kSecond;        ///< from the unbind to the end of the run
+  bool stop_at_oops = true;
+
+  void validate() const;
+};
+
+/// Everything a run needs, with its parameters.
+struct RunConfig {
+  platform::MachineConfig machine;
+  ScenarioConfig scenario;
+};
+
+/// All parameters of `config`; it must outlive the set.
+void register_all(platform::ParameterSet& set, RunConfig& config);
+
+/// File (may be empty: defaults), environment and assignments in their order of precedence, then validation.
+/// Throws sim::Error.
+void load(RunConfig& config, const std::string& file, const std::vector<std::string>& assignments);
+
+}  // namespace scenario

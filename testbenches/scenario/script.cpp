@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testbenches/scenario/script.h"
+
+namespace scenario {
+namespace {
+
+constexpr nic::MacAddress kPeerMac = {0x02, 0, 0, 0, 0, 0x99};
+constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001;
+
+}  // namespace
+
+Script::Script(platform::Machine& machine, const ScenarioConfig& config)
+    : machine_(machine),
+      config_(config),
+      pf_driver_(machine.kernel(), machine.stack(), machine.memory_trace(), machine.bridge(), machine.config().driver),
+      vf_driver_(machine.kernel(), machine.stack(), machine.memory_trace(), machine.bridge(), machine.config().driver,
+                 machine.pools().factory()) {}
+
+void Script::start() {
+  kernel::Kernel& k = machine_.kernel();
+  k.spawn(0, "admin", [this] { administrator(); });
+}
+
+void Script::administrator() {
+  bind();
+  read_ = &machine_.stack().bind_udp(kReadPort, config_.rcvbuf_bytes);
+  held_ = &machine_.stack().bind_udp(kHeldPort, config_.rcvbuf_bytes);
+  const unsigned last = machine_.kernel().cores() - 1;
+  machine_.kernel().spawn(last, "reader", [this] {
+    while (read_->recvmsg_wait()) {
+    }
+  });
+  steady_traffic();
+  held_traffic();
+  unbind();
+  kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
+  held_->close();
+  kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
+  finished_ = true;
+  machine_.simulation().timeline().stop();
+}
+
+void Script::bind() {
+  kernel::Kernel& k = machine_.kernel();
+  if (k.config().dma_mode != kernel::DmaMode::kDirect) k.iommu().probe(machine_.config().iommu_registers);
+  const auto requester = machine_.config().nic.pf_requester;
+  pf_ = &k.devices().device_add(nic::pci_name(requester), requester);
+  int error = k.devices().device_bind(*pf_, pf_driver_);
+  POOLSIM_ASSERT(error == 0);
+  if (config_.function == Function::kVf) {
+    vf_ = pf_driver_.enable_sriov(1).front();
+    error = k.devices().device_bind(*vf_, vf_driver_);
+  } else {
+    error = pf_driver_.open(machine_.pools().factory());
+  }
+  POOLSIM_ASSERT(error == 0);
+}
+
+platform::FrameStream Script::stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count,
+                                     unsigned bytes) const {
+  platform::FrameStream s;
+  s.kind = kind;
+  s.flow = {config_.function == Function::kVf ? vf_driver_.mac() : machine_.config().nic.mac_address, kPeerMac,
+            kPeerIp, kOurIp, 40000, port};
+  s.count = count;
+  s.payload_bytes = bytes;
+  s.interval = config_.interval;
+  return s;
+}
+
+void Script::wait_for_wire() {
+  while (!machine_.wire().idle() || !machine_.nic().idle()) kernel::usleep(10);
+  kernel::usleep(machine_.config().driver.itr_us + 10);  // the last moderated interrupt
+}
+
+void Script::steady_traffic() {
+  if (config_.steady_packets == 0) return;
+  const auto before = ring().counters();
+  machine_.wire().send(
+      stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));
+  wait_for_wire();
+  while (read_->queued() != 0) kernel::usleep(10);
+  const auto after = ring().counters();
+  if (after.packets != before.packets) {
+    cycles_per_packet_ =
+        static_cast<double>(after.poll_cycles - before.poll_cycles) / static_cast<double>(after.packets - before.packets);
+  }
+}
+
+void Script::held_traffic() {
+  machine_.wire().send(stream(platform::FrameKind::kUdp, kHeldPort, config_.held_udp, config_.held_payload_bytes));
+  machine_.wire().send(
+      stream(platform::FrameKind::kFirstFragment, kHeldPort, config_.held_fragments, config_.held_payload_bytes));
+  wait_for_wire();
+  kernel::sleep_until_tick(kernel::this_cpu().now() + config_.unbind_delay);
+}
+
+void Script::unbind() {
+  kernel::Kernel& k = machine_.kernel();
+  if (config_.late_packets != 0) {
+    auto late = stream(platform::FrameKind::kUdp, kHeldPort, config_.late_packets, config_.held_payload_bytes);
+    late.interval = config_.late_interval;
+    machine_.wire().send(late);
+  }
+  pages_outstanding_ = machine_.stack().skbs().outstanding();
+  unbind_at_ = kernel::this_cpu().now();
+  kernel::Device& device = config_.function == Function::kVf ? *vf_ : *pf_;
+  switch (config_.device) {
+    case DeviceFate::kRemoved:
+      if (config_.function == Function::kVf) {
+        pf_driver_.disable_sriov();
+      } else {
+        k.devices().device_del(device);
+      }
+      break;
+    case DeviceFate::kStays: k.devices().device_unbind(device); break;
+    case DeviceFate::kRebound: {
+      k.devices().device_unbind(device);
+      kernel::Driver& driver = config_.function == Function::kVf ? static_cast<kernel::Driver&>(vf_driver_)
+                                                                 : static_cast<kernel::Driver&>(pf_driver_);
+      int error = k.devices().device_bind(device, driver);
+      if (error == 0 && config_.function == Function::kPf) error = pf_driver_.open(machine_.pools().factory());
+      POOLSIM_ASSERT(error == 0);
+      machine_.wire().send(
+          stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));
+      break;
+    }
+  }
+}
+
+}  // namespace scenario

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The script of a scenario as tasks of the modelled kernel: an administrator on core 0 who binds, enables the VF,
+// waits for the traffic and unbinds; a reader on the last core; the closing of the unread socket.
+#pragma once
+#include <memory>
+
+#include "testbenches/scenario/scenario.h"
+
+namespace scenario {
+
+class Script {
+ public:
+  Script(platform::Machine& machine, const ScenarioConfig& config);
+
+  /// Spawns the tasks. Before the run.
+  void start();
+
+  bool finished() const { return finished_; }
+  /// Time the driver began to go; kNever before.
+  sim::Tick unbind_at() const { return unbind_at_; }
+  double cycles_per_packet() const { return cycles_per_packet_; }
+  std::uint64_t pages_outstanding() const { return pages_outstanding_; }
+
+  // The steps, for benchmarks and tests that arrange them otherwise. Task context, but stream().
+  void bind();
+  platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
+  nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
+
+ private:
+  static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;
+
+  void administrator();
+  void steady_traffic();
+  void held_traffic();
+  void unbind();
+  void wait_for_wire();
+
+  platform::Machine& machine_;
+  ScenarioConfig config_;
+  nic::IgbDriver pf_driver_;
+  nic::IgbvfDriver vf_driver_;
+  kernel::Device* pf_ = nullptr;
+  kernel::Device* vf_ = nullptr;
+  nic::UdpSocket* read_ = nullptr;
+  nic::UdpSocket* held_ = nullptr;
+  sim::Tick unbind_at_ = sim::kNever;
+  double cycles_per_packet_ = 0;
+  std::uint64_t pages_outstanding_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace scenario
