@@ -18,6 +18,8 @@
 namespace conform {
 namespace {
 
+constexpr unsigned kMostRecords = 1u << 20;
+
 using iommu::Cause;
 using iommu::Outcome;
 using iommu::Request;
@@ -254,6 +256,7 @@ class Replayer final : public iommu::Surroundings {
     std::string records;
     unsigned n = 0;
     for (std::uint32_t i = fq.head; i != fq.tail; i = (i + 1) & fq.index_mask(), ++n) {
+      if (n == kMostRecords) bad("more records in a queue than any case makes");
       std::uint8_t raw[iommu::kFaultRecordBytes];
       memory_.peek(fq.address() + std::uint64_t{i} * sizeof raw, raw, sizeof raw);
       iommu::FaultRecord r;
@@ -275,6 +278,7 @@ class Replayer final : public iommu::Surroundings {
     std::string records;
     unsigned n = 0;
     for (std::uint32_t i = pq.head; i != pq.tail; i = (i + 1) & pq.index_mask(), ++n) {
+      if (n == kMostRecords) bad("more records in a queue than any case makes");
       std::uint8_t raw[iommu::kPageRequestBytes];
       memory_.peek(pq.address() + std::uint64_t{i} * sizeof raw, raw, sizeof raw);
       const std::uint64_t w0 = iommu::load64(raw, core_->env.big_endian());
