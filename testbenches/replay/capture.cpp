@@ -137,7 +137,6 @@ void decode(EventKind kind, const Decoder& in, Event& out) {
       out.driver = in.optional_hex("drv");
       out.group = in.optional_hex("grp");
       out.iova = in.hex("iova");
-      if (const auto high = in.optional_hex("iovahi"); high != kUnknown) out.iova |= high << 32;
       out.size = in.optional_hex("size");
       break;
     }

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <deque>
 #include <optional>
+#include <tuple>
 #include <unordered_map>
 
 namespace replay {
@@ -16,6 +16,7 @@ constexpr std::size_t kRefill = 64;      // PP_ALLOC_CACHE_REFILL
 constexpr std::uint32_t kLargestRing = 32768;
 constexpr std::uint32_t kLargestOddRing = 2048;
 constexpr std::uint32_t kDefaultRing = 1024;
+constexpr std::size_t kManyCalls = 50'000;  // too many to try every size
 
 // ---- the pool as the recorded calls saw it
 
@@ -70,7 +71,8 @@ struct Fit {
 };
 
 /// Drives cache and ring with the recorded calls. The recorded outcome is followed where the two differ.
-Fit drive(const std::vector<PoolCall>& calls, std::uint32_t size, unsigned batch, bool napi_local) {
+Fit drive(const std::vector<PoolCall>& calls, std::uint32_t size, unsigned batch, bool napi_local,
+          bool direct_needs_softirq) {
   Fit fit;
   std::vector<std::uint64_t> cache;
   Ring ring(size, batch);
@@ -96,7 +98,8 @@ Fit drive(const std::vector<PoolCall>& calls, std::uint32_t size, unsigned batch
         }
         break;
       case PoolCall::kPut: {
-        const bool direct = call.direct || (napi_local && call.softirq && !destroyed);
+        const bool direct = (call.direct && (call.softirq || !direct_needs_softirq)) ||
+                            (napi_local && call.softirq && !destroyed);
         if (direct && cache.size() < kCacheSize && !call.released) {
           cache.push_back(call.page);
           break;
@@ -351,7 +354,7 @@ class Inference {
         call.kind = PoolCall::kPut;
         call.page = plan_.outcomes[step.handle].page;
         call.released = plan_.outcomes[step.handle].released;
-        call.direct = step.direct && (!out_.direct_needs_softirq || call.softirq);
+        call.direct = step.direct;
       } else if (step.kind == StepKind::kDestroyPool && --users[step.pool] == 0) {
         call.kind = PoolCall::kDestroy;
       } else {
@@ -383,64 +386,75 @@ class Inference {
     return n;
   }
 
+  struct Candidate {
+    std::uint32_t size;
+    bool napi_local;
+    Fit fit;
+  };
+
   void pool_sizes() {
     const auto all_calls = pool_calls();
-    for (std::size_t p = 0; p < all_calls.size(); ++p) out_.pools.push_back(pool_size(all_calls[p]));
+    const auto choose_all = [&](bool direct_needs_softirq) {
+      std::vector<Candidate> chosen;
+      for (const auto& calls : all_calls) chosen.push_back(choose(calls, direct_needs_softirq));
+      return chosen;
+    };
+    const auto unexplained = [](const std::vector<Candidate>& chosen) {
+      std::size_t sum = 0;
+      for (const Candidate& c : chosen) sum += c.fit.total();
+      return sum;
+    };
+    std::vector<Candidate> chosen = choose_all(out_.direct_needs_softirq);
+    if (unexplained(chosen) != 0) {
+      // 6.10 still speaks of pages, but allow_direct counts in any context already.
+      std::vector<Candidate> other = choose_all(!out_.direct_needs_softirq);
+      if (unexplained(other) < unexplained(chosen)) {
+        chosen = std::move(other);
+        out_.direct_needs_softirq = !out_.direct_needs_softirq;
+      }
+    }
+    for (std::size_t p = 0; p < all_calls.size(); ++p)
+      out_.pools.push_back(describe(all_calls[p], chosen[p]));
   }
 
-  PoolBehaviour pool_size(const std::vector<PoolCall>& calls) {
+  Candidate choose(const std::vector<PoolCall>& calls, bool direct_needs_softirq) const {
     const std::uint32_t fill = first_fill(calls);
-    std::vector<std::uint32_t> candidates;
-    for (std::uint32_t size = 8; size <= kLargestRing; size *= 2) candidates.push_back(size);
-    if (fill >= 2 && fill <= kLargestRing) candidates.push_back(fill);
-    std::sort(candidates.begin(), candidates.end());
-    candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
-
-    struct Candidate {
-      std::uint32_t size;
-      bool napi_local;
-      Fit fit;
-    };
     std::vector<Candidate> tried;
-    const auto try_all = [&](const std::vector<std::uint32_t>& sizes) {
+    const auto try_size = [&](std::uint32_t size) {
       for (const bool napi_local : {false, true}) {
-        for (const std::uint32_t size : sizes) {
-          tried.push_back({size, napi_local, drive(calls, size, out_.ring_batch, napi_local)});
-        }
+        tried.push_back(
+            {size, napi_local, drive(calls, size, out_.ring_batch, napi_local, direct_needs_softirq)});
       }
     };
-    try_all(candidates);
-    if (std::none_of(tried.begin(), tried.end(), [](const Candidate& c) { return c.fit.total() == 0; })) {
-      std::vector<std::uint32_t> every;  // an unusual size
-      for (std::uint32_t size = 2; size < kLargestOddRing; ++size) every.push_back(size);
-      try_all(every);
+    if (fill >= 2 && fill <= kLargestRing) try_size(fill);
+    for (std::uint32_t size = 8; size <= kLargestRing; size *= 2) try_size(size);
+    const auto explains = [](const Candidate& c) { return c.fit.total() == 0; };
+    if (std::none_of(tried.begin(), tried.end(), explains) && calls.size() < kManyCalls) {
+      for (std::uint32_t size = 2; size < kLargestOddRing; ++size) try_size(size);  // an unusual size
     }
-    const auto best = std::min_element(
-        tried.begin(), tried.end(),
-        [](const Candidate& a, const Candidate& b) { return a.fit.total() < b.fit.total(); });
-    const std::size_t least = best->fit.total();
-    const bool napi_local = best->napi_local;  // the first of equals is without
-    std::vector<const Candidate*> equal;
-    for (const Candidate& c : tried) {
-      if (c.fit.total() == least && c.napi_local == napi_local) equal.push_back(&c);
-    }
+    // Least unexplained, without NAPI if that makes no difference, and the smallest size that the driver
+    // would ask for.
     const std::uint32_t wanted = fill >= 2 ? fill : kDefaultRing;
-    const Candidate* chosen = equal.back();
-    for (auto it = equal.rbegin(); it != equal.rend(); ++it) {
-      if ((*it)->size >= wanted) chosen = *it;
-    }
+    const auto rank = [&](const Candidate& c) {
+      return std::tuple(c.fit.total(), c.napi_local, c.size < wanted, c.size < wanted ? ~c.size : c.size);
+    };
+    return *std::min_element(tried.begin(), tried.end(),
+                             [&](const Candidate& a, const Candidate& b) { return rank(a) < rank(b); });
+  }
+
+  PoolBehaviour describe(const std::vector<PoolCall>& calls, const Candidate& chosen) {
     PoolBehaviour out;
-    out.napi_local = napi_local;
-    out.unexplained = least;
+    out.napi_local = chosen.napi_local;
+    out.unexplained = chosen.fit.total();
     const bool overflowed =
         std::any_of(calls.begin(), calls.end(), [](const PoolCall& call) { return call.released; });
-    out.size.value = chosen->size;
-    out.size.how = chosen->size == fill
-                       ? fmt::format("inferred: the driver takes {} pages first{}", fill,
+    out.size.value = chosen.size;
+    out.size.how = chosen.size == first_fill(calls)
+                       ? fmt::format("inferred: the driver takes {} pages first{}", chosen.size,
                                      overflowed ? "; the ring was full exactly when that says" : "")
                    : overflowed ? std::string("inferred: explains which puts found the ring full")
                                 : std::string("inferred: the smallest usual size that explains the capture");
-    for (const std::size_t step : chosen->fit.roomy) plan_.steps[step].extra_reference = true;
+    for (const std::size_t step : chosen.fit.roomy) plan_.steps[step].extra_reference = true;
     return out;
   }
 

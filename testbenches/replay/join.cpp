@@ -25,6 +25,7 @@ class Joiner {
 
   Joined run() {
     for (std::size_t i = 0; i < events_.size(); ++i) event(i);
+    find_unfinished_destroys();
     find_removals();
     find_oopses();
     return std::move(out_);
@@ -421,6 +422,21 @@ class Joiner {
   }
 
   // ---- after the last event
+
+  /// A page_pool_destroy() that never came to its release round: its task died in it, or the capture ends
+  /// there.
+  void find_unfinished_destroys() {
+    for (PoolLife& pool : out_.pools) {
+      if (pool.destroy != kNone || pool.destroys.empty()) continue;
+      const std::size_t last = pool.destroys.back();
+      const std::size_t next = next_in_context(last);
+      if (next == kNone) continue;
+      const Event& e = events_[next];
+      const bool releasing = e.kind == EventKind::kDmaUnmap || e.kind == EventKind::kStateRelease;
+      const std::size_t owner = out_.links[next].pool;
+      if (releasing && owner != kNone && &out_.pools[owner] == &pool) pool.destroy = last;
+    }
+  }
 
   void find_removals() {
     std::vector<std::size_t> removes;

@@ -15,6 +15,20 @@ platform::ImsicConfig imsic_config(const kernel::KernelConfig& config) {
   return imsic;
 }
 
+constexpr sim::Clock fabric_clock() { return sim::Clock::from_hz(10'000'000'000); }
+
+platform::InterconnectConfig interconnect_config() {
+  platform::InterconnectConfig config;
+  config.clock = fabric_clock();
+  return config;
+}
+
+iommu::IommuConfig iommu_config() {
+  iommu::IommuConfig config;
+  config.clock = fabric_clock();
+  return config;
+}
+
 }  // namespace
 
 /// Stands where a root port would: the IOMMU's device side, idle.
@@ -35,8 +49,8 @@ RecordedMachine::RecordedMachine(const kernel::KernelConfig& kernel_config,
       frames_(store_),
       pages_(frames_, mm_trace_, simulation_.random("buddy")),
       dram_("dram", simulation_, store_),
-      iommu_("iommu", simulation_),
-      interconnect_("interconnect", simulation_, platform::InterconnectConfig{}),
+      iommu_("iommu", simulation_, iommu_config()),
+      interconnect_("interconnect", simulation_, interconnect_config()),
       imsic_("imsic", simulation_, imsic_config(kernel_config)),
       cpu_port_("cpu_port", simulation_),
       no_device_(std::make_unique<NoDevice>("no_device")) {

@@ -33,6 +33,7 @@ class RecordedMachine {
   mm::BuddyAllocator& pages() { return pages_; }
 
   static constexpr std::uint64_t kIommuRegisters = 0x2800'0000;
+  static constexpr sim::Clock core_clock() { return sim::Clock::from_hz(25'000'000'000); }
 
  private:
   class NoDevice;

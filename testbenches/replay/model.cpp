@@ -24,6 +24,7 @@ constexpr Tick kPoll = sim::kMicrosecond;
 kernel::KernelConfig kernel_config(const Plan& plan, const Behaviour& behaviour) {
   kernel::KernelConfig config;
   config.cores = std::min(plan.cpus, 32u);
+  config.clock = RecordedMachine::core_clock();
   config.dma_mode = behaviour.dma_mode.value;
   config.clear_dma_ops_on_unbind = behaviour.clear_dma_ops_on_unbind.value;
   config.clear_dma_ops_on_release = behaviour.clear_dma_ops_on_release.value;
@@ -63,8 +64,9 @@ class Model {
     ModelResult result = observer_.finish();
     result.notes = std::move(notes_);
     if (skipped_ != 0) {
-      result.notes.push_back(
-          fmt::format("{} recorded calls had no counterpart in the model and were left out", skipped_));
+      result.notes.push_back(fmt::format(
+          "{} recorded calls, the first at line {}, had no counterpart in the model and were left out",
+          skipped_, first_skipped_));
     }
     return result;
   }
@@ -173,7 +175,7 @@ class Model {
       if (device.bound()) {
         kernel_.devices().device_unbind(device);
       } else {
-        ++skipped_;
+        skip(step);
         inside_remove(step.device);
       }
       return;
@@ -241,7 +243,7 @@ class Model {
   void execute(const Step& step) {
     switch (step.kind) {
       case StepKind::kProbe:
-        if (kernel_.devices().device_bind(device(step.device), driver_) != 0) ++skipped_;
+        if (kernel_.devices().device_bind(device(step.device), driver_) != 0) skip(step);
         break;
       case StepKind::kDeviceDel:
         kernel_.devices().device_del(device(step.device));
@@ -282,6 +284,10 @@ class Model {
       case StepKind::kMark:
         break;
     }
+  }
+
+  void skip(const Step& step) {
+    if (skipped_++ == 0) first_skipped_ = step.line;
   }
 
   kernel::Device& device(std::size_t d) {
@@ -328,7 +334,7 @@ class Model {
   void destroy_pool(const Step& step) {
     PoolRun& run = pools_[step.pool];
     if (run.pool == nullptr || run.users == 0) {
-      ++skipped_;
+      skip(step);
       return;
     }
     if (--run.users == 0) run.destroyed = true;
@@ -365,7 +371,7 @@ class Model {
   void alloc(const Step& step) {
     PoolRun& run = pools_[step.pool];
     if (run.pool == nullptr || run.pool->gone()) {
-      ++skipped_;
+      skip(step);
       return;
     }
     if (step.granted != 0) {  // the bulk request ends at its first failure
@@ -380,7 +386,7 @@ class Model {
     PoolRun& run = pools_[step.pool];
     const std::optional<sim::Pfn> page = std::exchange(pages_[step.handle], std::nullopt);
     if (run.pool == nullptr || run.pool->gone() || !page) {
-      ++skipped_;
+      skip(step);
       return;
     }
     const bool softirq = step.context != CpuContext::kThread;
@@ -407,7 +413,7 @@ class Model {
     while ((sim::kPageSize << own.order) < bytes) ++own.order;
     const auto pfn = machine_.pages().alloc_pages(own.order);
     if (!pfn) {
-      ++skipped_;
+      skip(step);
       return;
     }
     own.pfn = *pfn;
@@ -421,7 +427,7 @@ class Model {
   void unmap(const Step& step) {
     OwnMapping& own = own_[step.handle];
     if (!std::exchange(own.alive, false)) {
-      ++skipped_;
+      skip(step);
       return;
     }
     kernel_.dma().dma_unmap_page_attrs(device(step.device), own.iova, std::max<std::uint64_t>(step.size, 1),
@@ -451,6 +457,7 @@ class Model {
   std::map<std::uint64_t, bool> dead_;
   std::map<std::size_t, std::pair<std::uint64_t, std::size_t>> removals_;  // device -> task and its kRemove
   std::size_t skipped_ = 0;
+  std::uint32_t first_skipped_ = 0;
   std::vector<std::string> notes_;
 };
 

@@ -11,6 +11,10 @@ namespace {
 
 constexpr unsigned kBulk = 64;  // PP_ALLOC_CACHE_REFILL
 constexpr std::size_t kLookAhead = 256;
+/// Distance kept between a drain of the ring and a put that it raced with.
+constexpr std::uint64_t kDrainMargin_ns = 10'000;
+/// Distance kept between steps that the capture gives one time stamp.
+constexpr std::uint64_t kTie_ns = 200;
 
 class Planner {
  public:
@@ -260,19 +264,39 @@ class Planner {
     const std::size_t p = joined_.links[i].pool;
     const PoolLife& pool = joined_.pools[p];
     if (fresh_.size() <= p) fresh_.resize(joined_.pools.size());
-    if (!pool.alloc_seen && fresh_[p].size() >= kBulk) fresh_[p].clear();
-    if (!pool.alloc_seen && fresh_[p].empty()) allocate_all_free(p, i, -1);
+    if (!pool.alloc_seen && fresh_[p].empty()) allocate_all_free(p, i);
     fresh_[p].push_back(joined_.links[i].page);
+    if (!pool.alloc_seen && ends_bulk(i)) {
+      add_alloc(joined_.links[i].page, i, 1);
+      ++unseen_allocs_;
+      fresh_[p].clear();
+    }
   }
 
-  /// Pools whose allocations were not probed: the slow path is taken only when cache and ring are empty.
-  void allocate_all_free(std::size_t p, std::size_t at, int sub) {
+  /// Pools whose allocations were not probed. The slow path is taken only when cache and ring are empty: all
+  /// pages so far are out. It brings in up to 64 pages, and the last one is what the caller gets.
+  void allocate_all_free(std::size_t p, std::size_t at) {
     for (const std::size_t page : joined_.pools[p].pages) {
       if (joined_.pages[page].hold >= at) break;
-      if (page_[page].handle != kNone || page_[page].next >= page_[page].events.size()) continue;
-      add_alloc(page, at, sub);
+      const bool released = joined_.pages[page].release != kNone && joined_.pages[page].release < at;
+      if (page_[page].handle != kNone || released) continue;
+      add_alloc(page, at, -1);
       ++unseen_allocs_;
     }
+  }
+
+  bool ends_bulk(std::size_t i) const {
+    const std::size_t p = joined_.links[i].pool;
+    if (plan_.pools[p].order != 0 || fresh_[p].size() == kBulk) return true;
+    const std::uint64_t key = context_key(events_[i]);
+    for (std::size_t j = i + 1; j < events_.size() && j < i + kLookAhead; ++j) {
+      const EventKind kind = events_[j].kind;
+      const bool mapping =
+          kind == EventKind::kDmaMap || kind == EventKind::kDmaMapReturn || kind == EventKind::kIommuMap;
+      if (context_key(events_[j]) != key || mapping) continue;
+      return kind != EventKind::kHold || joined_.links[j].pool != p;
+    }
+    return true;
   }
 
   void alloc(std::size_t i) {
@@ -302,13 +326,37 @@ class Planner {
       ++references_;
       return;
     }
-    if (fresh_.size() <= link.pool) fresh_.resize(joined_.pools.size());
-    if (!joined_.pools[link.pool].alloc_seen) fresh_[link.pool].clear();
     if (page.handle == kNone) {
       add_alloc(link.page, i, -1);
       ++unseen_allocs_;
     }
     add_put(link.page, i, 0, events_[i].direct, released_at_put(capture_, joined_, i));
+    keep_order_with_drain(i);
+  }
+
+  /// The put at event `i`, just added, came while another context drained the ring, and the drain had its
+  /// page: then it came before that drain, however long the recorded machine took over it. Or the drain did
+  /// not: then it came after.
+  void keep_order_with_drain(std::size_t i) {
+    const Link& link = joined_.links[i];
+    const PoolLife& pool = joined_.pools[link.pool];
+    const auto end = std::upper_bound(pool.releases.begin(), pool.releases.end(), i);
+    if (end == pool.releases.end()) return;
+    const std::uint64_t key = context_key(events_[*end]);
+    std::size_t begin = pool.destroy;
+    for (const std::size_t r : pool.retries) {
+      if (r < *end && context_key(events_[r]) == key) begin = r;
+    }
+    if (begin == kNone || begin > i || context_key(events_[i]) == key) return;
+    const std::size_t release = joined_.pages[link.page].release;
+    const bool drained = release != kNone && release < *end && context_key(events_[release]) == key;
+    const bool at_once = plan_.outcomes[steps_.back().step.handle].released;
+    if (at_once) return;
+    Keyed& put = steps_.back();
+    put.at = drained ? begin : *end;
+    put.sub = drained ? -1 : 1;
+    const std::uint64_t time = since_begin(put.at);
+    put.step.time_ns = drained ? time - std::min(time, kDrainMargin_ns) : time + kDrainMargin_ns;
   }
 
   void before_destroy(std::size_t i) {
@@ -319,7 +367,7 @@ class Planner {
       if (joined_.pages[index].hold > i) break;
       const std::size_t next = page.next < page.events.size() ? page.events[page.next] : kNone;
       const bool drained = next != kNone && events_[next].kind == EventKind::kStateRelease;
-      if (drained && page.handle != kNone && next < pool.releases.front()) {
+      if (drained && page.handle != kNone && (pool.releases.empty() || next < pool.releases.front())) {
         add_put(index, i, -1, false, false);
         ++unseen_puts_;
       }
@@ -406,12 +454,15 @@ class Planner {
     step.size = m.size;
   }
 
+  /// The device of this IOVA space at event `at`: the one that is there, else the next to come, else the last.
   std::size_t device_in_space(std::size_t space, std::size_t at) const {
-    std::size_t found = 0;
+    std::size_t last = 0;
     for (std::size_t d = 0; d < plan_.devices.size(); ++d) {
-      if (plan_.devices[d].space == space && (first_seen_[d] <= at || found == 0)) found = d;
+      if (plan_.devices[d].space != space) continue;
+      if (gone_[d] > at) return d;
+      last = d;
     }
-    return found;
+    return last;
   }
 
   void unmap(std::size_t i) {
@@ -435,7 +486,13 @@ class Planner {
     std::uint32_t highest_cpu = 0;
     std::vector<bool> probed(plan_.devices.size(), false);
     for (const Keyed& keyed : steps_) {
-      const Step& step = keyed.step;
+      Step step = keyed.step;
+      const Step* before = plan_.steps.empty() ? nullptr : &plan_.steps.back();
+      if (before != nullptr && step.time_ns <= before->time_ns &&
+          before->time_ns - step.time_ns < kDrainMargin_ns / 2 &&
+          (before->cpu != step.cpu || before->context != step.context || before->pid != step.pid)) {
+        step.time_ns = before->time_ns + kTie_ns;
+      }
       highest_cpu = std::max(highest_cpu, step.cpu);
       if (step.kind == StepKind::kProbe) probed[step.device] = true;
       if (step.device != kNone && !probed[step.device]) plan_.devices[step.device].bound_at_start = true;

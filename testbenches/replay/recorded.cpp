@@ -9,7 +9,7 @@ namespace {
 void count_unmap(const Capture& capture, const PoolLife& pool, std::size_t unmap, PoolNumbers& out) {
   if (pool.destroy == kNone || unmap < pool.destroy) {
     ++out.unmap_before_destroy;
-  } else if (unmap < pool.releases.front()) {
+  } else if (pool.releases.empty() || unmap < pool.releases.front()) {
     ++out.unmap_inside_destroy;
   } else {
     ++out.unmap_after_destroy;

@@ -25,7 +25,7 @@ kernel::DmaMode parse_dma_mode(const std::string& word) {
     if (word == to_string(mode)) return mode;
     words.emplace_back(to_string(mode));
   }
-  throw sim::Error(fmt::format("dma_mode: '{}' is not a mode{}", word, sim::suggestion(word, words)));
+  throw sim::Error(fmt::format("kernel.dma_mode: '{}' is not a mode{}", word, sim::suggestion(word, words)));
 }
 
 void check(const ReplayOptions& options) {
@@ -33,12 +33,12 @@ void check(const ReplayOptions& options) {
   if (options.dma_mode) parse_dma_mode(*options.dma_mode);
   if (options.pool_size && (*options.pool_size == 0 || *options.pool_size > pagepool::kMaxRingSize)) {
     throw sim::Error(
-        fmt::format("pool_size: {} is not within 1..{}", *options.pool_size, pagepool::kMaxRingSize));
+        fmt::format("pool.size: {} is not within 1..{}", *options.pool_size, pagepool::kMaxRingSize));
   }
   if (options.release_period_ms &&
       (*options.release_period_ms == 0 || *options.release_period_ms > 3'600'000)) {
     throw sim::Error(
-        fmt::format("release_period_ms: {} is not within 1..3600000", *options.release_period_ms));
+        fmt::format("pool.release_period_ms: {} is not within 1..3600000", *options.release_period_ms));
   }
 }
 
