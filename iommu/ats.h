@@ -41,7 +41,8 @@ struct PageRequest {
   std::uint32_t device_id() const { return rid | (dsv ? std::uint32_t{dseg} << 16 : 0); }
 };
 
-/// An Invalidation Completion message: tags (bit n = ITag n) and how many completions the device sends for each.
+/// An Invalidation Completion message: tags (bit n = ITag n) and how many completions the device sends for
+/// each.
 struct InvalidationCompletion {
   std::uint16_t rid = 0;
   bool dsv = false;

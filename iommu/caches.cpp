@@ -51,9 +51,8 @@ const IotlbEntry* Caches::peek_translation(const Request& request, Space space, 
   for (unsigned c = 0; c < class_shift_.size(); ++c) {
     if (class_valid_[c] == 0) continue;
     const std::uint64_t page = request.iova >> class_shift_[c];
-    const IotlbEntry* e = self.iotlb_.find(page, [&](const IotlbEntry& x) {
-      return x.page == page && x.space == space && x.page_class == c;
-    });
+    const IotlbEntry* e = self.iotlb_.find(
+        page, [&](const IotlbEntry& x) { return x.page == page && x.space == space && x.page_class == c; });
     if (e != nullptr && allows(*e, request, sum)) return e;
   }
   return nullptr;
@@ -76,9 +75,8 @@ void Caches::fill_translation(std::uint64_t iova, Space space, const Outcome& o)
   const unsigned c = class_of(o.page_shift);
   const unsigned shift = class_shift_[c];
   const std::uint64_t page = iova >> shift;
-  IotlbEntry* e = iotlb_.find(page, [&](const IotlbEntry& x) {
-    return x.page == page && x.space == space && x.page_class == c;
-  });
+  IotlbEntry* e = iotlb_.find(
+      page, [&](const IotlbEntry& x) { return x.page == page && x.space == space && x.page_class == c; });
   if (e == nullptr) e = iotlb_.place(page);
   if (e->valid) --class_valid_[e->page_class];
   ++class_valid_[c];
@@ -142,8 +140,8 @@ std::optional<Caches::TableHit> Caches::find_table(unsigned stage, Space space, 
   auto& tables = stage == 1 ? first_tables_ : second_tables_;
   for (unsigned level = 0; level + 1 < root.levels; ++level) {
     const std::uint64_t prefix = address >> prefix_shift(root, level);
-    TableEntry* e =
-        tables[level].find(prefix, [&](const TableEntry& x) { return x.prefix == prefix && x.space == space; });
+    TableEntry* e = tables[level].find(
+        prefix, [&](const TableEntry& x) { return x.prefix == prefix && x.space == space; });
     if (e == nullptr) continue;
     if (count) {
       tables[level].touch(e);
@@ -159,7 +157,8 @@ void Caches::fill_table(unsigned stage, Space space, const Stage& root, std::uin
   if (!tables_enabled_) return;
   auto& cache = (stage == 1 ? first_tables_ : second_tables_)[level];
   const std::uint64_t prefix = address >> prefix_shift(root, level);
-  TableEntry* e = cache.find(prefix, [&](const TableEntry& x) { return x.prefix == prefix && x.space == space; });
+  TableEntry* e =
+      cache.find(prefix, [&](const TableEntry& x) { return x.prefix == prefix && x.space == space; });
   if (e == nullptr) e = cache.place(prefix);
   *e = {true, global, space, prefix, table};
   cache.touch(e);
@@ -183,7 +182,8 @@ unsigned Caches::invalidate(const Invalidation& what) {
       return true;
     });
     if (!what.has_address || what.non_leaf) {
-      for (auto& t : first_tables_) t.drop([&](const TableEntry& e) { return selects(what, e.space, e.global); });
+      for (auto& t : first_tables_)
+        t.drop([&](const TableEntry& e) { return selects(what, e.space, e.global); });
     }
   }
   counters_.iotlb_dropped += dropped;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The translation caches of the IOMMU: IOTLB (combined IOVA -> SPA), directory caches, and one cache of non-leaf
-// entries per level and stage. Entries stay until a command invalidates them or they are replaced: stale entries are
-// served, as in hardware. What each invalidation command drops: specification, "Caching in-memory data structures".
+// The translation caches of the IOMMU: IOTLB (combined IOVA -> SPA), directory caches, and one cache of
+// non-leaf entries per level and stage. Entries stay until a command invalidates them or they are replaced:
+// stale entries are served, as in hardware. What each invalidation command drops: specification, "Caching
+// in-memory data structures".
 #pragma once
 #include <array>
 #include <cstdint>
@@ -31,9 +32,10 @@ struct Space {
 
 struct IotlbEntry {
   bool valid = false;
-  std::uint8_t page_class = 0;  ///< index into IommuConfig::iotlb_page_sizes
+  std::uint8_t page_class = 0;   ///< index into IommuConfig::iotlb_page_sizes
   std::uint8_t page_shift = 12;  ///< what the walk found; the class is at most this
-  std::uint8_t leaf_shift = 12;  ///< first-stage leaf it came from: an invalidation anywhere in that drops this
+  std::uint8_t leaf_shift =
+      12;  ///< first-stage leaf it came from: an invalidation anywhere in that drops this
   std::uint8_t pbmt = 0;
   bool readable = false, writable = false, executable = false, user = false, global = false, msi = false;
   Space space;
@@ -55,7 +57,8 @@ struct CacheCounters {
   std::array<std::uint64_t, 8> iotlb_hits_by_class{};
   std::uint64_t iotlb_fills = 0, iotlb_dropped = 0;
   std::uint64_t ddt_hits = 0, ddt_misses = 0, pdt_hits = 0, pdt_misses = 0;
-  std::array<std::uint64_t, 5> first_stage_walk_hits{}, second_stage_walk_hits{};  ///< by level of the table found
+  std::array<std::uint64_t, 5> first_stage_walk_hits{},
+      second_stage_walk_hits{};  ///< by level of the table found
 };
 
 class Caches {

@@ -67,7 +67,8 @@ void CommandProcessor::write_csr(std::uint32_t value) {
 void CommandProcessor::poll() {
   switch (state_) {
     case State::kIdle:
-      if (regs.on() && regs.has(qcsr::kEnable) && !has_error() && regs.head != regs.tail) state_ = State::kFetch;
+      if (regs.on() && regs.has(qcsr::kEnable) && !has_error() && regs.head != regs.tail)
+        state_ = State::kFetch;
       break;
     case State::kTagWait:
       if (!tags.all_busy()) ats();
@@ -90,7 +91,8 @@ void CommandProcessor::poll() {
         finish_fence();
       }
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -126,11 +128,16 @@ void CommandProcessor::advance() {
 
 void CommandProcessor::execute() {
   switch (cmd::opcode(command_)) {
-    case cmd::kIotinval: return iotinval();
-    case cmd::kIofence: return iofence();
-    case cmd::kIodir: return iodir();
-    case cmd::kAts: return ats();
-    default: return illegal();
+    case cmd::kIotinval:
+      return iotinval();
+    case cmd::kIofence:
+      return iofence();
+    case cmd::kIodir:
+      return iodir();
+    case cmd::kAts:
+      return ats();
+    default:
+      return illegal();
   }
 }
 
@@ -202,7 +209,10 @@ void CommandProcessor::iodir() {
       (func == 0 && pid != 0) || (func == 1 && !dv) || (dv && !device_id_fits(did))) {
     return illegal();
   }
-  const unsigned pid_bits = env_.has(cap::kPd20) ? 20 : env_.has(cap::kPd17) ? 17 : env_.has(cap::kPd8) ? 8 : 0;
+  const unsigned pid_bits = env_.has(cap::kPd20)   ? 20
+                            : env_.has(cap::kPd17) ? 17
+                            : env_.has(cap::kPd8)  ? 8
+                                                   : 0;
   if (func == 1 && (pid >> pid_bits) != 0) return illegal();
   Invalidate event;
   event.kind = func == 0 ? Invalidate::Kind::kDdt : Invalidate::Kind::kPdt;
@@ -232,7 +242,8 @@ void CommandProcessor::ats() {
     tags.start(request);
     surroundings_.send(request);
   } else {
-    surroundings_.send(PageRequestGroupResponse{rid, dsv, dseg, pv, pid, static_cast<std::uint16_t>(bits(w1, 40, 32)),
+    surroundings_.send(PageRequestGroupResponse{rid, dsv, dseg, pv, pid,
+                                                static_cast<std::uint16_t>(bits(w1, 40, 32)),
                                                 static_cast<std::uint8_t>(bits(w1, 47, 44))});
   }
   advance();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command queue: fetches commands in order, decodes, executes. A resumable machine: step() goes on until it needs
-// memory, must wait, or has nothing to do.
-// Source: RISC-V IOMMU specification, "Command-Queue" and "IOMMU commands".
+// The command queue: fetches commands in order, decodes, executes. A resumable machine: step() goes on until
+// it needs memory, must wait, or has nothing to do. Source: RISC-V IOMMU specification, "Command-Queue" and
+// "IOMMU commands".
 #pragma once
 #include <cstdint>
 
@@ -52,7 +52,8 @@ class CommandProcessor {
   void write_csr(std::uint32_t value);
   State state() const { return state_; }
 
-  /// Looks for something to do: kIdle -> kFetch if a command waits, kTagWait and kFenceWait -> onward if they may.
+  /// Looks for something to do: kIdle -> kFetch if a command waits, kTagWait and kFenceWait -> onward if they
+  /// may.
   void poll();
   /// kFetch / kFenceStore -> the access; the caller serves it and calls supply().
   MemoryAccess& begin();
@@ -64,9 +65,7 @@ class CommandProcessor {
   bool asserted() const;
 
  private:
-  bool has_error() const {
-    return regs.has(qcsr::kMemoryFault | qcsr::kCmdTo | qcsr::kCmdIll);
-  }
+  bool has_error() const { return regs.has(qcsr::kMemoryFault | qcsr::kCmdTo | qcsr::kCmdIll); }
   void set_status(std::uint32_t flag);
   void illegal() { stop(qcsr::kCmdIll); }
   void stop(std::uint32_t flag);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameters of one RISC-V IOMMU: what it can do (capabilities), how large its caches are, how long its steps take.
-// All latencies are cycles of the IOMMU's own clock. validate() throws sim::Error that names the field.
+// Parameters of one RISC-V IOMMU: what it can do (capabilities), how large its caches are, how long its steps
+// take. All latencies are cycles of the IOMMU's own clock. validate() throws sim::Error that names the field.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -37,8 +37,8 @@ struct ArchitectureConfig {
   DdtMode reset_mode = DdtMode::kOff;
   DdtMode max_mode = DdtMode::k3Lvl;  ///< deepest supported device directory
   std::uint32_t device_id_mask = 0xffffff;
-  std::uint32_t qosid_mask = 0;                     ///< writable bits of iommu_qosid: RCID 11:0, MCID 27:16
-  std::uint64_t bare_stage_bytes = 1ull << 30;      ///< page size reported for a stage that is Bare
+  std::uint32_t qosid_mask = 0;                 ///< writable bits of iommu_qosid: RCID 11:0, MCID 27:16
+  std::uint64_t bare_stage_bytes = 1ull << 30;  ///< page size reported for a stage that is Bare
 };
 
 struct IommuConfig {
@@ -47,7 +47,8 @@ struct IommuConfig {
 
   /// IOVA -> SPA (both stages combined), one array for all page-size classes.
   CacheConfig iotlb{64, 4, Replacement::kLru};
-  /// Page sizes (log2 bytes, ascending, first is 12) the IOTLB can hold; a larger page is held as the next smaller.
+  /// Page sizes (log2 bytes, ascending, first is 12) the IOTLB can hold; a larger page is held as the next
+  /// smaller.
   std::vector<unsigned> iotlb_page_sizes = {12, 21, 30};
   /// Device contexts by device_id, process contexts by (device_id, process_id).
   CacheConfig ddt_cache{8, 2, Replacement::kLru};
@@ -56,23 +57,24 @@ struct IommuConfig {
   CacheConfig walk_cache{8, 4, Replacement::kLru};
   bool walk_cache_enabled = true;
 
-  unsigned input_queue = 64;      ///< device requests held inside; more wait at the socket
-  unsigned walkers = 8;           ///< walks in flight; further misses wait in the input queue
-  unsigned fault_buffer = 16;     ///< fault records waiting to be written to memory
+  unsigned input_queue = 64;   ///< device requests held inside; more wait at the socket
+  unsigned walkers = 8;        ///< walks in flight; further misses wait in the input queue
+  unsigned fault_buffer = 16;  ///< fault records waiting to be written to memory
 
-  sim::Cycle lookup_cycles = 2;         ///< arrival -> translated request leaves, for an IOTLB hit
-  sim::Cycle lookup_interval = 1;       ///< between two lookups
-  sim::Cycle walk_start_cycles = 1;     ///< miss -> first walker request
-  sim::Cycle walk_step_cycles = 1;      ///< walker answer -> next walker request, or translation known
-  sim::Cycle forward_cycles = 1;        ///< translation known by a walk -> request leaves
-  sim::Cycle command_fetch_cycles = 2;  ///< cqt written or last command done -> fetch of a command leaves
-  sim::Cycle command_cycles = 2;        ///< command read -> executed (invalidation takes effect here)
+  sim::Cycle lookup_cycles = 2;           ///< arrival -> translated request leaves, for an IOTLB hit
+  sim::Cycle lookup_interval = 1;         ///< between two lookups
+  sim::Cycle walk_start_cycles = 1;       ///< miss -> first walker request
+  sim::Cycle walk_step_cycles = 1;        ///< walker answer -> next walker request, or translation known
+  sim::Cycle forward_cycles = 1;          ///< translation known by a walk -> request leaves
+  sim::Cycle command_fetch_cycles = 2;    ///< cqt written or last command done -> fetch of a command leaves
+  sim::Cycle command_cycles = 2;          ///< command read -> executed (invalidation takes effect here)
   sim::Cycle invalidate_scan_cycles = 0;  ///< added for each set an invalidation must scan
-  sim::Cycle fence_cycles = 2;          ///< IOFENCE.C: conditions met -> store leaves / complete
-  sim::Cycle fault_cycles = 2;          ///< fault found -> record write leaves
-  sim::Cycle interrupt_cycles = 2;      ///< pending bit set -> MSI write leaves
-  sim::Cycle ats_timeout_cycles = 60'000'000'000;  ///< ATS invalidation request -> given up (PCIe: one minute)
-  sim::Cycle register_cycles = 4;       ///< register access -> response
+  sim::Cycle fence_cycles = 2;            ///< IOFENCE.C: conditions met -> store leaves / complete
+  sim::Cycle fault_cycles = 2;            ///< fault found -> record write leaves
+  sim::Cycle interrupt_cycles = 2;        ///< pending bit set -> MSI write leaves
+  sim::Cycle ats_timeout_cycles =
+      60'000'000'000;              ///< ATS invalidation request -> given up (PCIe: one minute)
+  sim::Cycle register_cycles = 4;  ///< register access -> response
 
   /// Throws sim::Error naming `prefix` + field for values that cannot be built.
   void validate(const std::string& prefix = "iommu.") const;

@@ -23,11 +23,16 @@ bool second_stage_mode_ok(unsigned mode, const Environment& env) {
 
 bool pdt_mode_ok(unsigned mode, const Environment& env) {
   switch (mode) {
-    case 0: return true;
-    case 1: return env.has(cap::kPd8);
-    case 2: return env.has(cap::kPd17);
-    case 3: return env.has(cap::kPd20);
-    default: return false;
+    case 0:
+      return true;
+    case 1:
+      return env.has(cap::kPd8);
+    case 2:
+      return env.has(cap::kPd17);
+    case 3:
+      return env.has(cap::kPd20);
+    default:
+      return false;
   }
 }
 
@@ -71,7 +76,8 @@ Stage stage(unsigned mode, bool rv32, std::uint64_t root) {
 }  // namespace
 
 bool device_context_misconfigured(const DeviceContext& c, const Environment& env) {
-  if (reserved_bits_set(c, env) || ats_bits_bad(c, env) || endianness_or_width_bad(c, env) || qos_bad(c, env)) {
+  if (reserved_bits_set(c, env) || ats_bits_bad(c, env) || endianness_or_width_bad(c, env) ||
+      qos_bad(c, env)) {
     return true;
   }
   const auto fsc_mode = static_cast<unsigned>(bits(c.word[dc::kFsc], 63, 60));

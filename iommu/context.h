@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device and process contexts: how they are laid out, when they are misconfigured, and which address space a request
-// gets from them (RISC-V IOMMU specification, "Device-Context" and "Process-Context" chapters).
+// Device and process contexts: how they are laid out, when they are misconfigured, and which address space a
+// request gets from them (RISC-V IOMMU specification, "Device-Context" and "Process-Context" chapters).
 #pragma once
 #include <array>
 #include <cstdint>

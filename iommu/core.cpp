@@ -8,11 +8,14 @@ namespace {
 MemoryStatus serve(const Environment& env, Memory& memory, MemoryAccess& access, bool& swapped) {
   if (env.beyond_pas(access.address)) return MemoryStatus::kAccessFault;
   switch (access.kind) {
-    case MemoryAccess::Kind::kRead: return memory.read(access.address, {access.data.data(), access.bytes});
-    case MemoryAccess::Kind::kWrite: return memory.write(access.address, {access.data.data(), access.bytes});
+    case MemoryAccess::Kind::kRead:
+      return memory.read(access.address, {access.data.data(), access.bytes});
+    case MemoryAccess::Kind::kWrite:
+      return memory.write(access.address, {access.data.data(), access.bytes});
     case MemoryAccess::Kind::kCompareExchange:
       return memory.compare_exchange(access.address, access.bytes, access.expected, access.desired, swapped);
-    case MemoryAccess::Kind::kNone: break;
+    case MemoryAccess::Kind::kNone:
+      break;
   }
   return MemoryStatus::kOk;
 }
@@ -104,7 +107,7 @@ bool Core::book(const Walk& walk) { return book(walk.request(), walk.outcome(), 
 bool Core::book(const Request& request, const Outcome& outcome, const WalkCounts& counts) {
   const HpmSubject subject = subject_of(request, outcome);
   if (!request.message) {
-    hpm.count(request.is_ats() ? HpmEvent::kAtsRequest
+    hpm.count(request.is_ats()                                        ? HpmEvent::kAtsRequest
               : request.address_type == sim::AddressType::kTranslated ? HpmEvent::kTranslatedRequest
                                                                       : HpmEvent::kUntranslatedRequest,
               subject);
@@ -154,7 +157,9 @@ void Core::settle(Memory& memory) {
           commands.execute();
           busy = true;
           break;
-        default: busy = commands.state() != before; break;
+        default:
+          busy = commands.state() != before;
+          break;
       }
     }
     if (debug_go_) {
@@ -169,7 +174,8 @@ void Core::settle(Memory& memory) {
   }
 }
 
-// --- Messages --------------------------------------------------------------------------------------------------
+// --- Messages
+// --------------------------------------------------------------------------------------------------
 
 void Core::msi_written(MemoryStatus status) {
   if (status == MemoryStatus::kOk) return;
@@ -206,7 +212,8 @@ void Core::page_request_done(const PageRequest& m, const Outcome& outcome) {
   if (!outcome.ok()) {
     return respond(m, outcome.cause == Cause::kTypeDisallowed ? kInvalid : kFailure, outcome.prpr);
   }
-  if (!page_queue.regs.on() || page_queue.regs.has(qcsr::kMemoryFault)) return respond(m, kFailure, outcome.prpr);
+  if (!page_queue.regs.on() || page_queue.regs.has(qcsr::kMemoryFault))
+    return respond(m, kFailure, outcome.prpr);
   const std::uint64_t pv = m.has_process_id ? 1 : 0;
   const RecordQueue::Record record = {
       (pv != 0 ? (std::uint64_t{m.process_id} << 12) | (pv << 32) | (std::uint64_t{m.privileged} << 33) |

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The IOMMU without time: registers, contexts, walks, queues, commands, interrupts, performance counters. Works on a
-// Memory at once (functional path, conformance vectors) or step by step for the timed module (iommu/engine.h).
-// No SystemC scheduling inside; not thread-safe.
+// The IOMMU without time: registers, contexts, walks, queues, commands, interrupts, performance counters.
+// Works on a Memory at once (functional path, conformance vectors) or step by step for the timed module
+// (iommu/engine.h). No SystemC scheduling inside; not thread-safe.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -40,8 +40,8 @@ class Core {
   std::uint64_t read_register(std::uint32_t offset, unsigned bytes) const;
   void write_register(std::uint32_t offset, unsigned bytes, std::uint64_t value);
 
-  /// Translates at once, reading tables through `memory`; the outcome is booked (fault record queued, counters).
-  /// Fault records, commands and interrupts that follow wait for settle().
+  /// Translates at once, reading tables through `memory`; the outcome is booked (fault record queued,
+  /// counters). Fault records, commands and interrupts that follow wait for settle().
   Outcome translate(const Request& request, Memory& memory, Walk::CacheUse use);
   /// The same without changing anything, in memory or in the IOMMU.
   Outcome peek(const Request& request, Memory& memory);
@@ -55,7 +55,8 @@ class Core {
   /// Runs commands, queue writes and interrupts until nothing is left to do.
   void settle(Memory& memory);
 
-  /// A Page Request message: translate its request (a lookup of the device context) and hand the outcome back.
+  /// A Page Request message: translate its request (a lookup of the device context) and hand the outcome
+  /// back.
   static Request as_request(const PageRequest& message);
   void page_request_done(const PageRequest& message, const Outcome& outcome);
   /// Answers to the accesses that fault_queue.begin(), page_queue.begin() and interrupts.begin() asked for.
@@ -63,7 +64,9 @@ class Core {
   void page_record_written(MemoryStatus status);
   void msi_written(MemoryStatus status);
   /// False: unexpected completion.
-  bool invalidation_completion(const InvalidationCompletion& message) { return commands.tags.complete(message); }
+  bool invalidation_completion(const InvalidationCompletion& message) {
+    return commands.tags.complete(message);
+  }
   void invalidation_timeout(std::uint32_t itag_vector) { commands.tags.expire(itag_vector); }
 
   /// A debug translation was asked for by tr_req_ctl.Go; the caller translates and reports it.

@@ -15,8 +15,10 @@ bool is_eight_bytes(std::uint32_t offset) {
     case reg::kTrReqIova:
     case reg::kTrReqCtl:
     case reg::kTrResponse:
-    case reg::kIcvec: return true;
-    default: break;
+    case reg::kIcvec:
+      return true;
+    default:
+      break;
   }
   if (offset >= reg::kIohpmcycles && offset < reg::kTrReqIova) return true;
   return offset >= reg::kMsiCfgTbl && offset < reg::kMsiCfgTbl + 256 && (offset & 0xf) == 0;
@@ -48,24 +50,36 @@ void Core::write_register(std::uint32_t offset, unsigned bytes, std::uint64_t va
   }
   if (bytes == 4) {
     const std::uint64_t now = read8(base);
-    value = (offset & 4) != 0 ? (now & 0xffffffff) | (value << 32) : (now & ~mask(31, 0)) | (value & 0xffffffff);
+    value =
+        (offset & 4) != 0 ? (now & 0xffffffff) | (value << 32) : (now & ~mask(31, 0)) | (value & 0xffffffff);
   }
   write8(base, value);
 }
 
 std::uint64_t Core::read8(std::uint32_t offset) const {
   switch (offset) {
-    case reg::kCapabilities: return env.capabilities;
-    case reg::kDdtp: return env.ddtp;
-    case reg::kCqb: return commands.regs.base;
-    case reg::kFqb: return fault_queue.regs.base;
-    case reg::kPqb: return page_queue.regs.base;
-    case reg::kTrReqIova: return tr_req_iova_;
-    case reg::kTrReqCtl: return tr_req_ctl_;
-    case reg::kTrResponse: return tr_response_;
-    case reg::kIcvec: return interrupts.icvec();
-    case reg::kIohpmcycles: return hpm.cycles();
-    default: break;
+    case reg::kCapabilities:
+      return env.capabilities;
+    case reg::kDdtp:
+      return env.ddtp;
+    case reg::kCqb:
+      return commands.regs.base;
+    case reg::kFqb:
+      return fault_queue.regs.base;
+    case reg::kPqb:
+      return page_queue.regs.base;
+    case reg::kTrReqIova:
+      return tr_req_iova_;
+    case reg::kTrReqCtl:
+      return tr_req_ctl_;
+    case reg::kTrResponse:
+      return tr_response_;
+    case reg::kIcvec:
+      return interrupts.icvec();
+    case reg::kIohpmcycles:
+      return hpm.cycles();
+    default:
+      break;
   }
   if (offset >= reg::kMsiCfgTbl) return interrupts.vector((offset - reg::kMsiCfgTbl) / 16).address;
   if (offset >= reg::kIohpmevt) return hpm.event((offset - reg::kIohpmevt) / 8 + 1);
@@ -74,21 +88,36 @@ std::uint64_t Core::read8(std::uint32_t offset) const {
 
 std::uint32_t Core::read4(std::uint32_t offset) const {
   switch (offset) {
-    case reg::kFctl: return env.fctl;
-    case reg::kCqh: return commands.regs.head;
-    case reg::kCqt: return commands.regs.tail;
-    case reg::kFqh: return fault_queue.regs.head;
-    case reg::kFqt: return fault_queue.regs.tail;
-    case reg::kPqh: return page_queue.regs.head;
-    case reg::kPqt: return page_queue.regs.tail;
-    case reg::kCqcsr: return commands.regs.csr;
-    case reg::kFqcsr: return fault_queue.regs.csr;
-    case reg::kPqcsr: return page_queue.regs.csr;
-    case reg::kIpsr: return interrupts.ipsr();
-    case reg::kIocountovf: return hpm.overflow();
-    case reg::kIocountinh: return hpm.inhibit();
-    case reg::kQosid: return qosid_;
-    default: break;
+    case reg::kFctl:
+      return env.fctl;
+    case reg::kCqh:
+      return commands.regs.head;
+    case reg::kCqt:
+      return commands.regs.tail;
+    case reg::kFqh:
+      return fault_queue.regs.head;
+    case reg::kFqt:
+      return fault_queue.regs.tail;
+    case reg::kPqh:
+      return page_queue.regs.head;
+    case reg::kPqt:
+      return page_queue.regs.tail;
+    case reg::kCqcsr:
+      return commands.regs.csr;
+    case reg::kFqcsr:
+      return fault_queue.regs.csr;
+    case reg::kPqcsr:
+      return page_queue.regs.csr;
+    case reg::kIpsr:
+      return interrupts.ipsr();
+    case reg::kIocountovf:
+      return hpm.overflow();
+    case reg::kIocountinh:
+      return hpm.inhibit();
+    case reg::kQosid:
+      return qosid_;
+    default:
+      break;
   }
   if (offset < reg::kMsiCfgTbl || offset >= reg::kMsiCfgTbl + 256) return 0;
   const Interrupts::Vector& v = interrupts.vector((offset - reg::kMsiCfgTbl) / 16);
@@ -97,9 +126,12 @@ std::uint32_t Core::read4(std::uint32_t offset) const {
 
 void Core::write8(std::uint32_t offset, std::uint64_t value) {
   switch (offset) {
-    case reg::kDdtp: return write_ddtp(value);
-    case reg::kCqb: return write_base(commands.regs, value, true);
-    case reg::kFqb: return write_base(fault_queue.regs, value, false);
+    case reg::kDdtp:
+      return write_ddtp(value);
+    case reg::kCqb:
+      return write_base(commands.regs, value, true);
+    case reg::kFqb:
+      return write_base(fault_queue.regs, value, false);
     case reg::kPqb:
       if (env.has(cap::kAts)) write_base(page_queue.regs, value, false);
       return;
@@ -111,10 +143,13 @@ void Core::write8(std::uint32_t offset, std::uint64_t value) {
       tr_req_ctl_ = value & (mask(3, 0) | mask(32, 12) | mask(63, 40));
       debug_go_ = (value & 1) != 0;
       return;
-    case reg::kIcvec: return interrupts.write_icvec(value);
+    case reg::kIcvec:
+      return interrupts.write_icvec(value);
     case reg::kCapabilities:
-    case reg::kTrResponse: return;
-    default: break;
+    case reg::kTrResponse:
+      return;
+    default:
+      break;
   }
   if (offset >= reg::kMsiCfgTbl) {
     const unsigned v = (offset - reg::kMsiCfgTbl) / 16;
@@ -136,24 +171,34 @@ void Core::write8(std::uint32_t offset, std::uint64_t value) {
 
 void Core::write4(std::uint32_t offset, std::uint32_t value) {
   switch (offset) {
-    case reg::kFctl: return write_fctl(value);
-    case reg::kCqt: commands.regs.tail = value & commands.regs.index_mask(); return;
-    case reg::kFqh: fault_queue.regs.head = value & fault_queue.regs.index_mask(); return;
+    case reg::kFctl:
+      return write_fctl(value);
+    case reg::kCqt:
+      commands.regs.tail = value & commands.regs.index_mask();
+      return;
+    case reg::kFqh:
+      fault_queue.regs.head = value & fault_queue.regs.index_mask();
+      return;
     case reg::kPqh:
       if (env.has(cap::kAts)) page_queue.regs.head = value & page_queue.regs.index_mask();
       return;
-    case reg::kCqcsr: return commands.write_csr(value);
-    case reg::kFqcsr: return fault_queue.write_csr(value);
+    case reg::kCqcsr:
+      return commands.write_csr(value);
+    case reg::kFqcsr:
+      return fault_queue.write_csr(value);
     // Present without capabilities.ATS too (the conformance cases want it so); nothing feeds the queue then.
-    case reg::kPqcsr: return page_queue.write_csr(value);
-    case reg::kIpsr: return write_ipsr(value);
+    case reg::kPqcsr:
+      return page_queue.write_csr(value);
+    case reg::kIpsr:
+      return write_ipsr(value);
     case reg::kIocountinh:
       if (env.has(cap::kHpm)) hpm.write_inhibit(value);
       return;
     case reg::kQosid:
       if (env.has(cap::kQosid)) qosid_ = value & env.config.qosid_mask;
       return;
-    default: break;
+    default:
+      break;
   }
   if (offset < reg::kMsiCfgTbl || offset >= reg::kMsiCfgTbl + 256) return;
   const unsigned v = (offset - reg::kMsiCfgTbl) / 16;

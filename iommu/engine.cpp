@@ -10,7 +10,9 @@ namespace {
 constexpr std::uint64_t kDigestTranslated = sim::digest_tag("iommu.translated");
 constexpr std::uint64_t kDigestFault = sim::digest_tag("iommu.fault");
 
-std::string probe_path(const Iommu& iommu, const char* leaf) { return std::string(iommu.basename()) + "." + leaf; }
+std::string probe_path(const Iommu& iommu, const char* leaf) {
+  return std::string(iommu.basename()) + "." + leaf;
+}
 
 /// Does a translation that was found for another request to the page also allow this one?
 bool allows(const Outcome& o, const Request& r) {
@@ -19,7 +21,8 @@ bool allows(const Outcome& o, const Request& r) {
 
 bool same_page_and_subject(const Request& a, const Request& b) {
   return (a.iova >> 12) == (b.iova >> 12) && a.device_id == b.device_id && a.process_id == b.process_id &&
-         a.has_process_id == b.has_process_id && a.privileged == b.privileged && a.address_type == b.address_type;
+         a.has_process_id == b.has_process_id && a.privileged == b.privileged &&
+         a.address_type == b.address_type;
 }
 
 }  // namespace
@@ -59,7 +62,8 @@ sim::Cycle Engine::seen_at(sim::Tick arrival) const {
 
 void Engine::wake_at(sim::Cycle cycle) { iommu_.wake_by(iommu_.clock().edge(cycle)); }
 
-// --- Slots and lists -------------------------------------------------------------------------------------------
+// --- Slots and lists
+// -------------------------------------------------------------------------------------------
 
 Engine::Slot* Engine::allocate_slot() {
   POOLSIM_ASSERT(!free_slots_.empty());  // the initiator sent although it was told that we are full
@@ -95,7 +99,8 @@ void Engine::unlink(Slot& slot) {
   (slot.next != kNone ? slots_[slot.next].previous : pending_last_) = slot.previous;
 }
 
-// --- Arrival ---------------------------------------------------------------------------------------------------
+// --- Arrival
+// ---------------------------------------------------------------------------------------------------
 
 Request Engine::request_of(const tlm::tlm_generic_payload& payload) const {
   const sim::DmaTag& tag = sim::tag_of(payload);
@@ -107,7 +112,8 @@ Request Engine::request_of(const tlm::tlm_generic_payload& payload) const {
   r.address_type = tag.address_type;
   r.iova = payload.get_address();
   r.write = payload.is_write();
-  r.execute = tag.execute && !r.write && (r.address_type == sim::AddressType::kUntranslated || r.has_process_id);
+  r.execute =
+      tag.execute && !r.write && (r.address_type == sim::AddressType::kUntranslated || r.has_process_id);
   r.read = !r.write && (!r.execute || r.address_type != sim::AddressType::kUntranslated);
   return r;
 }
@@ -146,7 +152,8 @@ tlm::tlm_sync_enum Engine::device_request(tlm::tlm_generic_payload& payload, tlm
   return tlm::TLM_ACCEPTED;
 }
 
-// --- Lookup ----------------------------------------------------------------------------------------------------
+// --- Lookup
+// ----------------------------------------------------------------------------------------------------
 
 void Engine::lookups(sim::Cycle now) {
   while (queue_count_ != 0) {
@@ -194,7 +201,9 @@ void Engine::miss(Slot& slot, sim::Cycle now) {
 /// Waits for a walk that is already under way to the same page for the same subject.
 bool Engine::join_walk(Slot& slot) {
   for (Walker& w : walkers_) {
-    if (!w.busy || w.purpose != Walker::For::kDevice || w.overtaken || !same_page_and_subject(w.walk.request(), slot.request)) continue;
+    if (!w.busy || w.purpose != Walker::For::kDevice || w.overtaken ||
+        !same_page_and_subject(w.walk.request(), slot.request))
+      continue;
     w.waiting.push_back(slot.index);
     slot.state = Slot::State::kWalking;
     ++counters_.merged;
@@ -213,7 +222,8 @@ Engine::Walker& Engine::start_walker(Walker::For purpose, sim::Cycle now) {
   free->walk = scratch_;
   free->waiting.clear();
   ++busy_walkers_;
-  schedule(kFirstWalker + static_cast<std::uint32_t>(free - walkers_.begin()), now + config_.walk_start_cycles);
+  schedule(kFirstWalker + static_cast<std::uint32_t>(free - walkers_.begin()),
+           now + config_.walk_start_cycles);
   return *free;
 }
 
@@ -268,7 +278,8 @@ void Engine::finish_walk(Walker& walker, sim::Cycle now) {
   }
 }
 
-// --- Leaving ---------------------------------------------------------------------------------------------------
+// --- Leaving
+// ---------------------------------------------------------------------------------------------------
 
 /// Sends the oldest ready request that no earlier posted write of its requester holds back; one a cycle.
 void Engine::forward_ready(sim::Cycle now) {
@@ -313,9 +324,14 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = sim_.timeline().outgoing_delay();
   switch (iommu_.downstream->nb_transport_fw(payload, phase, delay)) {
-    case tlm::TLM_ACCEPTED: downstream_busy_ = true; break;
-    case tlm::TLM_UPDATED: break;
-    case tlm::TLM_COMPLETED: answer(slot, now); break;
+    case tlm::TLM_ACCEPTED:
+      downstream_busy_ = true;
+      break;
+    case tlm::TLM_UPDATED:
+      break;
+    case tlm::TLM_COMPLETED:
+      answer(slot, now);
+      break;
   }
 }
 
@@ -358,7 +374,8 @@ void Engine::emit_fault(const Slot& slot, Cause cause, std::uint64_t iotval2, bo
                        sim_.now()});
 }
 
-/// The request ends here: a posted write vanishes, everything else is answered with the refusal its cause asks for.
+/// The request ends here: a posted write vanishes, everything else is answered with the refusal its cause
+/// asks for.
 void Engine::refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded) {
   ++counters_.refused;
   if (slot.posted) ++counters_.dropped_writes;
@@ -376,7 +393,8 @@ void Engine::refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorde
   respond(slot, payload);
 }
 
-/// A translation completion: the data of the read is one 8-byte entry (PCIe ATS, big-endian fields as a number).
+/// A translation completion: the data of the read is one 8-byte entry (PCIe ATS, big-endian fields as a
+/// number).
 void Engine::answer_ats(Slot& slot, const Outcome& outcome) {
   unlink(slot);
   if (slot.fenced != Fenced::kNo) settle_fence_share(slot, 0);
@@ -388,7 +406,8 @@ void Engine::answer_ats(Slot& slot, const Outcome& outcome) {
   respond(slot, payload);
 }
 
-// --- The cycle -------------------------------------------------------------------------------------------------
+// --- The cycle
+// -------------------------------------------------------------------------------------------------
 
 sim::Wakeup Engine::tick(sim::Cycle now) {
   now_ = now;
@@ -413,7 +432,8 @@ sim::Cycle Engine::next_due(sim::Cycle now) const {
   if (active_agents_ != 0) {
     for (const Agent& a : agents_) {
       if (a.state == Agent::State::kAnswered) next = std::min(next, a.due);
-      if (a.state == Agent::State::kScheduled && !walker_busy_) next = std::min(next, std::max(a.due, walker_next_));
+      if (a.state == Agent::State::kScheduled && !walker_busy_)
+        next = std::min(next, std::max(a.due, walker_next_));
     }
   }
   if (!messages_.empty() && messages_.front().due > now) next = std::min(next, messages_.front().due);
@@ -428,8 +448,11 @@ sim::Cycle Engine::next_due(sim::Cycle now) const {
         next = std::min(next, fence_seen_);
       }
       break;
-    case CommandProcessor::State::kExecute: next = std::min(next, execute_at_); break;
-    default: break;
+    case CommandProcessor::State::kExecute:
+      next = std::min(next, execute_at_);
+      break;
+    default:
+      break;
   }
   return next;
 }
@@ -449,14 +472,16 @@ void Engine::update_probes() {
 
 bool Engine::idle() const {
   const auto state = core_.commands.state();
-  return free_slots_.size() == slots_.size() && active_agents_ == 0 && register_count_ == 0 && messages_.empty() &&
-         (state == CommandProcessor::State::kIdle) && !core_.fault_queue.pending() && !core_.page_queue.pending() &&
-         !core_.interrupts.pending();
+  return free_slots_.size() == slots_.size() && active_agents_ == 0 && register_count_ == 0 &&
+         messages_.empty() && (state == CommandProcessor::State::kIdle) && !core_.fault_queue.pending() &&
+         !core_.page_queue.pending() && !core_.interrupts.pending();
 }
 
 void Engine::stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const {
   const CacheCounters& c = core_.caches.counters();
-  const auto count = [&](std::string_view name, std::uint64_t v) { visit(name, static_cast<double>(v), "1"); };
+  const auto count = [&](std::string_view name, std::uint64_t v) {
+    visit(name, static_cast<double>(v), "1");
+  };
   count("requests", counters_.requests);
   count("forwarded", counters_.forwarded);
   count("refused", counters_.refused);

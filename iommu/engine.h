@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The timed inside of iommu::Iommu: the device pipeline (lookup, misses, order, forwarding), the walkers and the other
-// users of the walker port, register accesses. One tick() does everything that is due at an edge.
+// The timed inside of iommu::Iommu: the device pipeline (lookup, misses, order, forwarding), the walkers and
+// the other users of the walker port, register accesses. One tick() does everything that is due at an edge.
 //
-// Visibility: what a socket brings in at time t is stamped with the first edge after t and looked at from that edge on.
+// Visibility: what a socket brings in at time t is stamped with the first edge after t and looked at from
+// that edge on.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -19,7 +20,8 @@ class Engine final : public Surroundings {
   Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& config);
 
   // engine.cpp, engine_walker.cpp, engine_registers.cpp: what the sockets bring.
-  tlm::tlm_sync_enum device_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sc_core::sc_time& delay);
+  tlm::tlm_sync_enum device_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                    sc_core::sc_time& delay);
   tlm::tlm_sync_enum downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                          sc_core::sc_time& delay);
   tlm::tlm_sync_enum walker_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
@@ -58,7 +60,8 @@ class Engine final : public Surroundings {
   /// What an IOFENCE.C under way wants of a request that was translated before it.
   enum class Fenced : std::uint8_t { kNo, kUntilForwarded, kUntilAnswered };
 
-  /// A device request inside the IOMMU. Found from its payload by being the payload's extension while it is here.
+  /// A device request inside the IOMMU. Found from its payload by being the payload's extension while it is
+  /// here.
   struct Slot : tlm::tlm_extension<Slot> {
     enum class State : std::uint8_t { kFree, kQueued, kMiss, kWalking, kReady, kForwarded, kMrif };
     tlm::tlm_extension_base* clone() const override { return nullptr; }
@@ -86,7 +89,14 @@ class Engine final : public Surroundings {
     MemoryAccess* access = nullptr;
     sim::Transaction* transaction = nullptr;
   };
-  enum AgentIndex : std::uint32_t { kCommandAgent, kFaultAgent, kPageAgent, kInterruptAgent, kMrifAgent, kFirstWalker };
+  enum AgentIndex : std::uint32_t {
+    kCommandAgent,
+    kFaultAgent,
+    kPageAgent,
+    kInterruptAgent,
+    kMrifAgent,
+    kFirstWalker
+  };
 
   struct Walker {
     enum class For : std::uint8_t { kDevice, kDebug, kMessage };
@@ -143,7 +153,8 @@ class Engine final : public Surroundings {
   void act(std::uint32_t agent, sim::Cycle now);
   void act_walk(Walker& walker, std::uint32_t agent, MemoryStatus status, sim::Cycle now);
   sim::Cycle reaction_cycles(std::uint32_t agent) const;
-  MemoryStatus at_coherence_point(std::uint64_t address, tlm::tlm_command command, void* data, unsigned bytes);
+  MemoryStatus at_coherence_point(std::uint64_t address, tlm::tlm_command command, void* data,
+                                  unsigned bytes);
   MemoryStatus compare_exchange(const MemoryAccess& access, bool& swapped);
   void poll_units(sim::Cycle now);
   void poll_commands(sim::Cycle now);
@@ -178,7 +189,7 @@ class Engine final : public Surroundings {
   sim::Cycle next_lookup_ = 0;
   sim::Cycle next_forward_ = 0;
   sim::Cycle forward_wake_ = sim::kNeverCycle;
-  std::vector<std::uint32_t> posted_ahead_;  // scratch of forward_ready
+  std::vector<std::uint32_t> posted_ahead_;      // scratch of forward_ready
   tlm::tlm_generic_payload* stalled_ = nullptr;  // answered TLM_ACCEPTED, waits for END_REQ
   bool downstream_busy_ = false;
   Walk scratch_;
@@ -198,10 +209,10 @@ class Engine final : public Surroundings {
   MemoryAccess mrif_access_;
 
   // IOFENCE.C under way
-  sim::Cycle now_ = 0;               // the edge being ticked
-  std::uint64_t walk_barrier_ = 0;   // walks with a smaller serial must end
-  std::uint32_t fence_share_ = 0;    // device requests it still waits for
-  sim::Cycle fence_seen_ = 0;        // first edge at which share and walks may be judged
+  sim::Cycle now_ = 0;              // the edge being ticked
+  std::uint64_t walk_barrier_ = 0;  // walks with a smaller serial must end
+  std::uint32_t fence_share_ = 0;   // device requests it still waits for
+  sim::Cycle fence_seen_ = 0;       // first edge at which share and walks may be judged
   bool fence_timing_ = false;
   sim::Cycle fence_due_ = 0;
 
@@ -214,8 +225,9 @@ class Engine final : public Surroundings {
   std::uint32_t wires_ = 0;
 
   struct Counters {
-    std::uint64_t requests = 0, forwarded = 0, refused = 0, dropped_writes = 0, merged = 0, walks = 0, debug_walks = 0,
-                  waited_for_walker = 0, commands = 0, fences = 0, msis = 0, unexpected_completions = 0;
+    std::uint64_t requests = 0, forwarded = 0, refused = 0, dropped_writes = 0, merged = 0, walks = 0,
+                  debug_walks = 0, waited_for_walker = 0, commands = 0, fences = 0, msis = 0,
+                  unexpected_completions = 0;
     std::uint64_t accesses[5] = {0, 0, 0, 0, 0};
   } counters_;
 

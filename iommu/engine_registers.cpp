@@ -83,7 +83,8 @@ unsigned Engine::register_dbg(tlm::tlm_generic_payload& payload) {
   return bytes;
 }
 
-// --- PCIe messages ---------------------------------------------------------------------------------------------
+// --- PCIe messages
+// ---------------------------------------------------------------------------------------------
 
 void Engine::receive(Message message) {
   message.due = seen_at(sim_.now());
@@ -91,7 +92,8 @@ void Engine::receive(Message message) {
   wake_at(message.due);
 }
 
-/// Page requests look up the device context as any walk; one that finds no walker waits, with those behind it.
+/// Page requests look up the device context as any walk; one that finds no walker waits, with those behind
+/// it.
 void Engine::messages(sim::Cycle now) {
   for (; !messages_.empty() && messages_.front().due <= now; messages_.pop_front()) {
     const Message& m = messages_.front();
@@ -125,7 +127,8 @@ void Engine::send(const PageRequestGroupResponse& message) {
   if (iommu_.send_page_response) iommu_.send_page_response(message);
 }
 
-// --- Loosely timed and debug translation -----------------------------------------------------------------------
+// --- Loosely timed and debug translation
+// -----------------------------------------------------------------------
 
 /// Tables read through the walker socket's b_transport; adds up the time.
 class Engine::BlockingMemory final : public Memory {
@@ -137,8 +140,8 @@ class Engine::BlockingMemory final : public Memory {
   MemoryStatus write(std::uint64_t address, std::span<const std::uint8_t> from) override {
     return transfer(tlm::TLM_WRITE_COMMAND, address, const_cast<std::uint8_t*>(from.data()), from.size());
   }
-  MemoryStatus compare_exchange(std::uint64_t address, unsigned bytes, std::uint64_t expected, std::uint64_t desired,
-                                bool& swapped) override {
+  MemoryStatus compare_exchange(std::uint64_t address, unsigned bytes, std::uint64_t expected,
+                                std::uint64_t desired, bool& swapped) override {
     std::uint64_t now = 0;
     auto* raw = reinterpret_cast<std::uint8_t*>(&now);
     const MemoryStatus status = transfer(tlm::TLM_READ_COMMAND, address, raw, bytes);
@@ -149,7 +152,8 @@ class Engine::BlockingMemory final : public Memory {
   }
 
  private:
-  MemoryStatus transfer(tlm::tlm_command command, std::uint64_t address, std::uint8_t* data, std::size_t bytes) {
+  MemoryStatus transfer(tlm::tlm_command command, std::uint64_t address, std::uint8_t* data,
+                        std::size_t bytes) {
     sim::Transaction* t = engine_.sim_.payloads().acquire(command, address, bytes);
     if (command == tlm::TLM_WRITE_COMMAND) std::memcpy(t->get_data_ptr(), data, bytes);
     engine_.iommu_.walker->b_transport(*t, delay_);
@@ -171,7 +175,9 @@ class Engine::DebugMemory final : public Memory {
     return engine_.at_coherence_point(address, tlm::TLM_READ_COMMAND, into.data(),
                                       static_cast<unsigned>(into.size()));
   }
-  MemoryStatus write(std::uint64_t, std::span<const std::uint8_t>) override { return MemoryStatus::kAccessFault; }
+  MemoryStatus write(std::uint64_t, std::span<const std::uint8_t>) override {
+    return MemoryStatus::kAccessFault;
+  }
   MemoryStatus compare_exchange(std::uint64_t, unsigned, std::uint64_t, std::uint64_t, bool&) override {
     return MemoryStatus::kAccessFault;
   }

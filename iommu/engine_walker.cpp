@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The users of the walker port: walks, commands, queue records, messages, interrupt files. Each is an Agent with one
-// access at a time: scheduled -> issued -> answered -> acted on after its reaction time.
+// The users of the walker port: walks, commands, queue records, messages, interrupt files. Each is an Agent
+// with one access at a time: scheduled -> issued -> answered -> acted on after its reaction time.
 #include <algorithm>
 
 #include "iommu/engine.h"
@@ -16,7 +16,7 @@ constexpr std::uint64_t kDigestRecord = sim::digest_tag("iommu.fault_record");
 MemoryStatus status_of(const tlm::tlm_generic_payload& payload) {
   if (payload.is_response_ok()) return MemoryStatus::kOk;
   return payload.get_response_status() == tlm::TLM_GENERIC_ERROR_RESPONSE ? MemoryStatus::kPoison
-                                                                         : MemoryStatus::kAccessFault;
+                                                                          : MemoryStatus::kAccessFault;
 }
 
 }  // namespace
@@ -74,11 +74,16 @@ MemoryAccess* Engine::begin_access(std::uint32_t index) {
       const State s = core_.commands.state();
       return s == State::kFetch || s == State::kFenceStore ? &core_.commands.begin() : nullptr;
     }
-    case kFaultAgent: return core_.fault_queue.pending() ? core_.fault_queue.begin() : nullptr;
-    case kPageAgent: return core_.page_queue.pending() ? core_.page_queue.begin() : nullptr;
-    case kInterruptAgent: return core_.interrupts.pending() ? &core_.interrupts.begin() : nullptr;
-    case kMrifAgent: return begin_mrif();
-    default: return &walkers_[index - kFirstWalker].walk.access();
+    case kFaultAgent:
+      return core_.fault_queue.pending() ? core_.fault_queue.begin() : nullptr;
+    case kPageAgent:
+      return core_.page_queue.pending() ? core_.page_queue.begin() : nullptr;
+    case kInterruptAgent:
+      return core_.interrupts.pending() ? &core_.interrupts.begin() : nullptr;
+    case kMrifAgent:
+      return begin_mrif();
+    default:
+      return &walkers_[index - kFirstWalker].walk.access();
   }
 }
 
@@ -99,9 +104,14 @@ void Engine::issue(std::uint32_t index, sim::Cycle now) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = sim_.timeline().outgoing_delay();
   switch (iommu_.walker->nb_transport_fw(*t, phase, delay)) {
-    case tlm::TLM_ACCEPTED: walker_busy_ = true; break;
-    case tlm::TLM_UPDATED: break;
-    case tlm::TLM_COMPLETED: answered(a, index, status_of(*t), now + 1); break;
+    case tlm::TLM_ACCEPTED:
+      walker_busy_ = true;
+      break;
+    case tlm::TLM_UPDATED:
+      break;
+    case tlm::TLM_COMPLETED:
+      answered(a, index, status_of(*t), now + 1);
+      break;
   }
 }
 
@@ -147,10 +157,15 @@ void Engine::act(std::uint32_t index, sim::Cycle now) {
     case kFaultAgent:
       sim_.note(kDigestRecord, a.access->address, static_cast<std::uint64_t>(status));
       return core_.fault_record_written(status);
-    case kPageAgent: return core_.page_record_written(status);
-    case kInterruptAgent: ++counters_.msis; return core_.msi_written(status);
-    case kMrifAgent: return act_mrif(status);
-    default: return act_walk(walkers_[index - kFirstWalker], index, status, now);
+    case kPageAgent:
+      return core_.page_record_written(status);
+    case kInterruptAgent:
+      ++counters_.msis;
+      return core_.msi_written(status);
+    case kMrifAgent:
+      return act_mrif(status);
+    default:
+      return act_walk(walkers_[index - kFirstWalker], index, status, now);
   }
 }
 
@@ -169,7 +184,8 @@ void Engine::act_walk(Walker& walker, std::uint32_t index, MemoryStatus status, 
   }
 }
 
-MemoryStatus Engine::at_coherence_point(std::uint64_t address, tlm::tlm_command command, void* data, unsigned bytes) {
+MemoryStatus Engine::at_coherence_point(std::uint64_t address, tlm::tlm_command command, void* data,
+                                        unsigned bytes) {
   sim::Transaction* t = sim_.payloads().acquire(command, address, bytes);
   if (command == tlm::TLM_WRITE_COMMAND) std::memcpy(t->get_data_ptr(), data, bytes);
   const bool done = iommu_.walker->transport_dbg(*t) == bytes;
@@ -178,8 +194,8 @@ MemoryStatus Engine::at_coherence_point(std::uint64_t address, tlm::tlm_command 
   return done ? MemoryStatus::kOk : MemoryStatus::kAccessFault;
 }
 
-/// The atomic update of an entry. The base protocol has none, so a read pays its time, and the compare and the store
-/// happen together at the instant of its answer, where no other access can come between.
+/// The atomic update of an entry. The base protocol has none, so a read pays its time, and the compare and
+/// the store happen together at the instant of its answer, where no other access can come between.
 MemoryStatus Engine::compare_exchange(const MemoryAccess& access, bool& swapped) {
   std::uint64_t now = 0;
   const MemoryStatus status = at_coherence_point(access.address, tlm::TLM_READ_COMMAND, &now, access.bytes);
@@ -190,7 +206,8 @@ MemoryStatus Engine::compare_exchange(const MemoryAccess& access, bool& swapped)
   return at_coherence_point(access.address, tlm::TLM_WRITE_COMMAND, &desired, access.bytes);
 }
 
-// --- Units -----------------------------------------------------------------------------------------------------
+// --- Units
+// -----------------------------------------------------------------------------------------------------
 
 void Engine::poll_units(sim::Cycle now) {
   const auto idle = [&](std::uint32_t i) { return agents_[i].state == Agent::State::kIdle; };
@@ -216,8 +233,10 @@ void Engine::poll_commands(sim::Cycle now) {
     const State before = core_.commands.state();
     core_.commands.poll();
     switch (core_.commands.state()) {
-      case State::kFetch: return schedule(kCommandAgent, now + config_.command_fetch_cycles);
-      case State::kFenceStore: return schedule(kCommandAgent, now);
+      case State::kFetch:
+        return schedule(kCommandAgent, now + config_.command_fetch_cycles);
+      case State::kFenceStore:
+        return schedule(kCommandAgent, now);
       case State::kExecute:
         if (now < execute_at_) return;
         core_.commands.execute();
@@ -241,7 +260,8 @@ void Engine::start_debug_walk(sim::Cycle now) {
   debug_walking_ = true;
 }
 
-// --- Invalidation and fence ------------------------------------------------------------------------------------
+// --- Invalidation and fence
+// ------------------------------------------------------------------------------------
 
 /// Walks under way may have read the old entries: they may end, but nothing learns from them.
 void Engine::invalidated(const Invalidate& event) {
@@ -267,9 +287,15 @@ void Engine::fence_begins(bool pr, bool pw) {
     switch (slot.state) {
       case Slot::State::kWalking:
       case Slot::State::kReady:
-      case Slot::State::kMrif: slot.fenced = observed ? Fenced::kUntilAnswered : Fenced::kUntilForwarded; break;
-      case Slot::State::kForwarded: slot.fenced = observed ? Fenced::kUntilAnswered : Fenced::kNo; break;
-      default: slot.fenced = Fenced::kNo; break;
+      case Slot::State::kMrif:
+        slot.fenced = observed ? Fenced::kUntilAnswered : Fenced::kUntilForwarded;
+        break;
+      case Slot::State::kForwarded:
+        slot.fenced = observed ? Fenced::kUntilAnswered : Fenced::kNo;
+        break;
+      default:
+        slot.fenced = Fenced::kNo;
+        break;
     }
     if (slot.fenced != Fenced::kNo) ++fence_share_;
   }
@@ -302,10 +328,11 @@ void Engine::fence_done(const FenceDone& event) {
   iommu_.fence_done.emit(e);
 }
 
-// --- Memory-resident interrupt files ---------------------------------------------------------------------------
+// --- Memory-resident interrupt files
+// ---------------------------------------------------------------------------
 
-/// Only aligned 4-byte writes are stores to an interrupt file. The identity's pending bit is set, then the notice goes
-/// out, whatever the enable bit says.
+/// Only aligned 4-byte writes are stores to an interrupt file. The identity's pending bit is set, then the
+/// notice goes out, whatever the enable bit says.
 void Engine::store_to_mrif(Slot& slot, const Outcome& outcome) {
   const tlm::tlm_generic_payload& payload = *slot.payload;
   if (!slot.write || payload.get_data_length() != 4 || (slot.request.iova & 3) != 0) {

@@ -81,7 +81,8 @@ void Hpm::write_counter(unsigned n, std::uint64_t value) {
 }
 void Hpm::write_event(unsigned n, std::uint64_t value) {
   if (!implemented(n)) return;
-  if (bits(value, 14, 0) > env_.config.hpm_max_event) value = (value & ~mask(14, 0)) | bits(events_[n], 14, 0);
+  if (bits(value, 14, 0) > env_.config.hpm_max_event)
+    value = (value & ~mask(14, 0)) | bits(events_[n], 14, 0);
   events_[n] = value;
   any_event_ = std::any_of(events_.begin(), events_.end(), [](std::uint64_t e) { return (e & 0x7fff) != 0; });
 }

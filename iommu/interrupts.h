@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interrupt pending bits (ipsr), their vectors (icvec) and their delivery by MSI (msi_cfg_tbl) or by wire.
-// Source: RISC-V IOMMU specification, "Interrupt pending status", "Interrupt cause to vector", "MSI configuration".
+// Source: RISC-V IOMMU specification, "Interrupt pending status", "Interrupt cause to vector", "MSI
+// configuration".
 #pragma once
 #include <array>
 #include <cstdint>

@@ -10,7 +10,8 @@ namespace {
 template <auto Nb, auto B, auto Dbg>
 struct TargetPort final : tlm::tlm_fw_transport_if<> {
   explicit TargetPort(Engine& e) : engine(e) {}
-  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase& ph, sc_core::sc_time& t) override {
+  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase& ph,
+                                     sc_core::sc_time& t) override {
     return (engine.*Nb)(p, ph, t);
   }
   void b_transport(tlm::tlm_generic_payload& p, sc_core::sc_time& t) override { (engine.*B)(p, t); }
@@ -22,7 +23,8 @@ struct TargetPort final : tlm::tlm_fw_transport_if<> {
 template <auto Nb>
 struct InitiatorPort final : tlm::tlm_bw_transport_if<> {
   explicit InitiatorPort(Engine& e) : engine(e) {}
-  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& ph, sc_core::sc_time& t) override {
+  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& ph,
+                                     sc_core::sc_time& t) override {
     return (engine.*Nb)(p, ph, t);
   }
   void invalidate_direct_mem_ptr(sc_dt::uint64, sc_dt::uint64) override {}
@@ -45,8 +47,10 @@ struct Iommu::Ports {
 };
 
 Iommu::Iommu(sc_core::sc_module_name name, sim::Simulation& simulation, const IommuConfig& config)
-    : sc_module(name), Clocked(simulation.timeline(), validated(config).clock),
-      engine_(std::make_unique<Engine>(*this, simulation, config)), ports_(std::make_unique<Ports>(*engine_)) {
+    : sc_module(name),
+      Clocked(simulation.timeline(), validated(config).clock),
+      engine_(std::make_unique<Engine>(*this, simulation, config)),
+      ports_(std::make_unique<Ports>(*engine_)) {
   device.bind(ports_->device);
   registers.bind(ports_->registers);
   downstream.bind(ports_->downstream);

@@ -2,18 +2,20 @@
 // The RISC-V IOMMU as a cycle-level SystemC device between an IO bridge and memory.
 //
 // Sockets (raw TLM-2.0, 64 bit wide; protocol in sim/payload.h):
-//   device      requests of devices with sim::DmaTag (requester = device_id, PASID = process_id, AT). A request may
+//   device      requests of devices with sim::DmaTag (requester = device_id, PASID = process_id, AT). A
+//   request may
 //               not cross a 4 KiB boundary (PCIe). The same payload leaves at `downstream` with its address
 //               translated; the address is restored before the response.
 //   downstream  translated requests, toward memory and MSI targets.
-//   walker      the IOMMU's own accesses: directories, page tables, queues, MSI writes. Never blocked by device traffic.
-//   registers   the 4 KiB register page; only address bits 11:0 are looked at. 4- or 8-byte accesses.
-// Order: per requester, posted writes leave in order, and reads do not pass earlier posted writes; a request that hits
-// overtakes the misses of other requesters. A posted write that faults is dropped and recorded once and never holds up
-// what follows; a faulting read is answered with Unsupported Request (ATS may get Completer Abort).
-// Stale IOTLB entries are served until the command that invalidates them has executed, as in hardware.
-// b_transport: same function, delay annotated. transport_dbg: translates without changing any state of the IOMMU.
-// Source: RISC-V IOMMU Architecture Specification.
+//   walker      the IOMMU's own accesses: directories, page tables, queues, MSI writes. Never blocked by
+//   device traffic. registers   the 4 KiB register page; only address bits 11:0 are looked at. 4- or 8-byte
+//   accesses.
+// Order: per requester, posted writes leave in order, and reads do not pass earlier posted writes; a request
+// that hits overtakes the misses of other requesters. A posted write that faults is dropped and recorded once
+// and never holds up what follows; a faulting read is answered with Unsupported Request (ATS may get
+// Completer Abort). Stale IOTLB entries are served until the command that invalidates them has executed, as
+// in hardware. b_transport: same function, delay annotated. transport_dbg: translates without changing any
+// state of the IOMMU. Source: RISC-V IOMMU Architecture Specification.
 #pragma once
 #include <functional>
 #include <memory>
@@ -47,15 +49,16 @@ class Iommu final : public sc_core::sc_module, public sim::Clocked {
   /// Interrupt wires (fctl.WSI=1): called with (vector, level) at each change.
   std::function<void(unsigned vector, bool level)> interrupt_wire;
 
-  /// PCIe messages of ATS and PRI. Out: called at the cycle they leave. In: call at the time they arrive (inside
-  /// the Timeline); they are seen at the next edge.
+  /// PCIe messages of ATS and PRI. Out: called at the cycle they leave. In: call at the time they arrive
+  /// (inside the Timeline); they are seen at the next edge.
   std::function<void(const AtsInvalidationRequest&)> send_invalidation_request;
   std::function<void(const PageRequestGroupResponse&)> send_page_response;
   void receive(const PageRequest& message);
   void receive(const InvalidationCompletion& message);
 
   /// Every statistic with its unit.
-  void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>& visit) const;
+  void stats(
+      const std::function<void(std::string_view name, double value, std::string_view unit)>& visit) const;
   /// Nothing in flight: no device request, walk, command, record or interrupt.
   bool idle() const;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programming model of the RISC-V IOMMU as constants and tiny encoders: register offsets, register fields,
-// device and process directory entries, page-table entries, commands, fault records.
-// For: whoever programs the device (the modelled kernel's driver, test benches) and the device itself.
-// Source: RISC-V IOMMU Architecture Specification (base 1.0, QoS-ID, non-leaf and range invalidation).
+// The programming model of the RISC-V IOMMU as constants and tiny encoders: register offsets, register
+// fields, device and process directory entries, page-table entries, commands, fault records. For: whoever
+// programs the device (the modelled kernel's driver, test benches) and the device itself. Source: RISC-V
+// IOMMU Architecture Specification (base 1.0, QoS-ID, non-leaf and range invalidation).
 #pragma once
 #include <cstdint>
 
@@ -14,7 +14,9 @@ constexpr std::uint64_t bits(std::uint64_t v, unsigned hi, unsigned lo) {
 }
 constexpr bool bit(std::uint64_t v, unsigned n) { return ((v >> n) & 1) != 0; }
 /// Mask with ones at hi:lo.
-constexpr std::uint64_t mask(unsigned hi, unsigned lo) { return (~std::uint64_t{0} >> (63 - (hi - lo))) << lo; }
+constexpr std::uint64_t mask(unsigned hi, unsigned lo) {
+  return (~std::uint64_t{0} >> (63 - (hi - lo))) << lo;
+}
 
 /// Register offsets in the 4 KiB register page.
 namespace reg {
@@ -59,7 +61,8 @@ inline constexpr std::uint64_t kSvrsw60t59b = 1ull << 14, kSvpbmt = 1ull << 15;
 inline constexpr std::uint64_t kSv32x4 = 1ull << 16, kSv39x4 = 1ull << 17, kSv48x4 = 1ull << 18,
                                kSv57x4 = 1ull << 19;
 inline constexpr std::uint64_t kAmoMrif = 1ull << 21, kMsiFlat = 1ull << 22, kMsiMrif = 1ull << 23;
-inline constexpr std::uint64_t kAmoHwad = 1ull << 24, kAts = 1ull << 25, kT2gpa = 1ull << 26, kEnd = 1ull << 27;
+inline constexpr std::uint64_t kAmoHwad = 1ull << 24, kAts = 1ull << 25, kT2gpa = 1ull << 26,
+                               kEnd = 1ull << 27;
 inline constexpr std::uint64_t kIgsMsi = 0ull << 28, kIgsWsi = 1ull << 28, kIgsBoth = 2ull << 28;
 inline constexpr std::uint64_t kHpm = 1ull << 30, kDbg = 1ull << 31;
 constexpr std::uint64_t pas(unsigned bits) { return std::uint64_t{bits} << 32; }
@@ -87,11 +90,12 @@ constexpr std::uint64_t queue_base(std::uint64_t address, unsigned log2_entries)
 }
 inline constexpr unsigned kCommandBytes = 16, kFaultRecordBytes = 32, kPageRequestBytes = 16;
 
-/// cqcsr, fqcsr, pqcsr. The enable, interrupt-enable, memory-fault, on and busy bits lie at the same place in all.
+/// cqcsr, fqcsr, pqcsr. The enable, interrupt-enable, memory-fault, on and busy bits lie at the same place in
+/// all.
 namespace qcsr {
 inline constexpr std::uint32_t kEnable = 1u << 0, kInterruptEnable = 1u << 1;
 inline constexpr std::uint32_t kMemoryFault = 1u << 8;
-inline constexpr std::uint32_t kOverflow = 1u << 9;                                     // fqcsr, pqcsr
+inline constexpr std::uint32_t kOverflow = 1u << 9;                                         // fqcsr, pqcsr
 inline constexpr std::uint32_t kCmdTo = 1u << 9, kCmdIll = 1u << 10, kFenceWIp = 1u << 11;  // cqcsr
 inline constexpr std::uint32_t kOn = 1u << 16, kBusy = 1u << 17;
 }  // namespace qcsr
@@ -149,7 +153,9 @@ constexpr std::uint64_t ta(std::uint32_t pscid, bool ens = false, bool sum = fal
 namespace pte {
 inline constexpr std::uint64_t kV = 1ull << 0, kR = 1ull << 1, kW = 1ull << 2, kX = 1ull << 3, kU = 1ull << 4,
                                kG = 1ull << 5, kA = 1ull << 6, kD = 1ull << 7, kN = 1ull << 63;
-constexpr std::uint64_t leaf(std::uint64_t address, std::uint64_t flags) { return ppn_field(address) | flags | kV; }
+constexpr std::uint64_t leaf(std::uint64_t address, std::uint64_t flags) {
+  return ppn_field(address) | flags | kV;
+}
 constexpr std::uint64_t pointer(std::uint64_t table_address) { return ppn_field(table_address) | kV; }
 constexpr std::uint64_t address(std::uint64_t entry) { return ppn_address(entry); }
 }  // namespace pte
@@ -189,7 +195,9 @@ constexpr Command with_range(Command c, std::uint64_t address, unsigned log2_byt
   c.dw1 |= (napot << 10) | (1ull << 9);
   return c;
 }
-constexpr Command iofence(bool pr, bool pw) { return {kIofence | (pr ? 1ull << 12 : 0) | (pw ? 1ull << 13 : 0), 0}; }
+constexpr Command iofence(bool pr, bool pw) {
+  return {kIofence | (pr ? 1ull << 12 : 0) | (pw ? 1ull << 13 : 0), 0};
+}
 /// IOFENCE.C that stores `data` (4 bytes) to `address` when done.
 constexpr Command iofence_store(bool pr, bool pw, std::uint64_t address, std::uint32_t data) {
   Command c = iofence(pr, pw);
@@ -206,7 +214,8 @@ constexpr Command iodir_inval_ddt(std::uint32_t device_id) {
   return {kIodir | (1ull << 33) | (std::uint64_t{device_id} << 40), 0};
 }
 constexpr Command iodir_inval_pdt(std::uint32_t device_id, std::uint32_t process_id) {
-  return {kIodir | (1u << 7) | (std::uint64_t{process_id} << 12) | (1ull << 33) | (std::uint64_t{device_id} << 40),
+  return {kIodir | (1u << 7) | (std::uint64_t{process_id} << 12) | (1ull << 33) |
+              (std::uint64_t{device_id} << 40),
           0};
 }
 }  // namespace cmd

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the functional core asks of memory, and how a step of it is described. The core never touches memory itself:
-// its state machines (Walk, CommandProcessor, FaultQueue, ...) publish one MemoryAccess at a time and are handed the
-// answer. The functional path serves it at once from a Memory; the timed path serves it through the walker socket.
+// What the functional core asks of memory, and how a step of it is described. The core never touches memory
+// itself: its state machines (Walk, CommandProcessor, FaultQueue, ...) publish one MemoryAccess at a time and
+// are handed the answer. The functional path serves it at once from a Memory; the timed path serves it
+// through the walker socket.
 #pragma once
 #include <array>
 #include <bit>
@@ -23,7 +24,7 @@ struct MemoryAccess {
   std::uint8_t bytes = 0;  ///< 4..64; compare-exchange 4 or 8
   std::uint64_t address = 0;
   std::array<std::uint8_t, 64> data{};  ///< write: the bytes; read: the answer
-  std::uint64_t expected = 0;           ///< compare-exchange: raw value as loaded from memory by a little-endian host
+  std::uint64_t expected = 0;  ///< compare-exchange: raw value as loaded from memory by a little-endian host
   std::uint64_t desired = 0;
 };
 

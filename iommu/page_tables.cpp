@@ -12,13 +12,15 @@ constexpr std::uint64_t kPbmt = mask(62, 61);
 unsigned level_shift(const Stage& stage, unsigned level) { return 12u + stage.index_bits * level; }
 
 /// Index of `address` at `level`; the second stage's root index is two bits wider.
-std::uint64_t table_index(const Stage& stage, unsigned level, std::uint64_t address, unsigned extra_root_bits) {
+std::uint64_t table_index(const Stage& stage, unsigned level, std::uint64_t address,
+                          unsigned extra_root_bits) {
   const unsigned width = stage.index_bits + (level + 1u == stage.levels ? extra_root_bits : 0u);
   return (address >> level_shift(stage, level)) & mask(width - 1, 0);
 }
 
 std::uint64_t load_entry(const MemoryAccess& access, const Stage& stage, bool big_endian) {
-  return stage.entry_bytes == 8 ? load64(access.data.data(), big_endian) : load32(access.data.data(), big_endian);
+  return stage.entry_bytes == 8 ? load64(access.data.data(), big_endian)
+                                : load32(access.data.data(), big_endian);
 }
 
 std::uint64_t entry_page(std::uint64_t pte, const Stage& stage) {
@@ -40,7 +42,9 @@ bool encoding_reserved(std::uint64_t pte) {
 
 bool is_pointer(std::uint64_t pte) { return (pte & (pte::kR | pte::kX)) == 0; }
 
-bool pointer_malformed(std::uint64_t pte) { return (pte & (pte::kD | pte::kA | pte::kU | kPbmt | pte::kN)) != 0; }
+bool pointer_malformed(std::uint64_t pte) {
+  return (pte & (pte::kD | pte::kA | pte::kU | kPbmt | pte::kN)) != 0;
+}
 
 /// Keeps the bits of `value` where `mask` is one, packed to the low end.
 std::uint64_t extract(std::uint64_t value, std::uint64_t mask) {
@@ -88,7 +92,8 @@ Walk::Leaf Walk::make_leaf(std::uint64_t pte, const Stage& stage, unsigned level
   return leaf;
 }
 
-// --- First stage -----------------------------------------------------------------------------------------------
+// --- First stage
+// -----------------------------------------------------------------------------------------------
 
 void Walk::start_first_stage() {
   if (first_.bare()) {
@@ -101,8 +106,7 @@ void Walk::start_first_stage() {
   first_walk_.level = first_.levels - 1u;
   first_walk_.table = first_.root;
   if (use_ != CacheUse::kNone) {
-    if (const auto hit =
-            caches_->find_table(1, space_, first_, request_.iova, use_ == CacheUse::kFull)) {
+    if (const auto hit = caches_->find_table(1, space_, first_, request_.iova, use_ == CacheUse::kFull)) {
       first_walk_.level = hit->level;
       first_walk_.table = hit->table;
       first_global_ = hit->global;
@@ -136,7 +140,8 @@ void Walk::first_pte(MemoryStatus status) {
   first_walk_.table = entry_page(pte, first_) << 12;
   --first_walk_.level;
   if (fill_) {
-    caches_->fill_table(1, space_, first_, request_.iova, first_walk_.level, first_walk_.table, first_global_);
+    caches_->fill_table(1, space_, first_, request_.iova, first_walk_.level, first_walk_.table,
+                        first_global_);
   }
   read_first_pte();
 }
@@ -194,7 +199,8 @@ void Walk::after_first_stage() {
   start_second_stage(gpa_, Purpose::kFinal);
 }
 
-// --- Second stage ----------------------------------------------------------------------------------------------
+// --- Second stage
+// ----------------------------------------------------------------------------------------------
 
 /// Guest page fault on gpa_; bit 0 of iotval2: on an access of the IOMMU itself, bit 1: that was a write.
 void Walk::guest_fault(bool implicit_write) {
@@ -263,7 +269,8 @@ void Walk::second_leaf() {
       dirty = wants_dirty(leaf);
       break;
     case Purpose::kFirstStageTable:
-      // The entry may get its A or D bit set later: the page that holds it is made dirty beforehand if it may be.
+      // The entry may get its A or D bit set later: the page that holds it is made dirty beforehand if it may
+      // be.
       dirty = device_.tc(dc::kSade) && device_.tc(dc::kGade) && leaf.writable && !leaf.dirty;
       [[fallthrough]];
     case Purpose::kProcessDirectory:
@@ -286,20 +293,22 @@ void Walk::second_done(const Leaf& leaf) {
     case Purpose::kFirstStageTable:
       first_entry_writable_ = leaf.writable && leaf.dirty;
       return load_first_pte(leaf.address);
-    case Purpose::kFinal: break;
+    case Purpose::kFinal:
+      break;
   }
   second_leaf_ = leaf;
   // A page that contains virtual interrupt files is divided until the part around the address has none.
   if (device_.msi) {
-    while (second_leaf_.shift > 12 &&
-           (((gpa_ >> 12) ^ device_.msi_pattern) & ~device_.msi_mask & ~mask(second_leaf_.shift - 13u, 0)) == 0) {
+    while (second_leaf_.shift > 12 && (((gpa_ >> 12) ^ device_.msi_pattern) & ~device_.msi_mask &
+                                       ~mask(second_leaf_.shift - 13u, 0)) == 0) {
       second_leaf_.shift = static_cast<std::uint8_t>(second_leaf_.shift > 21 ? second_leaf_.shift - 9 : 12);
     }
   }
   complete();
 }
 
-// --- A/D updates -----------------------------------------------------------------------------------------------
+// --- A/D updates
+// -----------------------------------------------------------------------------------------------
 
 /// Asks for the atomic update of the entry just loaded.
 void Walk::update(State state, const PteWalk& walk, bool dirty, const Stage& stage, bool big_endian) {
@@ -340,7 +349,8 @@ void Walk::updated(MemoryStatus status, bool swapped) {
   second_leaf();
 }
 
-// --- MSI page table --------------------------------------------------------------------------------------------
+// --- MSI page table
+// --------------------------------------------------------------------------------------------
 
 void Walk::read_msi_pte() {
   read(device_.msi_root() | (extract(gpa_ >> 12, device_.msi_mask) * 16), 16, State::kMsiPte);
@@ -376,7 +386,8 @@ void Walk::msi_pte(MemoryStatus status) {
   complete();
 }
 
-// --- The result ------------------------------------------------------------------------------------------------
+// --- The result
+// ------------------------------------------------------------------------------------------------
 
 void Walk::complete() {
   const Leaf &s1 = first_leaf_, &s2 = second_leaf_;

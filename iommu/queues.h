@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The queues the IOMMU writes: fault queue (32-byte records) and page-request queue (16-byte records). Both have the
-// same registers; a record is dropped when the queue is off, has overflowed or met a memory fault.
+// The queues the IOMMU writes: fault queue (32-byte records) and page-request queue (16-byte records). Both
+// have the same registers; a record is dropped when the queue is off, has overflowed or met a memory fault.
 // Source: RISC-V IOMMU specification, "Fault/Event-Queue" and "Page-Request-Queue".
 #pragma once
 #include <array>
@@ -31,7 +31,11 @@ class RecordQueue {
   /// `buffer` records may wait for their write; one more is lost and sets the overflow bit.
   RecordQueue(const Environment& env, Interrupts& interrupts, unsigned record_bytes, std::uint32_t ipsr_bit,
               unsigned buffer)
-      : env_(env), interrupts_(interrupts), record_bytes_(record_bytes), ipsr_bit_(ipsr_bit), buffer_(buffer) {}
+      : env_(env),
+        interrupts_(interrupts),
+        record_bytes_(record_bytes),
+        ipsr_bit_(ipsr_bit),
+        buffer_(buffer) {}
 
   void reset();
   QueueRegisters regs;

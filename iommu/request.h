@@ -18,7 +18,8 @@ struct Request {
   bool write = false;
   bool no_write = false;  ///< ATS translation request: NW
   bool cxl = false;       ///< ATS translation request of a CXL type 1/2 device
-  bool message = false;   ///< a PCIe message (page request): only the device context is looked up; iova = its code
+  bool message =
+      false;  ///< a PCIe message (page request): only the device context is looked up; iova = its code
   sim::AddressType address_type = sim::AddressType::kUntranslated;
   std::uint64_t iova = 0;
 
@@ -42,10 +43,11 @@ struct Outcome {
 
   std::uint64_t address = 0;     ///< SPA (ATS with T2GPA: GPA) of the requested byte
   std::uint8_t page_shift = 12;  ///< log2 of the naturally aligned range around it that translates alike
-  std::uint8_t leaf_shift = 12;  ///< log2 of the first-stage page (NAPOT: 16), however the second stage divides it
-  std::uint8_t pbmt = 0;         ///< 0 PMA, 1 NC, 2 IO
-  bool msi = false;              ///< translated by an MSI page table entry
-  bool mrif = false;             ///< the target is a memory-resident interrupt file:
+  std::uint8_t leaf_shift =
+      12;                 ///< log2 of the first-stage page (NAPOT: 16), however the second stage divides it
+  std::uint8_t pbmt = 0;  ///< 0 PMA, 1 NC, 2 IO
+  bool msi = false;       ///< translated by an MSI page table entry
+  bool mrif = false;      ///< the target is a memory-resident interrupt file:
   std::uint64_t mrif_address = 0;
   std::uint64_t notice_address = 0;
   std::uint16_t notice_id = 0;
@@ -79,17 +81,21 @@ constexpr Refusal refusal(const Request& request, Cause cause) {
     case Cause::kReadGuestPageFault:
     case Cause::kWriteGuestPageFault:
     case Cause::kMsiPteInvalid:
-    case Cause::kPdtInvalid: return Refusal::kNothingGranted;
+    case Cause::kPdtInvalid:
+      return Refusal::kNothingGranted;
     case Cause::kAllDisallowed:
     case Cause::kDdtLoadFault:
     case Cause::kDdtInvalid:
     case Cause::kDdtMisconfigured:
-    case Cause::kTypeDisallowed: return Refusal::kUnsupportedRequest;
-    default: return Refusal::kCompleterAbort;
+    case Cause::kTypeDisallowed:
+      return Refusal::kUnsupportedRequest;
+    default:
+      return Refusal::kCompleterAbort;
   }
 }
 
-/// Fields of an ATS translation completion with status Success (specification, "ATS translation request handling").
+/// Fields of an ATS translation completion with status Success (specification, "ATS translation request
+/// handling").
 struct AtsGrant {
   bool read = false, write = false, execute = false;
   bool untranslated_only = false;  ///< U
@@ -111,8 +117,9 @@ constexpr AtsGrant ats_grant(const Request& request, const Outcome& outcome) {
   return g;
 }
 
-/// The 8-byte entry of a PCIe ATS translation completion as a number: address and size at 63:11, then N, Global, Priv,
-/// Exe, U, W, R at their PCIe places (PCI Express Base Specification, "Translation Completion").
+/// The 8-byte entry of a PCIe ATS translation completion as a number: address and size at 63:11, then N,
+/// Global, Priv, Exe, U, W, R at their PCIe places (PCI Express Base Specification, "Translation
+/// Completion").
 constexpr std::uint64_t ats_completion_entry(const Request& request, const Outcome& outcome) {
   if (!outcome.ok() || (!outcome.readable && !outcome.writable)) return 0;
   const AtsGrant g = ats_grant(request, outcome);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A set-associative array with LRU, tree-PLRU or random replacement. The user says which set an item belongs to and
-// how to recognise it; the array knows age and victims only. No allocation after construction.
+// A set-associative array with LRU, tree-PLRU or random replacement. The user says which set an item belongs
+// to and how to recognise it; the array knows age and victims only. No allocation after construction.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -15,7 +15,10 @@ template <class Entry>
 class SetAssociative {
  public:
   SetAssociative(const CacheConfig& config, sim::RandomStream random)
-      : config_(config), random_(random), entries_(config.entries()), stamp_(config.entries(), 0),
+      : config_(config),
+        random_(random),
+        entries_(config.entries()),
+        stamp_(config.entries(), 0),
         tree_(config.sets, 0) {}
 
   unsigned sets() const { return config_.sets; }
@@ -37,9 +40,14 @@ class SetAssociative {
   void touch(const Entry* entry) {
     const auto at = static_cast<std::size_t>(entry - entries_.data());
     switch (config_.replacement) {
-      case Replacement::kLru: stamp_[at] = ++clock_; break;
-      case Replacement::kPlru: touch_tree(at / config_.ways, static_cast<unsigned>(at % config_.ways)); break;
-      case Replacement::kRandom: break;
+      case Replacement::kLru:
+        stamp_[at] = ++clock_;
+        break;
+      case Replacement::kPlru:
+        touch_tree(at / config_.ways, static_cast<unsigned>(at % config_.ways));
+        break;
+      case Replacement::kRandom:
+        break;
     }
   }
 
@@ -70,9 +78,12 @@ class SetAssociative {
  private:
   unsigned victim(std::size_t set) {
     switch (config_.replacement) {
-      case Replacement::kRandom: return static_cast<unsigned>(random_.below(config_.ways));
-      case Replacement::kPlru: return victim_of_tree(set);
-      case Replacement::kLru: break;
+      case Replacement::kRandom:
+        return static_cast<unsigned>(random_.below(config_.ways));
+      case Replacement::kPlru:
+        return victim_of_tree(set);
+      case Replacement::kLru:
+        break;
     }
     const std::uint64_t* stamp = &stamp_[set * config_.ways];
     unsigned oldest = 0;

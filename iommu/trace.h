@@ -21,7 +21,8 @@ struct Translated {
   sim::Tick time = 0;
 };
 
-/// A device request was refused. `recorded` is false when DTF or a full or disabled queue kept it from software.
+/// A device request was refused. `recorded` is false when DTF or a full or disabled queue kept it from
+/// software.
 struct Fault {
   static constexpr const char* kName = "iommu:fault";
   sim::RequesterId requester;
@@ -41,10 +42,10 @@ struct Invalidate {
   enum class Kind : std::uint8_t { kVma, kGvma, kDdt, kPdt };
   Kind kind = Kind::kVma;
   bool has_address = false, has_pscid = false, has_gscid = false, has_device = false;
-  std::uint64_t address = 0;       ///< first byte of the range
-  std::uint64_t bytes = 0;         ///< of the range, 0 = all
+  std::uint64_t address = 0;  ///< first byte of the range
+  std::uint64_t bytes = 0;    ///< of the range, 0 = all
   std::uint32_t pscid = 0, gscid = 0, device_id = 0, process_id = 0;
-  std::uint32_t dropped = 0;       ///< entries of the IOTLB or directory caches that went
+  std::uint32_t dropped = 0;  ///< entries of the IOTLB or directory caches that went
   sim::Tick time = 0;
 };
 

@@ -20,7 +20,8 @@ void Walk::start(const Environment& env, Caches& caches, CacheUse use, const Req
   const DdtMode mode = env.mode();
   if (mode == DdtMode::kOff) return fail(Cause::kAllDisallowed);
   if (mode == DdtMode::kBare) {
-    if (request.message || request.address_type != sim::AddressType::kUntranslated) return fail(Cause::kTypeDisallowed);
+    if (request.message || request.address_type != sim::AddressType::kUntranslated)
+      return fail(Cause::kTypeDisallowed);
     outcome_.address = request.iova;
     outcome_.readable = outcome_.writable = outcome_.executable = true;
     return finish();
@@ -40,17 +41,23 @@ void Walk::start(const Environment& env, Caches& caches, CacheUse use, const Req
 WalkTable Walk::table() const {
   switch (state_) {
     case State::kDdtPointer:
-    case State::kDeviceContext: return WalkTable::kDeviceDirectory;
+    case State::kDeviceContext:
+      return WalkTable::kDeviceDirectory;
     case State::kPdtPointer:
-    case State::kProcessContext: return WalkTable::kProcessDirectory;
-    case State::kMsiPte: return WalkTable::kMsi;
+    case State::kProcessContext:
+      return WalkTable::kProcessDirectory;
+    case State::kMsiPte:
+      return WalkTable::kMsi;
     case State::kSecondPte:
-    case State::kSecondUpdate: return WalkTable::kSecondStage;
-    default: return WalkTable::kFirstStage;
+    case State::kSecondUpdate:
+      return WalkTable::kSecondStage;
+    default:
+      return WalkTable::kFirstStage;
   }
 }
 
-/// Publishes the read, or answers it at once with an access fault when it lies beyond the physical address space.
+/// Publishes the read, or answers it at once with an access fault when it lies beyond the physical address
+/// space.
 void Walk::read(std::uint64_t address, unsigned bytes, State state) {
   state_ = state;
   access_.kind = MemoryAccess::Kind::kRead;
@@ -62,16 +69,24 @@ void Walk::read(std::uint64_t address, unsigned bytes, State state) {
 
 void Walk::supply(MemoryStatus status) {
   switch (state_) {
-    case State::kDdtPointer: return ddt_pointer(status);
-    case State::kDeviceContext: return device_context(status);
-    case State::kPdtPointer: return pdt_pointer(status);
-    case State::kProcessContext: return process_context(status);
-    case State::kFirstPte: return first_pte(status);
-    case State::kMsiPte: return msi_pte(status);
-    case State::kSecondPte: return second_pte(status);
+    case State::kDdtPointer:
+      return ddt_pointer(status);
+    case State::kDeviceContext:
+      return device_context(status);
+    case State::kPdtPointer:
+      return pdt_pointer(status);
+    case State::kProcessContext:
+      return process_context(status);
+    case State::kFirstPte:
+      return first_pte(status);
+    case State::kMsiPte:
+      return msi_pte(status);
+    case State::kSecondPte:
+      return second_pte(status);
     case State::kFirstUpdate:
     case State::kSecondUpdate:
-    case State::kDone: break;
+    case State::kDone:
+      break;
   }
 }
 
@@ -99,7 +114,8 @@ Cause Walk::guest_page_fault() const {
                           : Cause::kWriteGuestPageFault;
 }
 
-// --- Device directory ------------------------------------------------------------------------------------------
+// --- Device directory
+// ------------------------------------------------------------------------------------------
 
 void Walk::read_ddt() {
   const bool extended = env_->extended();
@@ -169,7 +185,8 @@ void Walk::device_context_ready() {
 void Walk::select_first_stage() {
   if (!device_.tc(dc::kPdtv)) return start_translation(device_.first, device_.pscid);
   const bool default_process = device_.tc(dc::kDpe) && !request_.has_process_id;
-  if ((!request_.has_process_id && !default_process) || device_.pdt_levels == 0) return start_translation({}, 0);
+  if ((!request_.has_process_id && !default_process) || device_.pdt_levels == 0)
+    return start_translation({}, 0);
   process_id_ = default_process ? 0 : request_.process_id;
   if (use_ != CacheUse::kNone) {
     if (const ProcessContext* pc =
@@ -183,7 +200,8 @@ void Walk::select_first_stage() {
   read_pdt();
 }
 
-// --- Process directory -----------------------------------------------------------------------------------------
+// --- Process directory
+// -----------------------------------------------------------------------------------------
 
 void Walk::read_pdt() {
   constexpr unsigned low[] = {0, 8, 17}, high[] = {7, 16, 19};
@@ -214,7 +232,8 @@ void Walk::process_context(MemoryStatus status) {
   process_.ta = load64(access_.data.data(), device_.tc(dc::kSbe));
   process_.fsc = load64(access_.data.data() + 8, device_.tc(dc::kSbe));
   if ((process_.ta & pc::kV) == 0) return fail(Cause::kPdtInvalid);
-  if (process_context_misconfigured(process_, device_.tc(dc::kSxl), *env_)) return fail(Cause::kPdtMisconfigured);
+  if (process_context_misconfigured(process_, device_.tc(dc::kSxl), *env_))
+    return fail(Cause::kPdtMisconfigured);
   derive(process_, device_.tc(dc::kSxl));
   if (fill_) caches_->fill_process(request_.device_id, process_id_, process_);
   process_context_ready();

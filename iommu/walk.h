@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One translation as a resumable state machine: device directory, process directory, first stage, second stage
-// (nested), MSI page table, A/D updates. It names the next memory access and is handed the answer, so that the
-// functional path (all at once) and the timed path (through the walker socket) run the same steps.
-// Source: RISC-V IOMMU specification, "Process to translate an IOVA" and the chapters it calls; RISC-V privileged
-// architecture for the page tables.
+// One translation as a resumable state machine: device directory, process directory, first stage, second
+// stage (nested), MSI page table, A/D updates. It names the next memory access and is handed the answer, so
+// that the functional path (all at once) and the timed path (through the walker socket) run the same steps.
+// Source: RISC-V IOMMU specification, "Process to translate an IOVA" and the chapters it calls; RISC-V
+// privileged architecture for the page tables.
 #pragma once
 #include <cstdint>
 
@@ -57,8 +57,16 @@ class Walk {
 
  private:
   enum class State : std::uint8_t {
-    kDdtPointer, kDeviceContext, kPdtPointer, kProcessContext, kFirstPte, kFirstUpdate, kMsiPte, kSecondPte,
-    kSecondUpdate, kDone
+    kDdtPointer,
+    kDeviceContext,
+    kPdtPointer,
+    kProcessContext,
+    kFirstPte,
+    kFirstUpdate,
+    kMsiPte,
+    kSecondPte,
+    kSecondUpdate,
+    kDone
   };
   enum class Purpose : std::uint8_t { kProcessDirectory, kFirstStageTable, kFinal };
   struct Leaf {
@@ -143,10 +151,10 @@ class Walk {
 
   PteWalk first_walk_, second_walk_;
   bool first_global_ = false;
-  std::uint64_t first_entry_gpa_ = 0;     // guest address of the first-stage PTE
-  bool first_entry_writable_ = true;      // the second stage lets the IOMMU update it
+  std::uint64_t first_entry_gpa_ = 0;  // guest address of the first-stage PTE
+  bool first_entry_writable_ = true;   // the second stage lets the IOMMU update it
   Leaf first_leaf_, second_leaf_;
-  std::uint64_t gpa_ = 0;                 // input of the second stage
+  std::uint64_t gpa_ = 0;  // input of the second stage
   Purpose purpose_ = Purpose::kFinal;
 };
 

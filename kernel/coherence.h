@@ -58,27 +58,36 @@ inline AccessCost touch_store(CacheLine& line, unsigned cpu, const Costs& costs)
   return cost;
 }
 
-/// Lines of simulated memory. `lines` is a power of two; 64 Ki lines stand for 4 MiB of last-level cache.
+/// Lines of simulated memory. `lines` is a power of two; 128 Ki lines stand for 8 MiB of last-level cache.
+/// Two ways, and a page's place is hashed, so that regions that lie far apart (struct pages at the top of
+/// DRAM, objects at its bottom) do not push each other out.
 class LineDirectory {
  public:
-  explicit LineDirectory(std::size_t lines = 64 * 1024) : entries_(lines) {}
+  explicit LineDirectory(std::size_t lines = 128 * 1024) : sets_(lines / 2) {}
 
   CacheLine& line(PhysAddr address) {
     const std::uint64_t number = address.value >> 6;
-    Entry& e = entries_[number & (entries_.size() - 1)];
-    if (e.number != number) {
-      e.number = number;
-      e.line = CacheLine{};
+    const std::uint64_t page = (number >> 6) * 0x9e37'79b9'7f4a'7c15;
+    Set& set = sets_[(page >> 32 << 6 | (number & 63)) & (sets_.size() - 1)];
+    for (unsigned way = 0; way < 2; ++way) {
+      if (set.number[way] != number) continue;
+      set.victim = static_cast<std::uint8_t>(1 - way);
+      return set.line[way];
     }
-    return e.line;
+    const unsigned way = set.victim;
+    set.victim = static_cast<std::uint8_t>(1 - way);
+    set.number[way] = number;
+    set.line[way] = CacheLine{};
+    return set.line[way];
   }
 
  private:
-  struct Entry {
-    std::uint64_t number = ~std::uint64_t{0};
-    CacheLine line;
+  struct Set {
+    std::uint64_t number[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
+    CacheLine line[2];
+    std::uint8_t victim = 0;
   };
-  std::vector<Entry> entries_;
+  std::vector<Set> sets_;
 };
 
 }  // namespace kernel

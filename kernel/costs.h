@@ -41,7 +41,7 @@ struct Costs {
   // 395 ns.
   Cycle page_alloc = 120;           ///< [I] one call: zone and watermark checks, per-core list
   Cycle page_alloc_bulk_page = 45;  ///< [J] each page of a bulk
-  Cycle page_free = 80;             ///< [J] last reference gone, to the per-core list
+  Cycle page_free = 105;            ///< [J] last reference gone, to the per-core list
   Cycle slab_alloc = 300;           ///< [L] kmem_cache_alloc and clearing the object
   Cycle slab_free = 250;            ///< [L] kfree, and its share of the RCU callback
   Cycle scan_page = 41;             ///< [L] 16.5 ns: next struct page of a walk over all memory

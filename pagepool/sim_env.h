@@ -4,10 +4,10 @@
 // cores and interrupts, locks, RCU, DMA API, delayed work and page allocator are the modelled kernel's. One
 // SimEnv a pool.
 //
-// What an access costs. A load pays for its line; the second of two consecutive accesses to one line is free
-// (one miss or one hit serves both); a store to a line that this core owns retires through the store buffer
-// and costs costs.l1_store. Counters per core are never anybody else's and cost nothing. No path has a cost
-// of its own.
+// What an access costs. A load pays for its line; an access to one of the two lines touched last is free (its
+// latency hides behind theirs); a store to a line that this core owns retires through the store buffer and
+// costs costs.l1_store. Counters per core are never anybody else's and cost nothing. No path has a cost of
+// its own.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -61,6 +61,7 @@ class SimEnv {
   void spin_lock(SpinLock& lock) {
     check_alive();
     lock.lock();
+    remember(address_of(&lock));
   }
   void spin_unlock(SpinLock& lock) {
     check_alive();
@@ -69,6 +70,7 @@ class SimEnv {
   void spin_lock_bh(SpinLock& lock) {
     check_alive();
     lock.lock_bh();
+    remember(address_of(&lock));
   }
   void spin_unlock_bh(SpinLock& lock) {
     check_alive();
@@ -85,7 +87,6 @@ class SimEnv {
   template <class T>
   void rmw(const T& object) {
     std::uint64_t address = address_of(&object);
-    last_line_ = address >> 6;
     kernel::this_cpu().atomic(sim::PhysAddr(address));
   }
   bool memory_new(const void* host, std::size_t bytes);
@@ -305,11 +306,23 @@ class SimEnv {
   void set(Netmem netmem, unsigned field, T value) {
     store_.store<T>(sim::PhysAddr(netmem.page + field), value);
   }
+  /// The line of a lock just taken is here: what lies beside the lock comes with it.
+  void remember(std::uint64_t address) {
+    recent_cpu_ = kernel::this_cpu().cpu();
+    recent_[0] = {address >> 6, true};
+    recent_[1] = {};
+  }
   void touch(std::uint64_t address, bool write) {
     std::uint64_t line = address >> 6;
-    if (line == last_line_ && (!write || last_was_write_)) return;
-    last_line_ = line;
-    last_was_write_ = write;
+    unsigned cpu = kernel::this_cpu().cpu();
+    if (PAGEPOOL_UNLIKELY(cpu != recent_cpu_)) {  // another core came between
+      recent_[0] = recent_[1] = {};
+      recent_cpu_ = cpu;
+    }
+    for (Recent& recent : recent_)
+      if (recent.line == line && (recent.written || !write)) return;
+    recent_[1] = recent_[0];
+    recent_[0] = {line, write};
     if (write) {
       kernel::this_cpu().store(sim::PhysAddr(address));
     } else {
@@ -352,8 +365,12 @@ class SimEnv {
   bool freed_ = false;
   const char* reported_in_ = nullptr;  // function of the last use after free
   std::vector<Region> others_;         // by host address
-  std::uint64_t last_line_ = 0;
-  bool last_was_write_ = false;
+  struct Recent {
+    std::uint64_t line = 0;
+    bool written = false;
+  };
+  Recent recent_[2];  // lines of the last two accesses
+  unsigned recent_cpu_ = 0;
   std::vector<RecycleStats> stats_;  // per core
 };
 

@@ -53,8 +53,12 @@ unsigned flags_of(const sim::Probe& probe, GtkwFormat format) {
   return kHexFlag | kRightJustify;
 }
 
-/// The exponent of GTKWave's zoom at which `span` femtoseconds fill a window of about 1000 pixels.
-double zoom_for(sim::Tick span) { return -std::log2(std::max(1.0, static_cast<double>(span) / 1000.0)); }
+/// What the window shows around the marker.
+constexpr sim::Tick kBeforeMarker = 100 * sim::kMicrosecond, kAfterMarker = 200 * sim::kMicrosecond;
+
+/// The exponent of GTKWave's zoom at which `span` femtoseconds fill a window of about 1000 pixels; GTKWave counts in
+/// frames of 200 pixels.
+double zoom_for(sim::Tick span) { return -std::log2(std::max(1.0, static_cast<double>(span) / 5.0)); }
 
 }  // namespace
 
@@ -63,7 +67,11 @@ std::size_t write_gtkw(const std::string& path, const VcdWriter& vcd, const std:
   const fs::path save = fs::absolute(path);
   const fs::path filters = fs::path(save).replace_extension(".filters");
   const sim::Tick now = vcd.now();
-  const sim::Tick begin = std::min(vcd.options().from, now), end = std::min(vcd.options().to, now);
+  sim::Tick begin = std::min(vcd.options().from, now), end = std::min(vcd.options().to, now);
+  if (marker != sim::kNever && marker >= begin && marker <= end) {
+    begin = std::max(begin, marker - std::min(marker, kBeforeMarker));
+    end = std::min(end, marker + kAfterMarker);
+  }
   std::string text;
   text += fmt::format("[dumpfile] \"{}\"\n", fs::absolute(vcd.path()).string());
   text += fmt::format("[savefile] \"{}\"\n", save.string());

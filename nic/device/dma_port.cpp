@@ -39,7 +39,8 @@ bool DmaPort::issue() {
   const bool read_turn = posted_in_a_row_ >= kPostedBeforeRead;
   if (read_turn) t = next_read();
   if (t == nullptr) t = next_posted();
-  if (t == nullptr && !read_turn) t = next_read();
+  // Write-backs that only moved a head may have made room for descriptors.
+  if (t == nullptr) t = next_read();
   if (t == nullptr) return false;
   posted_in_a_row_ = t->is_write() ? posted_in_a_row_ + 1 : 0;
   hand_over(*t);

@@ -60,6 +60,7 @@ int IgbDriver::probe(kernel::Device& device) {
   wr(reg::EIMS, bit(kOtherVector));
   wr(reg::IMS, icr::LSC | icr::VMMB | icr::FER | icr::NFER);
   configure_rx();
+  kernel_.printk("igb {}: Intel(R) Gigabit Ethernet Network Connection, {:02x}", device.name(), fmt::join(mac_, ":"));
   return 0;
 }
 
@@ -159,6 +160,7 @@ std::vector<kernel::Device*> IgbDriver::enable_sriov(unsigned count) {
     vfs_.push_back(&kernel_.devices().device_add(pci_name(requester), requester));
   }
   configure_rx();
+  kernel_.printk("igb {}: {} VFs allocated", device_->name(), count);
   return vfs_;
 }
 
@@ -173,6 +175,7 @@ void IgbDriver::disable_sriov() {
   kernel::msleep(config_.vf_disable_ms);
   vfs_.clear();
   wr(reg::IOVCTL, 1);  // REUSE_VFQ
+  kernel_.printk("igb {}: IOV Disabled", device_->name());
 }
 
 void IgbDriver::msix_other() {

@@ -33,7 +33,11 @@ int IgbvfDriver::probe(kernel::Device& device) {
   csr_ = resources->second.csr;
   msix_ = resources->second.msix;
   pci_->set_master(true);
-  if (!reset_hw()) return -kEio;
+  if (!reset_hw()) {
+    kernel_.printk("igbvf {}: PF still in reset state. Is the PF interface up?", device.name());
+    return -kEio;
+  }
+  kernel_.printk("igbvf {}: Intel(R) 82576 Virtual Function, address {:02x}", device.name(), fmt::join(mac_, ":"));
   return open();
 }
 
@@ -113,6 +117,7 @@ void IgbvfDriver::remove(kernel::Device&) {
     kernel::synchronize_net();
     kernel_.rtnl().unlock();
   }
+  kernel_.printk("igbvf {}: removed", device_->name());
   pci_->msix_enable(false);
   if (config_.quiesce) {
     KFUNC("pci_disable_device");

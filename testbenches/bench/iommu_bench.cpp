@@ -24,15 +24,18 @@ struct Memory final : sc_core::sc_module, tlm::tlm_fw_transport_if<> {
     const std::span<std::uint8_t> data(p.get_data_ptr(), p.get_data_length());
     const sim::PhysAddr a(p.get_address());
     if (!store.contains(a, data.size())) return 0;
-    if (p.is_write()) store.write(a, data);
-    else store.read(a, data);
+    if (p.is_write())
+      store.write(a, data);
+    else
+      store.read(a, data);
     return p.get_data_length();
   }
   void b_transport(tlm::tlm_generic_payload& p, sc_core::sc_time&) override {
     sim::complete(p, transport_dbg(p) != 0 ? sim::CompletionStatus::kSuccess
                                            : sim::CompletionStatus::kUnsupportedRequest);
   }
-  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&, sc_core::sc_time& t) override {
+  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&,
+                                     sc_core::sc_time& t) override {
     b_transport(p, t);
     return tlm::TLM_COMPLETED;
   }
@@ -92,14 +95,19 @@ iommu::IommuConfig config(bool walk) {
 
 struct World {
   explicit World(const char* name, bool walk)
-      : sim(name), store(sim::PhysAddr(kDram), 64 << 20), unit((std::string(name) + "_iommu").c_str(), sim, config(walk)),
-        memory((std::string(name) + "_memory").c_str(), store), device((std::string(name) + "_device").c_str(), sim) {
+      : sim(name),
+        store(sim::PhysAddr(kDram), 64 << 20),
+        unit((std::string(name) + "_iommu").c_str(), sim, config(walk)),
+        memory((std::string(name) + "_memory").c_str(), store),
+        device((std::string(name) + "_device").c_str(), sim) {
     device.dma.bind(unit.device);
     device.mmio.bind(unit.registers);
     unit.downstream.bind(memory.downstream);
     unit.walker.bind(memory.walker);
     const auto page = [](std::uint64_t n) { return kDram + n * 0x1000; };
-    const auto put = [&](std::uint64_t a, std::uint64_t v) { store.store<std::uint64_t>(sim::PhysAddr(a), v); };
+    const auto put = [&](std::uint64_t a, std::uint64_t v) {
+      store.store<std::uint64_t>(sim::PhysAddr(a), v);
+    };
     put(page(0) + 8 * iommu::dc::index(false, 1, kDevice), iommu::dc::pointer(page(6)));
     const std::uint64_t context = page(6) + 32 * iommu::dc::index(false, 0, kDevice);
     put(context + 16, iommu::dc::ta(1));
@@ -161,7 +169,8 @@ void functional(benchmark::State& state, World& w, bool warm) {
 void timed(benchmark::State& state, World& w, std::uint64_t pages) {
   w.enable();
   w.run(kPages, pages);
-  const std::uint64_t wakeups = w.sim.timeline().wakeups(), ticks = w.device.ticks, answered = w.device.answered;
+  const std::uint64_t wakeups = w.sim.timeline().wakeups(), ticks = w.device.ticks,
+                      answered = w.device.answered;
   for (auto _ : state) w.run(4096, pages);
   const auto done = static_cast<double>(w.device.answered - answered);
   state.SetItemsProcessed(static_cast<std::int64_t>(done));

@@ -38,7 +38,9 @@ struct Rig {
   void receive(std::uint64_t packets, unsigned payload) {
     auto& timeline = machine.simulation().timeline();
     if (!ready) timeline.run_until(timeline.now() + sim::kSecond);
-    machine.wire().send(script->stream(platform::FrameKind::kUdp, 7, packets, payload));
+    auto stream = script->stream(platform::FrameKind::kUdp, 7, packets, payload);
+    stream.interval = 400 * sim::kNanosecond;  // what one core keeps up with, so that no frame is dropped
+    machine.wire().send(stream);
     const std::uint64_t expected = machine.wire().frames_sent() + packets;
     while (machine.wire().frames_sent() < expected || !machine.nic().idle()) {
       timeline.run_until(timeline.now() + 100 * sim::kMicrosecond);

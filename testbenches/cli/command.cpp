@@ -112,6 +112,8 @@ int run_command(int argc, const char* const* argv) {
   Context context;
   context.terminal = ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
   int verbosity = 0;
+  app.add_flag("--json", context.json, "Print one JSON document");
+  app.add_flag("-v,--verbose", verbosity, "Say more on stderr (twice: everything)");
   std::vector<std::pair<CLI::App*, std::function<int()>>> actions;
   for (const Subcommand& s : subcommands()) {
     CLI::App* sub = app.add_subcommand(s.name, s.summary);

@@ -8,8 +8,7 @@
 namespace {
 
 const cli::Conformance kIommu(
-    "iommu", "Random cases of the RISC-V IOMMU architecture",
-    [](CLI::App& app, const cli::Context&) {
+    "iommu", "Random cases of the RISC-V IOMMU architecture", [](CLI::App& app, const cli::Context&) {
       auto options = std::make_shared<conform::IommuOptions>();
       auto file = std::make_shared<std::string>("-");
       app.add_flag("--caches", options->caches, "Translate with IOTLB, directory and walk caches");

@@ -40,7 +40,8 @@ void CaseMemory::peek(std::uint64_t address, std::uint8_t* into, std::size_t byt
 MemoryStatus CaseMemory::check(std::uint64_t address, std::size_t bytes, bool write) const {
   for (const FaultRange& f : faults_) {
     if (address + bytes <= f.address || f.address + f.bytes <= address) continue;
-    if (f.kind == FaultKind::kAccess || (f.kind == FaultKind::kWrite && write)) return MemoryStatus::kAccessFault;
+    if (f.kind == FaultKind::kAccess || (f.kind == FaultKind::kWrite && write))
+      return MemoryStatus::kAccessFault;
     if (f.kind == FaultKind::kCorrupt && !write) return MemoryStatus::kPoison;
   }
   return MemoryStatus::kOk;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of one conformance case: zero everywhere, sparse, with ranges that fault; logs 4-byte writes to a mailbox.
+// Memory of one conformance case: zero everywhere, sparse, with ranges that fault; logs 4-byte writes to a
+// mailbox.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -55,12 +55,12 @@ class Replayer final : public iommu::Surroundings {
     if (pr || pw) events_ += fmt::format(" ; go={:d}{:d}", pr, pw);
   }
   void send(const iommu::AtsInvalidationRequest& m) override {
-    events_ += fmt::format(" ; inval_req tag={:x} rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} payload={:x}", m.itag,
-                           m.rid, m.dsv, m.dseg, m.has_process_id, m.process_id, m.payload);
+    events_ += fmt::format(" ; inval_req tag={:x} rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} payload={:x}",
+                           m.itag, m.rid, m.dsv, m.dseg, m.has_process_id, m.process_id, m.payload);
   }
   void send(const iommu::PageRequestGroupResponse& m) override {
-    events_ += fmt::format(" ; prgr rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} prgi={:x} resp={:x}", m.rid, m.dsv,
-                           m.dseg, m.has_process_id, m.process_id, m.prgi, m.code);
+    events_ += fmt::format(" ; prgr rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} prgi={:x} resp={:x}", m.rid,
+                           m.dsv, m.dseg, m.has_process_id, m.process_id, m.prgi, m.code);
   }
 
  private:
@@ -95,26 +95,39 @@ class Replayer final : public iommu::Surroundings {
     if (core_ == nullptr) bad("an operation before the P line of its case");
     if (op.size() != 1) bad(fmt::format("unknown operation '{}'", op));
     switch (op[0]) {
-      case 'M': return write_memory();
-      case 'F': return add_fault();
-      case 'f': return memory_.clear_faults();
-      case 'W': return write_register();
+      case 'M':
+        return write_memory();
+      case 'F':
+        return add_fault();
+      case 'f':
+        return memory_.clear_faults();
+      case 'W':
+        return write_register();
       case 'R':
       case 'I':
-        answer_ = fmt::format("{} {:x}", op, core_->read_register(static_cast<std::uint32_t>(arg(1)),
-                                                                 static_cast<unsigned>(arg(2))));
+        answer_ = fmt::format(
+            "{} {:x}", op,
+            core_->read_register(static_cast<std::uint32_t>(arg(1)), static_cast<unsigned>(arg(2))));
         return;
-      case 'T': return translate();
-      case 'Q': return command();
-      case 'X': return drain_faults();
-      case 'Y': return drain_page_requests();
-      case 'D': return dump();
-      case 'G': return page_request();
-      case 'K': return invalidation_completion();
+      case 'T':
+        return translate();
+      case 'Q':
+        return command();
+      case 'X':
+        return drain_faults();
+      case 'Y':
+        return drain_page_requests();
+      case 'D':
+        return dump();
+      case 'G':
+        return page_request();
+      case 'K':
+        return invalidation_completion();
       case 'E':
         core_->invalidation_timeout(static_cast<std::uint32_t>(arg(1)));
         return command_status("E");
-      default: bad(fmt::format("unknown operation '{}'", op));
+      default:
+        bad(fmt::format("unknown operation '{}'", op));
     }
   }
 
@@ -128,22 +141,38 @@ class Replayer final : public iommu::Surroundings {
       if (equals == std::string_view::npos) bad(fmt::format("'{}' is not key=value", words_[i]));
       const std::string_view key = words_[i].substr(0, equals);
       const std::uint64_t v = hex(words_[i].substr(equals + 1));
-      if (key == "caps") a.capabilities = v;
-      else if (key == "fctl") a.fctl_reset = unsigned_of(v);
-      else if (key == "gxlw") a.gxl_writable = v != 0;
-      else if (key == "bew") a.be_writable = v != 0;
-      else if (key == "nhpm") a.hpm_counters = unsigned_of(v);
-      else if (key == "ctrbits") a.hpm_counter_bits = unsigned_of(v);
-      else if (key == "evlim") a.hpm_max_event = unsigned_of(v);
-      else if (key == "vecbits") a.vector_bits = unsigned_of(v);
-      else if (key == "rmode") a.reset_mode = static_cast<iommu::DdtMode>(v);
-      else if (key == "maxmode") a.max_mode = static_cast<iommu::DdtMode>(v);
-      else if (key == "didmask") a.device_id_mask = unsigned_of(v);
-      else if (key == "qosmask") a.qosid_mask = unsigned_of(v);
-      else if (key == "baresz") a.bare_stage_bytes = v;
-      else if (key == "mbox") mailbox = v;
-      else if (key == "mboxlen") mailbox_bytes = v;
-      else bad(fmt::format("unknown key '{}'", key));
+      if (key == "caps")
+        a.capabilities = v;
+      else if (key == "fctl")
+        a.fctl_reset = unsigned_of(v);
+      else if (key == "gxlw")
+        a.gxl_writable = v != 0;
+      else if (key == "bew")
+        a.be_writable = v != 0;
+      else if (key == "nhpm")
+        a.hpm_counters = unsigned_of(v);
+      else if (key == "ctrbits")
+        a.hpm_counter_bits = unsigned_of(v);
+      else if (key == "evlim")
+        a.hpm_max_event = unsigned_of(v);
+      else if (key == "vecbits")
+        a.vector_bits = unsigned_of(v);
+      else if (key == "rmode")
+        a.reset_mode = static_cast<iommu::DdtMode>(v);
+      else if (key == "maxmode")
+        a.max_mode = static_cast<iommu::DdtMode>(v);
+      else if (key == "didmask")
+        a.device_id_mask = unsigned_of(v);
+      else if (key == "qosmask")
+        a.qosid_mask = unsigned_of(v);
+      else if (key == "baresz")
+        a.bare_stage_bytes = v;
+      else if (key == "mbox")
+        mailbox = v;
+      else if (key == "mboxlen")
+        mailbox_bytes = v;
+      else
+        bad(fmt::format("unknown key '{}'", key));
     }
     try {
       config.validate("");
@@ -166,7 +195,8 @@ class Replayer final : public iommu::Surroundings {
 
   void add_fault() {
     const std::uint64_t address = arg(1), length = arg(2);
-    if (words_.size() != 4 || words_[3].size() != 1 || std::string_view("ACW").find(words_[3]) == std::string_view::npos) {
+    if (words_.size() != 4 || words_[3].size() != 1 ||
+        std::string_view("ACW").find(words_[3]) == std::string_view::npos) {
       bad("F needs address, length and one of A, C, W");
     }
     memory_.add_fault(address, length, static_cast<CaseMemory::FaultKind>(words_[3][0]));
@@ -211,14 +241,21 @@ class Replayer final : public iommu::Surroundings {
     core_->settle(memory_);
     if (!o.ok()) {
       switch (iommu::refusal(r, o.cause)) {
-        case iommu::Refusal::kUnsupportedRequest: answer_ = "T UR"; break;
-        case iommu::Refusal::kCompleterAbort: answer_ = "T CA"; break;
-        case iommu::Refusal::kNothingGranted: answer_ = "T OK R=0 W=0"; break;
+        case iommu::Refusal::kUnsupportedRequest:
+          answer_ = "T UR";
+          break;
+        case iommu::Refusal::kCompleterAbort:
+          answer_ = "T CA";
+          break;
+        case iommu::Refusal::kNothingGranted:
+          answer_ = "T OK R=0 W=0";
+          break;
       }
     } else if (r.is_ats()) {
       answer_ats(r, o);
     } else if (o.mrif) {
-      answer_ = fmt::format("T OK mrif={:x} nid={:x} npa={:x}", o.mrif_address, o.notice_id, o.notice_address);
+      answer_ =
+          fmt::format("T OK mrif={:x} nid={:x} npa={:x}", o.mrif_address, o.notice_id, o.notice_address);
     } else {
       answer_ = fmt::format("T OK pa={:x} sz={} pbmt={} msi={:d}", o.address, o.page_shift, o.pbmt, o.msi);
     }
@@ -230,8 +267,8 @@ class Replayer final : public iommu::Surroundings {
       answer_ = "T OK R=0 W=0";
       return;
     }
-    answer_ = fmt::format("T OK R={:d} W={:d} X={:d} U={:d} priv={:d} G={:d} cxl={} N=0 ama=0", g.read, g.write,
-                          g.execute, g.untranslated_only, g.privileged, g.global,
+    answer_ = fmt::format("T OK R={:d} W={:d} X={:d} U={:d} priv={:d} G={:d} cxl={} N=0 ama=0", g.read,
+                          g.write, g.execute, g.untranslated_only, g.privileged, g.global,
                           g.cxl_io_known ? (g.cxl_io ? "1" : "0") : "x");
     if (!g.untranslated_only) answer_ += fmt::format(" pa={:x} sz={}", o.address, o.page_shift);
   }
@@ -264,9 +301,10 @@ class Replayer final : public iommu::Surroundings {
       const auto cause = static_cast<unsigned>(r.cause());
       std::uint64_t iotval2 = r.iotval2();
       if (cause >= 20 && cause <= 23) iotval2 &= ~std::uint64_t{0xffc};
-      records += fmt::format(" [cause={} ttyp={} did={:x} pv={:d} pid={:x} priv={:d} iotval={:x} iotval2={:x}]", cause,
-                             static_cast<unsigned>(r.ttyp()), r.device_id(), r.has_process_id(), r.process_id(),
-                             r.privileged(), r.iotval(), iotval2);
+      records +=
+          fmt::format(" [cause={} ttyp={} did={:x} pv={:d} pid={:x} priv={:d} iotval={:x} iotval2={:x}]",
+                      cause, static_cast<unsigned>(r.ttyp()), r.device_id(), r.has_process_id(),
+                      r.process_id(), r.privileged(), r.iotval(), iotval2);
     }
     answer_ = fmt::format("X {}{}", n, records);
     core_->write_register(iommu::reg::kFqh, 4, fq.tail);
@@ -282,8 +320,9 @@ class Replayer final : public iommu::Surroundings {
       std::uint8_t raw[iommu::kPageRequestBytes];
       memory_.peek(pq.address() + std::uint64_t{i} * sizeof raw, raw, sizeof raw);
       const std::uint64_t w0 = iommu::load64(raw, core_->env.big_endian());
-      records += fmt::format(" [did={:x} pv={:d} pid={:x} priv={:d} exec={:d} payload={:x}]", iommu::bits(w0, 63, 40),
-                             iommu::bit(w0, 32), iommu::bits(w0, 31, 12), iommu::bit(w0, 33), iommu::bit(w0, 34),
+      records += fmt::format(" [did={:x} pv={:d} pid={:x} priv={:d} exec={:d} payload={:x}]",
+                             iommu::bits(w0, 63, 40), iommu::bit(w0, 32), iommu::bits(w0, 31, 12),
+                             iommu::bit(w0, 33), iommu::bit(w0, 34),
                              iommu::load64(raw + 8, core_->env.big_endian()));
     }
     answer_ = fmt::format("Y {}{}", n, records);
@@ -309,9 +348,9 @@ class Replayer final : public iommu::Surroundings {
     m.privileged = arg(6) != 0;
     m.execute = arg(7) != 0;
     m.payload = arg(8);
-    const Outcome o = core_->translate(
-        iommu::Core::as_request(m), memory_,
-        options_.caches ? iommu::Walk::CacheUse::kFull : iommu::Walk::CacheUse::kNone);
+    const Outcome o =
+        core_->translate(iommu::Core::as_request(m), memory_,
+                         options_.caches ? iommu::Walk::CacheUse::kFull : iommu::Walk::CacheUse::kNone);
     core_->page_request_done(m, o);
     core_->settle(memory_);
     answer_ = "G";
@@ -338,7 +377,8 @@ class Replayer final : public iommu::Surroundings {
 
 }  // namespace
 
-void replay_iommu_cases(std::istream& in, const std::string& name, std::ostream& out, const IommuOptions& options) {
+void replay_iommu_cases(std::istream& in, const std::string& name, std::ostream& out,
+                        const IommuOptions& options) {
   Replayer replayer(name, out, options);
   std::string line;
   for (std::size_t number = 1; std::getline(in, line); ++number) replayer.line(number, line);

@@ -8,6 +8,7 @@ namespace {
 
 iommu::IommuConfig iommu_config() {
   iommu::IommuConfig c;
+  c.architecture.capabilities |= iommu::cap::kMsiFlat;  // 64-byte device contexts
   return c;
 }
 

@@ -41,7 +41,10 @@ std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw sim::Error(path, 0, "cannot be read");
   std::string text{std::istreambuf_iterator<char>(file), {}};
-  const bool xz = text.size() >= 6 && text.compare(0, 6, "\xfd" "7zXZ\0", 6) == 0;
+  const bool xz = text.size() >= 6 && text.compare(0, 6,
+                                                   "\xfd"
+                                                   "7zXZ\0",
+                                                   6) == 0;
   return xz ? unpack_xz(path, text) : text;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plain SystemC testbench for the IOMMU: builds a device directory and a page table in memory, sends writes through
-// its sockets, checks a miss, a hit, a fault and an invalidation, and writes a waveform. Usage: iommu_bench [FILE.vcd]
+// A plain SystemC testbench for the IOMMU: builds a device directory and a page table in memory, sends writes
+// through its sockets, checks a miss, a hit, a fault and an invalidation, and writes a waveform. Usage:
+// iommu_bench [FILE.vcd]
 #include <cstdio>
 #include <cstring>
 
@@ -13,7 +14,6 @@ namespace {
 constexpr std::uint64_t kDram = 0x8000'0000, kBuffer = 0x8010'0000, kIova = 0x4000'0000;
 constexpr std::uint32_t kDevice = 0x0100;  // bus 1, device 0, function 0
 
-/// Memory: answers at once on the sockets of the IOMMU.
 struct Memory final : sc_core::sc_module, tlm::tlm_fw_transport_if<> {
   Memory(sc_core::sc_module_name name, mm::SparseStore& store) : sc_module(name), store(store) {
     downstream.bind(*this);
@@ -29,7 +29,8 @@ struct Memory final : sc_core::sc_module, tlm::tlm_fw_transport_if<> {
     if (ok) p.is_write() ? store.write(a, data) : store.read(a, data);
     sim::complete(p, ok ? sim::CompletionStatus::kSuccess : sim::CompletionStatus::kUnsupportedRequest);
   }
-  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&, sc_core::sc_time& t) override {
+  tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& p, tlm::tlm_phase&,
+                                     sc_core::sc_time& t) override {
     b_transport(p, t);
     return tlm::TLM_COMPLETED;
   }
@@ -41,7 +42,6 @@ struct Memory final : sc_core::sc_module, tlm::tlm_fw_transport_if<> {
   bool get_direct_mem_ptr(tlm::tlm_generic_payload&, tlm::tlm_dmi&) override { return false; }
 };
 
-/// A device with a DMA socket, and a CPU that programs the registers.
 struct Driver final : sc_core::sc_module, tlm::tlm_bw_transport_if<> {
   Driver(sc_core::sc_module_name name, sim::Simulation& sim) : sc_module(name), sim(sim) {
     dma.bind(*this);
@@ -67,7 +67,8 @@ struct Driver final : sc_core::sc_module, tlm::tlm_bw_transport_if<> {
     sc_core::sc_time delay = sim.timeline().outgoing_delay();
     dma->nb_transport_fw(*t, phase, delay);
   }
-  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase, sc_core::sc_time&) override {
+  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                     sc_core::sc_time&) override {
     if (phase != tlm::BEGIN_RESP) return tlm::TLM_ACCEPTED;
     last = sim::tag_of(p).status;
     p.release();
@@ -77,7 +78,6 @@ struct Driver final : sc_core::sc_module, tlm::tlm_bw_transport_if<> {
 };
 
 }  // namespace
-
 int sc_main(int argc, char** argv) {
   namespace reg = iommu::reg;
   namespace pte = iommu::pte;

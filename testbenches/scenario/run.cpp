@@ -38,13 +38,13 @@ std::vector<waveforms::GtkwGroup> gtkw_groups() {
   using Color = waveforms::GtkwColor;
   using Format = waveforms::GtkwFormat;
   return {
-      {"NIC queues and descriptor cache", Color::kOrange, {"wire.*", "nic.**"}, Format::kDecimal},
-      {"PCIe link", Color::kYellow, {"link.**", "root_port.**"}, Format::kDecimal},
+      {"NIC queues and descriptor cache", Color::kOrange, {"wire", "nic.rx0", "nic.frames*", "nic.packet*", "nic.interrupts", "nic.reads*"}, Format::kDecimal},
+      {"PCIe link", Color::kYellow, {"link", "root_port"}, Format::kDecimal},
       {"IOTLB", Color::kGreen, {"iommu.iotlb.*"}, Format::kDecimal},
-      {"IOMMU walks, faults, queues", Color::kRed, {"iommu.**"}, Format::kDecimal},
-      {"DRAM commands", Color::kBlue, {"dram.**", "interconnect.**"}, Format::kDecimal},
-      {"Cores", Color::kIndigo, {"kernel.**", "imsic.**"}, Format::kDecimal},
-      {"Page pools", Color::kViolet, {"pagepool.**", "page_pool.**", "pools.**"}, Format::kDecimal},
+      {"IOMMU walks, faults, queues", Color::kRed, {"iommu"}, Format::kDecimal},
+      {"DRAM commands", Color::kBlue, {"dram", "interconnect"}, Format::kDecimal},
+      {"Cores", Color::kIndigo, {"kernel", "imsic"}, Format::kDecimal},
+      {"Page pools", Color::kViolet, {"pagepool"}, Format::kDecimal},
   };
 }
 

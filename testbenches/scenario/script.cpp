@@ -34,6 +34,7 @@ void Script::administrator() {
   held_traffic();
   unbind();
   kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
+  machine_.kernel().printk("--- close of the unread socket");
   held_->close();
   kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
   finished_ = true;
@@ -75,6 +76,7 @@ void Script::wait_for_wire() {
 
 void Script::steady_traffic() {
   if (config_.steady_packets == 0) return;
+  kernel::usleep(20);  // the device has fetched its first descriptors
   const auto before = ring().counters();
   machine_.wire().send(
       stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));
@@ -104,6 +106,7 @@ void Script::unbind() {
   }
   pages_outstanding_ = machine_.stack().skbs().outstanding();
   unbind_at_ = kernel::this_cpu().now();
+  k.printk("--- unbind with {} skbs outstanding", pages_outstanding_);
   kernel::Device& device = config_.function == Function::kVf ? *vf_ : *pf_;
   switch (config_.device) {
     case DeviceFate::kRemoved:

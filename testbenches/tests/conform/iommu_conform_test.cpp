@@ -13,7 +13,9 @@
 
 namespace {
 
-std::string data(const std::string& name) { return std::string(POOLSIM_SOURCE_DIR "/testbenches/data/iommu/") + name; }
+std::string data(const std::string& name) {
+  return std::string(POOLSIM_SOURCE_DIR "/testbenches/data/iommu/") + name;
+}
 
 std::vector<std::string> split(const std::string& text, const std::string& by) {
   std::vector<std::string> parts;
@@ -30,7 +32,8 @@ std::map<std::string, std::string> answers(const std::string& text) {
   std::map<std::string, std::string> all;
   std::string header;
   for (const std::string& line : split(text, "\n")) {
-    if (line.rfind("C ", 0) == 0) header = line;
+    if (line.rfind("C ", 0) == 0)
+      header = line;
     else if (const auto space = line.find(' '); space != std::string::npos) {
       all[header + " / " + line.substr(0, space)] = line.substr(space + 1);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rarer parts of the timed IOMMU: process directories, two stages, interrupt files, ATS and PRI messages, debug
-// translation, counters, wires, configuration errors.
+// The rarer parts of the timed IOMMU: process directories, two stages, interrupt files, ATS and PRI messages,
+// debug translation, counters, wires, configuration errors.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -23,7 +23,8 @@ constexpr std::uint64_t kTarget = 0x8100'0000;
 /// Address of the (base format) device context of `did`.
 std::uint64_t context_of(World& w, std::uint32_t did, bool extended = false) {
   std::uint64_t table = w.ddt;
-  for (unsigned level = 2; level > 0; --level) table = w.table_below(table + 8 * dc::index(extended, level, did));
+  for (unsigned level = 2; level > 0; --level)
+    table = w.table_below(table + 8 * dc::index(extended, level, did));
   return table + dc::bytes(extended) * dc::index(extended, 0, did);
 }
 
@@ -91,15 +92,16 @@ TEST(IommuMsi, WriteToAnInterruptFileSetsItsBitThenSendsTheNotice) {
   w.next_page = (w.next_page + 0x7fff) & ~0x3fffull;
   const std::uint64_t g_root = w.next_page;
   w.next_page += 0x4000;
-  const std::uint64_t msi_table = w.page(), file = w.page(), notice = w.page(), context = context_of(w, 1, true);
+  const std::uint64_t msi_table = w.page(), file = w.page(), notice = w.page(),
+                      context = context_of(w, 1, true);
   w.put(context + 8, iommu::iohgatp(iommu::SatpMode::kSv39, 7, g_root));
   w.put(context + 32, (1ull << 60) | (msi_table >> 12));
   w.put(context + 40, 1);        // one bit of the guest page number selects the file
   w.put(context + 48, 0x28000);  // guest pages 0x28000 and 0x28001
   w.put(context, dc::kV);
-  w.put(msi_table, (file >> 9 << 7) | (1u << 1) | 1);                 // MRIF mode
-  w.put(msi_table + 8, iommu::ppn_field(notice) | 0x123);             // notice id 0x123
-  w.put(msi_table + 16, iommu::ppn_field(kTarget) | (3u << 1) | 1);   // basic mode
+  w.put(msi_table, (file >> 9 << 7) | (1u << 1) | 1);                // MRIF mode
+  w.put(msi_table + 8, iommu::ppn_field(notice) | 0x123);            // notice id 0x123
+  w.put(msi_table + 16, iommu::ppn_field(kTarget) | (3u << 1) | 1);  // basic mode
   const auto to_file = w.device.send(100, 1, true, 0x2800'0000, true, 4);
   const std::uint32_t identity = 77;
   std::memcpy(w.device.last().get_data_ptr(), &identity, 4);
@@ -202,7 +204,7 @@ TEST(IommuDebugRegisters, TranslationRequestInterface) {
   EXPECT_EQ(w.registers.read(reg::kTrReqCtl, 8) & 1, 0u);
   const std::uint64_t r = w.registers.read(reg::kTrResponse, 8);
   EXPECT_EQ(r & 1, 0u);
-  EXPECT_TRUE(iommu::bit(r, 9));                             // a superpage:
+  EXPECT_TRUE(iommu::bit(r, 9));                                // a superpage:
   EXPECT_EQ(iommu::bits(r, 53, 10), 0x80000u | 0b0'1111'1111);  // 2 MiB
 }
 
@@ -216,8 +218,8 @@ TEST(IommuCounters, HpmAgreesWithStatisticsAndOverflowInterruptsByWire) {
   w.start();
   w.attach(1, 1);
   w.map(1, 0x10'0000, kTarget);
-  w.registers.write(reg::kIcvec, 8, 0x300);  // pmiv 3
-  w.registers.write(reg::kIohpmevt, 8, 1);   // untranslated requests
+  w.registers.write(reg::kIcvec, 8, 0x300);      // pmiv 3
+  w.registers.write(reg::kIohpmevt, 8, 1);       // untranslated requests
   w.registers.write(reg::kIohpmevt + 8, 8, 4);   // IOTLB misses
   w.registers.write(reg::kIohpmevt + 16, 8, 7);  // first-stage reads
   w.registers.write(reg::kIohpmctr, 8, ~std::uint64_t{0} - 9);

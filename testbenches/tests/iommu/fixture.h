@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small world around one IOMMU: a memory of fixed latency on both its outputs, a device that sends requests at given
-// cycles and logs what comes back, and a driver that builds tables and queues commands as an operating system would.
+// A small world around one IOMMU: a memory of fixed latency on both its outputs, a device that sends requests
+// at given cycles and logs what comes back, and a driver that builds tables and queues commands as an
+// operating system would.
 #pragma once
 #include <deque>
 #include <memory>
@@ -31,7 +32,10 @@ struct Access {
 class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
  public:
   FixedMemory(sc_core::sc_module_name name, sim::Simulation& s, mm::SparseStore& store, Cycle latency)
-      : sc_module(name), Clocked(s.timeline(), sim::Clock::from_hz(1'000'000'000)), sim_(s), store_(store),
+      : sc_module(name),
+        Clocked(s.timeline(), sim::Clock::from_hz(1'000'000'000)),
+        sim_(s),
+        store_(store),
         latency_(latency) {
     downstream.bind(ports_[0]);
     walker.bind(ports_[1]);
@@ -71,8 +75,10 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
                                                                : sim::CompletionStatus::kUnsupportedRequest);
       return;
     }
-    if (p.is_write()) store_.write(a, {p.get_data_ptr(), p.get_data_length()});
-    else store_.read(a, {p.get_data_ptr(), p.get_data_length()});
+    if (p.is_write())
+      store_.write(a, {p.get_data_ptr(), p.get_data_length()});
+    else
+      store_.read(a, {p.get_data_ptr(), p.get_data_length()});
     sim::complete(p, sim::CompletionStatus::kSuccess);
   }
   struct Port final : tlm::tlm_fw_transport_if<> {
@@ -136,7 +142,8 @@ class TestDevice final : public sc_core::sc_module, public sim::Clocked, public 
     t->tag.requester = sim::RequesterId(requester);
     t->tag.posted = write && posted;
     t->user[0] = ++tags_;
-    for (std::uint32_t i = 0; write && i < length; ++i) t->get_data_ptr()[i] = static_cast<std::uint8_t>(tags_ + i);
+    for (std::uint32_t i = 0; write && i < length; ++i)
+      t->get_data_ptr()[i] = static_cast<std::uint8_t>(tags_ + i);
     queue_.push_back({t, at});
     wake_by(clock().edge(at));
     return tags_;
@@ -150,12 +157,18 @@ class TestDevice final : public sc_core::sc_module, public sim::Clocked, public 
       tlm::tlm_phase phase = tlm::BEGIN_REQ;
       sc_core::sc_time delay = timeline().outgoing_delay();
       switch (dma->nb_transport_fw(*t, phase, delay)) {
-        case tlm::TLM_ACCEPTED: full_ = true; break;
-        case tlm::TLM_UPDATED: break;
-        case tlm::TLM_COMPLETED: finish(*t, now); break;
+        case tlm::TLM_ACCEPTED:
+          full_ = true;
+          break;
+        case tlm::TLM_UPDATED:
+          break;
+        case tlm::TLM_COMPLETED:
+          finish(*t, now);
+          break;
       }
     }
-    return queue_.empty() || full_ ? sim::Wakeup::never() : sim::Wakeup::at(std::max(queue_.front().at, go_at_));
+    return queue_.empty() || full_ ? sim::Wakeup::never()
+                                   : sim::Wakeup::at(std::max(queue_.front().at, go_at_));
   }
   tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override {
@@ -235,7 +248,8 @@ class RegisterPort final : public sc_core::sc_module, public sim::Clocked, publi
     }
     return queue_.empty() ? sim::Wakeup::never() : sim::Wakeup::at(queue_.front().second);
   }
-  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase, sc_core::sc_time&) override {
+  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                     sc_core::sc_time&) override {
     if (phase != tlm::BEGIN_RESP) return tlm::TLM_ACCEPTED;
     static_cast<sim::Transaction&>(p).release();
     return tlm::TLM_COMPLETED;
@@ -312,11 +326,12 @@ struct World {
   /// Address of the leaf entry of `iova` (level 0: 4 KiB, 1: 2 MiB, 2: 1 GiB), with the tables above it.
   std::uint64_t leaf_entry(std::uint32_t pscid, std::uint64_t iova, unsigned level = 0, unsigned levels = 3) {
     std::uint64_t table = roots[pscid];
-    for (unsigned l = levels - 1; l > level; --l) table = table_below(table + 8 * ((iova >> (12 + 9 * l)) & 511));
+    for (unsigned l = levels - 1; l > level; --l)
+      table = table_below(table + 8 * ((iova >> (12 + 9 * l)) & 511));
     return table + 8 * ((iova >> (12 + 9 * level)) & 511);
   }
-  static constexpr std::uint64_t kRw = iommu::pte::kR | iommu::pte::kW | iommu::pte::kU | iommu::pte::kA |
-                                       iommu::pte::kD;
+  static constexpr std::uint64_t kRw =
+      iommu::pte::kR | iommu::pte::kW | iommu::pte::kU | iommu::pte::kA | iommu::pte::kD;
   void map(std::uint32_t pscid, std::uint64_t iova, std::uint64_t phys, std::uint64_t flags = kRw,
            unsigned level = 0) {
     put(leaf_entry(pscid, iova, level), iommu::pte::leaf(phys, flags));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Laws of the timed IOMMU: latencies derived from the parameters, order, merging, faults, invalidation and fence.
+// Laws of the timed IOMMU: latencies derived from the parameters, order, merging, faults, invalidation and
+// fence.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,7 +18,9 @@ namespace reg = iommu::reg;
 constexpr std::uint64_t kTarget = 0x8100'0000;
 
 /// A read of the walker port: request at c, seen by the memory at c+1, answered `latency` later, seen at +1.
-Cycle read_cycles(const IommuConfig& c, Cycle memory_latency) { return memory_latency + 2 + c.walk_step_cycles; }
+Cycle read_cycles(const IommuConfig& c, Cycle memory_latency) {
+  return memory_latency + 2 + c.walk_step_cycles;
+}
 
 TEST(IommuLatency, MissAndHitFollowFromTheParameters) {
   std::vector<IommuConfig> configs(3);
@@ -31,7 +34,8 @@ TEST(IommuLatency, MissAndHitFollowFromTheParameters) {
   const Cycle memory_latency[] = {20, 33, 1};
   std::vector<std::unique_ptr<World>> worlds;
   for (int i = 0; i < 3; ++i) {
-    worlds.push_back(std::make_unique<World>("w" + std::to_string(i), configs[i], sim::TimeMode{}, memory_latency[i]));
+    worlds.push_back(
+        std::make_unique<World>("w" + std::to_string(i), configs[i], sim::TimeMode{}, memory_latency[i]));
     World& w = *worlds.back();
     w.start();
     w.attach(0x1234, 1);
@@ -47,7 +51,8 @@ TEST(IommuLatency, MissAndHitFollowFromTheParameters) {
     w.sim.timeline().run_until((6000 + static_cast<Cycle>(i)) * kCycle);
     ASSERT_EQ(w.translated.size(), 3u);
     const auto walk = [&](unsigned reads) {
-      return c.lookup_cycles + c.walk_start_cycles + reads * read_cycles(c, memory_latency[i]) + c.forward_cycles;
+      return c.lookup_cycles + c.walk_start_cycles + reads * read_cycles(c, memory_latency[i]) +
+             c.forward_cycles;
     };
     // Sent at edge n, seen at edge n+1.
     EXPECT_EQ(w.translated[0].time, (1001 + walk(6)) * kCycle);
@@ -362,8 +367,8 @@ void exercise(World& w) {
   Cycle at = 50;
   for (int i = 0; i < 600; ++i) {
     at += r.below(6);
-    w.device.send(at, 1 + static_cast<std::uint32_t>(r.below(3)), r.below(3) != 0, 0x10'0000 + r.below(44) * 0x1000,
-                  true, 64);
+    w.device.send(at, 1 + static_cast<std::uint32_t>(r.below(3)), r.below(3) != 0,
+                  0x10'0000 + r.below(44) * 0x1000, true, 64);
   }
   for (int i = 0; i < 30; ++i) {
     w.queue_command(cmd::with_pscid(cmd::with_address(cmd::iotinval_vma(), 0x10'0000 + r.below(40) * 0x1000),

@@ -15,15 +15,21 @@ using nic_test::Host;
 
 class Fuzzer {
  public:
-  explicit Fuzzer(std::uint64_t seed)
-      : h_("h", config(seed), sim::SimulationConfig{seed, 0, {}}), r_(h_.sim.random("fuzz")) {
-    h_.memory.refuses = [this](const tlm::tlm_generic_payload&) { return refusing_ && r_.below(8) == 0; };
+  explicit Fuzzer(std::uint64_t seed, const std::string& name = "h", sim::TimeMode mode = {})
+      : h_(name, config(seed), sim::SimulationConfig{seed, 0, mode}),
+        r_(h_.sim.random("fuzz")),
+        refusals_(h_.sim.random("refusals")) {
+    h_.memory.refuses = [this](const tlm::tlm_generic_payload&) {
+      return refusing_ && refusals_.below(8) == 0;
+    };
   }
+  Host& host() { return h_; }
 
   void run(std::uint64_t steps) {
     h_.bring_up();
     for (std::uint64_t i = 0; i < steps; ++i) {
       step();
+      h_.run(pause());
       if (i % 64 == 0) h_.nic.check_conservation();
     }
     h_.run(10 * sim::kMillisecond);
@@ -36,44 +42,7 @@ class Fuzzer {
     }
   }
 
- private:
-  static NicConfig config(std::uint64_t seed) {
-    NicConfig c;
-    c.descriptor_cache_depth = seed % 2 == 0 ? 8 : 64;
-    c.packet_buffer_bytes = seed % 3 == 0 ? 8 * 1024 : 64 * 1024;
-    c.outstanding_reads = seed % 5 == 0 ? 1 : 16;
-    return c;
-  }
-  std::uint32_t word() {
-    switch (r_.below(6)) {
-      case 0:
-        return 0;
-      case 1:
-        return ~0u;
-      case 2:
-        return 1u << r_.below(32);
-      case 3:
-        return static_cast<std::uint32_t>(nic_test::kMemory + (r_.next() & 0x3FFFF80));
-      default:
-        return static_cast<std::uint32_t>(r_.next());
-    }
-  }
-  std::uint32_t csr() {
-    static const std::uint32_t kHot[] = {reg::CTRL,      reg::RCTL,      reg::TCTL, reg::MRQC,   reg::VT_CTL,
-                                         reg::GPIE,      reg::EIMS,      reg::EICS, reg::RXCSUM, reg::DTXSWC,
-                                         reg::IVAR(0),   reg::MDIC,      reg::VFRE, reg::VFTE,   reg::QDE,
-                                         reg::TDWBAL(0), reg::PSRTYPE(0)};
-    switch (r_.below(4)) {
-      case 0:
-        return kHot[r_.below(std::size(kHot))];
-      case 1:
-        return reg::RDBAL(static_cast<unsigned>(r_.below(16))) + 4 * static_cast<std::uint32_t>(r_.below(16));
-      case 2:
-        return reg::TDBAL(static_cast<unsigned>(r_.below(16))) + 4 * static_cast<std::uint32_t>(r_.below(16));
-      default:
-        return static_cast<std::uint32_t>(r_.below(0x20000)) & ~3u;
-    }
-  }
+  /// One act of the guest or the wire, at the present time.
   void step() {
     switch (r_.below(18)) {
       case 16:
@@ -128,7 +97,46 @@ class Fuzzer {
         frame();
         break;
     }
-    h_.run(10 * sim::kNanosecond + r_.below(3) * sim::kMicrosecond / 2);
+  }
+  sim::Tick pause() { return 10 * sim::kNanosecond + r_.below(3) * sim::kMicrosecond / 2; }
+
+ private:
+  static NicConfig config(std::uint64_t seed) {
+    NicConfig c;
+    c.descriptor_cache_depth = seed % 2 == 0 ? 8 : 64;
+    c.packet_buffer_bytes = seed % 3 == 0 ? 8 * 1024 : 64 * 1024;
+    c.outstanding_reads = seed % 5 == 0 ? 1 : 16;
+    return c;
+  }
+  std::uint32_t word() {
+    switch (r_.below(6)) {
+      case 0:
+        return 0;
+      case 1:
+        return ~0u;
+      case 2:
+        return 1u << r_.below(32);
+      case 3:
+        return static_cast<std::uint32_t>(nic_test::kMemory + (r_.next() & 0x3FFFF80));
+      default:
+        return static_cast<std::uint32_t>(r_.next());
+    }
+  }
+  std::uint32_t csr() {
+    static const std::uint32_t kHot[] = {reg::CTRL,      reg::RCTL,      reg::TCTL, reg::MRQC,   reg::VT_CTL,
+                                         reg::GPIE,      reg::EIMS,      reg::EICS, reg::RXCSUM, reg::DTXSWC,
+                                         reg::IVAR(0),   reg::MDIC,      reg::VFRE, reg::VFTE,   reg::QDE,
+                                         reg::TDWBAL(0), reg::PSRTYPE(0)};
+    switch (r_.below(4)) {
+      case 0:
+        return kHot[r_.below(std::size(kHot))];
+      case 1:
+        return reg::RDBAL(static_cast<unsigned>(r_.below(16))) + 4 * static_cast<std::uint32_t>(r_.below(16));
+      case 2:
+        return reg::TDBAL(static_cast<unsigned>(r_.below(16))) + 4 * static_cast<std::uint32_t>(r_.below(16));
+      default:
+        return static_cast<std::uint32_t>(r_.below(0x20000)) & ~3u;
+    }
   }
   void sane_rings() {
     const auto q = static_cast<unsigned>(r_.below(16));
@@ -206,7 +214,7 @@ class Fuzzer {
   }
 
   Host h_;
-  sim::RandomStream r_;
+  sim::RandomStream r_, refusals_;
   bool refusing_ = false;
 };
 
@@ -218,6 +226,27 @@ std::uint64_t steps() {
 class Fuzz : public testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(Fuzz, NothingTheGuestDoesBreaksTheHost) { Fuzzer(GetParam()).run(steps()); }
+
+TEST_P(Fuzz, TheModesOfKeepingTimeStayEqual) {
+  Fuzzer skip(GetParam(), "skip"), every(GetParam(), "every", {true, true}),
+      step(GetParam(), "step", {false, false});
+  Fuzzer* const all[] = {&skip, &every, &step};
+  // One SystemC kernel drives all three; acts fall between edges, so that each host has done all before them.
+  skip.host().run(sim::kNanosecond / 2);
+  for (Fuzzer* f : all) f->host().bring_up();
+  for (int i = 0; i < 600; ++i) {
+    sim::Tick pause = 0;
+    for (Fuzzer* f : all) {
+      f->step();
+      pause = f->pause();
+    }
+    skip.host().run(pause);
+  }
+  skip.host().run(sim::kMillisecond);
+  EXPECT_GT(skip.host().sim.digest().events(), 500u);
+  EXPECT_EQ(skip.host().sim.digest().hex(), every.host().sim.digest().hex());
+  EXPECT_EQ(skip.host().sim.digest().hex(), step.host().sim.digest().hex());
+}
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Fuzz, testing::Range<std::uint64_t>(1, 9));
 
