@@ -99,6 +99,16 @@ class Planner {
     return found;
   }
 
+  /// Also when the bus device tells nothing of the struct device: then the pools whose removal it is (join.h)
+  /// do.
+  std::size_t removed_device(std::size_t i) const {
+    const std::size_t device = device_of_bus_event(i);
+    for (std::size_t p = 0; device == kNone && p < joined_.pools.size(); ++p) {
+      if (joined_.pools[p].removal == i) return plan_.pools[p].device == kNone ? 0 : plan_.pools[p].device;
+    }
+    return device;
+  }
+
   bool any_bus_event_of(std::size_t d) const {
     return std::any_of(events_.begin(), events_.end(), [&](const Event& e) {
       return (e.kind == EventKind::kProbe || e.kind == EventKind::kRemove) &&
@@ -216,7 +226,7 @@ class Planner {
         if (const std::size_t d = device_of_bus_event(i); d != kNone) add(StepKind::kProbe, i).device = d;
         break;
       case EventKind::kRemove:
-        if (const std::size_t d = device_of_bus_event(i); d != kNone) remove(i, d);
+        if (const std::size_t d = removed_device(i); d != kNone) remove(i, d);
         break;
       case EventKind::kDeviceDel:
         if (const std::size_t d = device_by_address(e.device, i); d != kNone) device_del(i, d);
@@ -454,7 +464,8 @@ class Planner {
     step.size = m.size;
   }
 
-  /// The device of this IOVA space at event `at`: the one that is there, else the next to come, else the last.
+  /// The device of this IOVA space at event `at`: the one that is there, else the next to come, else the
+  /// last.
   std::size_t device_in_space(std::size_t space, std::size_t at) const {
     std::size_t last = 0;
     for (std::size_t d = 0; d < plan_.devices.size(); ++d) {
