@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <stdexcept>
+#include <utility>
 
 namespace sim {
 namespace {

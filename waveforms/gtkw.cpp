@@ -87,7 +87,9 @@ std::size_t write_gtkw(const std::string& path, const VcdWriter& vcd, const std:
   for (const GtkwGroup& group : groups) {
     std::vector<const sim::Probe*> members;
     for (const auto& pattern : group.patterns) {
-      for (const sim::Probe* p : vcd.probes()) {
+      for (std::size_t i = 0; i < vcd.probes().size(); ++i) {
+        const sim::Probe* p = vcd.probes()[i];
+        if (vcd.changes() != 0 && !vcd.changed(i)) continue;
         if (selects(pattern, p->path()) && shown.insert(p).second) members.push_back(p);
       }
     }

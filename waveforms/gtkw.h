@@ -26,8 +26,8 @@ struct GtkwGroup {
 };
 
 /// Writes `path` for the waveform that `vcd` writes, and `STEM.filters/SIGNAL.txt` for each shown probe that
-/// names its states. `marker` (kNever: none) is where the view opens. Returns the number of traces
-/// shown. Throws sim::Error if a file cannot be written.
+/// names its states. `marker` (kNever: none) is where the view opens. Probes that never changed
+/// are left out, unless nothing was recorded yet. Returns the number of traces shown. Throws sim::Error if a file cannot be written.
 std::size_t write_gtkw(const std::string& path, const VcdWriter& vcd, const std::vector<GtkwGroup>& groups,
                        sim::Tick marker = sim::kNever);
 

@@ -93,13 +93,15 @@ void VcdWriter::open(const std::string& path) {
     s.code = identifier_code(i);
     s.index = i;
     s.bits = probes_[i]->bits();
-    s.dirty = false;
+    s.dirty = s.changed = false;
     s.value = s.written = probes_[i]->value();
   }
   write_header();
   if (time_ > options_.to) return;
   for (std::uint32_t i = 0; i < signals_.size(); ++i) probes_[i]->listen(&signals_[i]);
 }
+
+bool VcdWriter::changed(std::size_t index) const { return signals_[index].changed; }
 
 sim::Tick VcdWriter::now() const { return hub_.timeline().now(); }
 
@@ -150,6 +152,7 @@ void VcdWriter::settle() {
     if (!stamped) write_time(time_);
     stamped = true;
     write_value(s);
+    s.changed = true;
     ++changes_;
   }
   dirty_.clear();

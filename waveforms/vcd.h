@@ -50,6 +50,8 @@ class VcdWriter {
   const std::string& path() const { return path_; }
   const VcdOptions& options() const { return options_; }
   std::uint64_t changes() const { return changes_; }
+  /// Has probes()[index] changed in the recorded window so far?
+  bool changed(std::size_t index) const;
   sim::Tick now() const;
 
  private:
@@ -88,6 +90,7 @@ struct VcdWriter::Signal final : sim::ProbeListener {
   std::uint32_t index = 0;
   unsigned bits = 1;
   bool dirty = false;
+  bool changed = false;
   std::uint64_t value = 0;
   std::uint64_t written = 0;
 };

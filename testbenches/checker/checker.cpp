@@ -147,7 +147,11 @@ void Checker::on(const mm::PageFreed& e) {
   if (head == nullptr) return;  // allocated before anybody listened
   if (!head->allocated) use_after_free(2, "a free page was freed again");
   if (head->pool != 0) use_after_free(3, "a page was freed that a page_pool still counts (page_pool leak)");
-  if (head->mappings != 0) use_after_free(4, "a page was freed that is still mapped for a device");
+  if (head->mappings != 0 && std::ranges::any_of(mappings_, [&](const Mapping& m) {
+        return m.live && !m.abandoned && to_pfn(sim::PhysAddr(m.phys)) == e.pfn && reachable(m);
+      })) {
+    use_after_free(4, "a page was freed that is still mapped for a device");
+  }
   for (std::uint32_t i = 0; i < (1u << e.order); ++i) {
     PageShadow& p = pages_.at(e.pfn + i);
     p.allocated = false;

@@ -153,6 +153,7 @@ class Checker {
   std::uint32_t find_mapping(std::uint32_t device, std::uint64_t iova) const;
   void add_mapping(std::uint32_t device, const kernel::DmaMapped& e);
   void remove_mapping(std::uint32_t index, bool abandon);
+  bool reachable(const Mapping& m) const;
   bool still_held(std::uint32_t mapping, std::uint64_t iova) const;
   const PageShadow* head_page(sim::Pfn pfn) const;
   std::optional<std::uint64_t> landing(const DeviceShadow& d, std::uint64_t iova) const;

@@ -52,6 +52,7 @@ void Checker::add_mapping(std::uint32_t d, const kernel::DmaMapped& e) {
               .device = d,
               .binding = devices_[d].binding,
               .chained = by_iova_.find(page_of(e.iova.value), d),
+              .domain = devices_[d].domain,
               .live = true,
               .abandoned = false,
               .iova = e.iova.value,
@@ -78,6 +79,13 @@ bool Checker::still_held(std::uint32_t mapping, std::uint64_t iova) const {
   const PageShadow* page = head_page(to_pfn(sim::PhysAddr(m.phys)));
   if (page == nullptr || page->pool == 0) return false;
   return std::ranges::none_of(unmapping_, [&](const Expected& x) { return x.iova.value == iova; });
+}
+
+/// Can its device still get at the page? Not when the page table went with a domain that was replaced.
+bool Checker::reachable(const Mapping& m) const {
+  const DeviceShadow& d = devices_[m.device];
+  if (m.domain == kNoIndex) return true;
+  return d.present && d.domain == m.domain && table_.find(page_of(m.iova), m.domain) == page_of(m.phys);
 }
 
 void Checker::remove_mapping(std::uint32_t index, bool abandon) {
@@ -303,12 +311,17 @@ void Checker::on(const iommu::Translated& e) {
 void Checker::on(const iommu::Fault& e) {
   ++summary_.iommu_faults;
   const std::uint32_t index = device_of(e.requester);
+  // What was last mapped there, if nothing else has taken its place in the books.
+  const std::uint32_t last = by_requester_.find(page_of(e.iova.value), e.requester.value);
+  const bool known = last != kNoIndex && page_of(mappings_[last].iova) == page_of(e.iova.value) &&
+                     devices_[mappings_[last].device].requester == e.requester;
   report(FindingClass::kIommuFault,
-         (std::uint64_t{e.requester.value} << 16) | (static_cast<std::uint64_t>(e.cause) << 1) | e.write, 0,
-         e.iova.value, [&](Finding& f) {
+         (std::uint64_t{e.requester.value} << 16) | (static_cast<std::uint64_t>(e.cause) << 1) | e.write,
+         known ? page_of(mappings_[last].phys) : 0, e.iova.value, [&](Finding& f) {
            f.place = "IOMMU";
            f.who = index != kNoIndex ? describe(devices_[index])
                                      : fmt::format("requester {:#x}", e.requester.value);
+           if (known) f.whom = (mappings_[last].live ? "" : "former ") + describe(mappings_[last]);
            f.detail = fmt::format("{} of {} bytes at IOVA {:#x}: cause {}{}", e.write ? "write" : "read",
                                   e.length, e.iova.value, static_cast<unsigned>(e.cause),
                                   e.recorded ? "" : ", not recorded in the fault queue");
@@ -330,7 +343,9 @@ void Checker::on(const nic::BufferWritten& e) {
       descriptors_.find((std::uint64_t{e.requester.value} << 16) | e.queue, e.index);
   if (fetched == kNoIndex) return;
   const std::uint32_t m = find_mapping(index, e.address.value);
-  if ((m != kNoIndex ? mappings_[m].serial : 0) == fetched) return;
+  const bool mapped = m != kNoIndex;
+  // Without a mapping then and now: coherent memory, if an IOMMU's page table has it.
+  if (mapped ? mappings_[m].serial == fetched : fetched == 0 && devices_[index].domain != kNoIndex) return;
   // The buffer that the descriptor named is gone. Does the write land somewhere?
   const auto phys = landing(devices_[index], e.address.value);
   if (!phys) return;  // the IOMMU will refuse it, or a stale entry let it through: seen there
@@ -338,8 +353,9 @@ void Checker::on(const nic::BufferWritten& e) {
     f.place = fmt::format("RX queue {}, descriptor {}", e.queue, e.index);
     f.who = describe(devices_[index]);
     f.whom = describe_page(sim::Pfn(page_of(*phys)));
-    f.detail = fmt::format("{} bytes at {:#x}, by a descriptor fetched while another mapping was there",
-                           e.bytes, e.address.value);
+    f.detail =
+        fmt::format("{} bytes at {:#x}, by a descriptor fetched {}", e.bytes, e.address.value,
+                    fetched != 0 ? "while another mapping was there" : "for a buffer without a mapping");
   });
 }
 

@@ -46,23 +46,46 @@ std::string findings_text(const Checker& checker) {
 
 std::string in_flight_text(const Checker& checker, std::size_t lines) {
   const auto pages = checker.in_flight();
-  if (pages.empty()) return "no page in flight\n";
-  std::vector<std::pair<std::string_view, std::size_t>> holders;
+  struct Holder {
+    std::string_view name;
+    std::uint32_t pool;
+    std::size_t pages;
+    sim::Tick oldest;
+  };
+  std::vector<Holder> holders;
   for (const auto& p : pages) {
-    auto at = std::ranges::find(holders, p.holder, &decltype(holders)::value_type::first);
-    if (at == holders.end()) at = holders.insert(at, {p.holder, 0});
-    ++at->second;
+    auto at = std::ranges::find_if(holders,
+                                   [&](const Holder& h) { return h.name == p.holder && h.pool == p.pool; });
+    if (at == holders.end()) at = holders.insert(at, {p.holder, p.pool, 0, p.since});
+    ++at->pages;
+    at->oldest = std::min(at->oldest, p.since);
   }
-  std::string text = fmt::format("{} pages in flight:", pages.size());
-  for (const auto& [holder, n] : holders) text += fmt::format(" {} x {};", n, holder);
-  text.back() = '\n';
+  std::string text = fmt::format("{} pages in flight\n", pages.size());
+  for (const Holder& h : holders) {
+    text += fmt::format("  {} of pool {}: {}, the oldest since {}\n", h.pages, h.pool, h.name,
+                        format_time(h.oldest));
+  }
   for (std::size_t i = 0; i < std::min(lines, pages.size()); ++i) {
     const PageReport& p = pages[i];
     text += fmt::format("  page {:#x} pool {}{}: {}\n", p.pfn.value, p.pool,
                         p.iova ? fmt::format(" IOVA {:#x}", p.iova->value) : "", path_of(p));
   }
-  if (pages.size() > lines) text += fmt::format("  ... and {} more\n", pages.size() - lines);
+  if (pages.size() > lines)
+    text += fmt::format("  ... and {} more (all with --json)\n", pages.size() - lines);
   return text;
+}
+
+Json in_flight_json(const Checker& checker) {
+  Json all = Json::array();
+  for (const PageReport& p : checker.in_flight()) {
+    Json page{{"pfn", p.pfn.value},       {"pool", p.pool},      {"holder", p.holder},
+              {"holder_id", p.holder_id}, {"since_fs", p.since}, {"device", p.device}};
+    page["iova"] = p.iova ? Json(p.iova->value) : Json(nullptr);
+    for (const auto& s : p.path)
+      page["path"].push_back({{"holder", s.holder}, {"id", s.id}, {"since_fs", s.since}});
+    all.push_back(std::move(page));
+  }
+  return all;
 }
 
 Json finding_counts(const Checker& checker) {
@@ -77,17 +100,11 @@ Json finding_counts(const Checker& checker) {
 Json findings_json(const Checker& checker) {
   Json all = Json::array();
   for (const Finding& f : checker.findings().all()) {
-    Json one{{"class", key(f.kind)},
-             {"count", f.count},
-             {"first_s", seconds(f.first)},
-             {"last_s", seconds(f.last)},
-             {"place", f.place},
-             {"who", f.who},
-             {"whom", f.whom},
-             {"detail", f.detail}};
+    Json one{{"class", key(f.kind)}, {"count", f.count}, {"first_fs", f.first}, {"last_fs", f.last},
+             {"place", f.place},     {"who", f.who},     {"whom", f.whom},      {"detail", f.detail}};
     for (const auto& h : f.holders) one["holders"][std::string(h.holder)] = h.pages;
     for (const Sample& s : f.samples) {
-      Json sample{{"time_s", seconds(s.time)}, {"address", s.address}};
+      Json sample{{"time_fs", s.time}, {"address", s.address}};
       if (s.pfn != 0) sample["pfn"] = s.pfn;
       if (!s.holder.empty()) sample["holder"] = s.holder;
       one["samples"].push_back(std::move(sample));

@@ -11,8 +11,12 @@ namespace checker {
 /// Some lines a finding: class, count, times, place, parties, holders. "" if there is none.
 std::string findings_text(const Checker& checker);
 
-/// The pages in flight by holder, then one line a page with its path; at most `lines` pages.
+/// The pages in flight by holder, with the oldest hold of each; then one line a page with its path, at most
+/// `lines`.
 std::string in_flight_text(const Checker& checker, std::size_t lines = 16);
+
+/// Array of all pages in flight, each with its path.
+nlohmann::ordered_json in_flight_json(const Checker& checker);
 
 /// {class: count}, classes with findings only.
 nlohmann::ordered_json finding_counts(const Checker& checker);

@@ -107,6 +107,7 @@ struct Mapping {
   std::uint32_t device = kNoIndex;
   std::uint32_t binding = 0;
   std::uint32_t chained = kNoIndex;  ///< older mapping that begins in the same page of the same device
+  std::uint32_t domain = kNoIndex;   ///< whose page table has it; kNoIndex: identity, or no IOMMU
   bool live = false;
   bool abandoned = false;  ///< its unmap left page table entry and IOVA behind
   std::uint64_t iova = 0, phys = 0, size = 0;

@@ -11,8 +11,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The comment at the top of the file up to its first full stop.
-std::string first_sentence(const fs::path& file) {
+/// The comment at the top of the file up to its first full stop or colon.
+std::string first_clause(const fs::path& file) {
   std::ifstream in(file);
   std::string text;
   for (std::string line; std::getline(in, line) && line.starts_with('#');) {
@@ -21,7 +21,8 @@ std::string first_sentence(const fs::path& file) {
     if (line.empty() && text.empty()) continue;
     if (line.empty()) break;
     text += (text.empty() ? "" : " ") + line;
-    if (const auto stop = text.find(". "); stop != std::string::npos) return text.substr(0, stop);
+    const auto stop = std::min(text.find(". "), text.find(": "));
+    if (stop != std::string::npos) return text.substr(0, stop);
   }
   if (text.ends_with('.')) text.pop_back();
   return text;
@@ -38,7 +39,7 @@ const cli::Listing kScenarios("scenarios", {"file", "what happens"}, [] {
   }
   std::ranges::sort(files);
   cli::Listing::Rows rows;
-  for (const auto& f : files) rows.push_back({f.string(), first_sentence(f)});
+  for (const auto& f : files) rows.push_back({f.string(), first_clause(f)});
   return rows;
 });
 

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/script.h"
 #include "waveforms/gtkw.h"
@@ -18,19 +19,26 @@ constexpr sim::Tick kPatience = 300 * sim::kSecond;
 
 const char* to_string(kernel::DmaMode mode) {
   switch (mode) {
-    case kernel::DmaMode::kDirect: return "direct";
-    case kernel::DmaMode::kPassthrough: return "passthrough";
-    case kernel::DmaMode::kStrict: return "strict";
-    case kernel::DmaMode::kLazy: return "lazy";
+    case kernel::DmaMode::kDirect:
+      return "direct";
+    case kernel::DmaMode::kPassthrough:
+      return "passthrough";
+    case kernel::DmaMode::kStrict:
+      return "strict";
+    case kernel::DmaMode::kLazy:
+      return "lazy";
   }
   return "?";
 }
 
 const char* to_string(DeviceFate fate) {
   switch (fate) {
-    case DeviceFate::kStays: return "stays";
-    case DeviceFate::kRemoved: return "removed";
-    case DeviceFate::kRebound: return "rebound";
+    case DeviceFate::kStays:
+      return "stays";
+    case DeviceFate::kRemoved:
+      return "removed";
+    case DeviceFate::kRebound:
+      return "rebound";
   }
   return "?";
 }
@@ -40,7 +48,10 @@ std::vector<waveforms::GtkwGroup> gtkw_groups() {
   using Color = waveforms::GtkwColor;
   using Format = waveforms::GtkwFormat;
   return {
-      {"NIC queues and descriptor cache", Color::kOrange, {"wire", "nic.rx0", "nic.frames*", "nic.packet*", "nic.interrupts", "nic.reads*"}, Format::kDecimal},
+      {"NIC queues and descriptor cache",
+       Color::kOrange,
+       {"wire", "nic.rx0", "nic.frames*", "nic.packet*", "nic.interrupts", "nic.reads*"},
+       Format::kDecimal},
       {"PCIe link", Color::kYellow, {"link", "root_port"}, Format::kDecimal},
       {"IOTLB", Color::kGreen, {"iommu.iotlb.*"}, Format::kDecimal},
       {"IOMMU walks, faults, queues", Color::kRed, {"iommu"}, Format::kDecimal},
@@ -161,7 +172,8 @@ RunResult ScenarioRun::run() {
   if (vcd != nullptr) {
     vcd->close();
     std::string save = options_.vcd;
-    if (const auto dot = save.rfind('.'); dot != std::string::npos && save.find('/', dot) == std::string::npos) {
+    if (const auto dot = save.rfind('.');
+        dot != std::string::npos && save.find('/', dot) == std::string::npos) {
       save.resize(dot);
     }
     waveforms::write_gtkw(save + ".gtkw", *vcd, gtkw_groups(), script_->unbind_at());
@@ -191,7 +203,8 @@ RunResult ScenarioRun::run() {
   if (summary.oops) r.oops = fmt::format("{} + {:#x}", summary.oops->symbol, summary.oops->address);
   for (std::size_t k = 0; k < checker::kFindingClasses; ++k) {
     const auto kind = static_cast<checker::FindingClass>(k);
-    if (const std::uint64_t n = checker_->findings().count(kind); n != 0) r.findings.emplace_back(checker::key(kind), n);
+    if (const std::uint64_t n = checker_->findings().count(kind); n != 0)
+      r.findings.emplace_back(checker::key(kind), n);
   }
   r.digest = simulation.digest().hex();
   r.simulated = simulation.now();
@@ -202,9 +215,10 @@ RunResult ScenarioRun::run() {
 
 std::string ScenarioRun::report() const {
   const RunResult& r = result_;
-  std::string text = fmt::format("{}: strategy {}, DMA {}, device {}\n", r.scenario, r.strategy, r.dma_mode, r.device);
-  text += fmt::format("simulated {}, {} packets, {} wake-ups, {:.3f} s CPU\n\n", checker::format_time(r.simulated),
-                      r.packets, r.wakeups, r.cpu_seconds);
+  std::string text =
+      fmt::format("{}: strategy {}, DMA {}, device {}\n", r.scenario, r.strategy, r.dma_mode, r.device);
+  text += fmt::format("simulated {}, {} packets, {} wake-ups, {:.3f} s CPU\n\n",
+                      checker::format_time(r.simulated), r.packets, r.wakeups, r.cpu_seconds);
 
   text += "Kernel log\n";
   for (const auto& line : machine_->kernel().dmesg()) {
@@ -212,25 +226,8 @@ std::string ScenarioRun::report() const {
   }
   text += "\nFindings\n";
   if (checker_->findings().empty()) text += "  none\n";
-  for (const checker::Finding& f : checker_->findings().all()) {
-    text += fmt::format("  {} x {}  first {}, last {}\n", checker::key(f.kind), f.count, checker::format_time(f.first),
-                        checker::format_time(f.last));
-    text += fmt::format("    {}\n    by   {}\n    to   {}\n    at   {}\n", f.detail, f.who, f.whom, f.place);
-    for (const auto& h : f.holders) text += fmt::format("    held by {}: {}\n", h.holder, h.pages);
-  }
-
-  text += "\nPages still in flight, by holder\n";
-  std::map<std::pair<std::string, std::uint64_t>, std::pair<std::uint64_t, sim::Tick>> holders;
-  for (const checker::PageReport& page : checker_->in_flight()) {
-    auto& [pages, since] = holders.try_emplace({std::string(page.holder), page.pool}, 0, sim::kNever).first->second;
-    ++pages;
-    since = std::min(since, page.since);
-  }
-  if (holders.empty()) text += "  none\n";
-  for (const auto& [key, value] : holders) {
-    text += fmt::format("  {:>5} pages of pool {}: {}, oldest for {}\n", value.first, key.second, key.first,
-                        checker::format_time(r.simulated - value.second));
-  }
+  text += checker::findings_text(*checker_);
+  text += "\n" + checker::in_flight_text(*checker_);
   text += "\nPools\n" + machine_->pools().dump(/*gone_too=*/true);
   text += fmt::format("\ndigest {}\n", r.digest);
   return text;
@@ -242,29 +239,9 @@ nlohmann::ordered_json ScenarioRun::report_json() const {
   for (const auto& line : machine_->kernel().dmesg()) {
     j["dmesg"].push_back({{"time_s", static_cast<double>(line.time) / sim::kSecond}, {"text", line.text}});
   }
-  j["finding_list"] = nlohmann::ordered_json::array();
-  for (const checker::Finding& f : checker_->findings().all()) {
-    nlohmann::ordered_json holders = nlohmann::ordered_json::object();
-    for (const auto& h : f.holders) holders[std::string(h.holder)] = h.pages;
-    j["finding_list"].push_back({{"class", checker::key(f.kind)},
-                                 {"count", f.count},
-                                 {"first_fs", f.first},
-                                 {"last_fs", f.last},
-                                 {"who", f.who},
-                                 {"whom", f.whom},
-                                 {"place", f.place},
-                                 {"detail", f.detail},
-                                 {"holders", holders}});
-  }
-  j["in_flight"] = nlohmann::ordered_json::array();
-  for (const checker::PageReport& page : checker_->in_flight()) {
-    j["in_flight"].push_back({{"pfn", page.pfn.value},
-                              {"pool", page.pool},
-                              {"holder", page.holder},
-                              {"holder_id", page.holder_id},
-                              {"since_fs", page.since},
-                              {"device", page.device}});
-  }
+  j["checker"] = checker::summary_json(*checker_);
+  j["finding_list"] = checker::findings_json(*checker_);
+  j["in_flight"] = checker::in_flight_json(*checker_);
   j["statistics"] = nlohmann::ordered_json::object();
   machine_->stats([&](std::string_view name, double value, std::string_view unit) {
     j["statistics"][std::string(name)] = {{"value", value}, {"unit", unit}};

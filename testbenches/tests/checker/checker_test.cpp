@@ -288,6 +288,33 @@ TEST(Checker, PassthroughWriteAfterTheUnmapIsNotOwned) {
   s.expect_only({FindingClass::kDmaNotOwned});
 }
 
+TEST(Checker, PassthroughDescriptorFetchedAfterTheUnmapIsNotOwnedEither) {
+  Story s;
+  s.translated = false;
+  s.bind();
+  s.page(0x1001, 0x1001000);
+  s.release(0x1001, 0x1001000);
+  s.fetch(3, 0x1001000);
+  s.write_buffer(3, 0x1001000);
+  s.expect_only({FindingClass::kDmaNotOwned});
+}
+
+TEST(Checker, MappingOfADomainThatWasReplacedIsNoUseAfterFree) {
+  Story s;
+  s.bind();
+  s.page(0x1001, 0xfff01000);
+  s.checker.on(mm::PageHeld{Pfn(0x1001), "UDP socket receive queue", 9});
+  s.unbind();
+  s.domain = 2;
+  s.bind();
+  s.page(0x2002, 0xfff01000);
+  s.pool = 1;
+  s.unmap(0x1001, 0xfff01000, kernel::UnmapResult::kDone, 0x2002);
+  s.checker.on(pagepool::StateRelease{1, Pfn(0x1001), 0, s.where()});
+  s.checker.on(mm::PageFreed{Pfn(0x1001), 0});
+  s.expect_only({FindingClass::kLateUnmap, FindingClass::kForeignUnmap});
+}
+
 TEST(Checker, DescriptorOfAnUnmappedBufferFaultsAndOnlyFaults) {
   Story s;
   s.bind();

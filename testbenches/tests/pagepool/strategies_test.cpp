@@ -171,11 +171,15 @@ TEST(Strategies, StallUnregisterHoldsTheDriverUntilThePagesAreBack) {
   EXPECT_TRUE(u.pool->gone());
 }
 
-TEST(Strategies, StallUnregisterNeverEndsWhenPagesNeverComeBack) {
+TEST(Strategies, StallUnregisterWaitsAsLongAsPagesAreOut) {
   Unbind u("stall_unregister");
   u.run(DmaMode::kStrict);
   EXPECT_EQ(u.unbind_time, 0u);  // device_unbind() did not return
   EXPECT_TRUE(u.m.device->bound());
+  u.m.k.spawn(1, "reader", [&] { u.give_back(); });
+  u.m.run(5);
+  EXPECT_GT(u.unbind_time, 8 * sim::kSecond);
+  EXPECT_FALSE(u.m.device->bound());
 }
 
 TEST(Strategies, ItemArrayLimitsThePagesInFlight) {

@@ -226,6 +226,7 @@ TEST(Select, GlobsAndScopes) {
 
 TEST(Gtkw, GroupsFormatsAndStateNames) {
   Toy toy("toy");
+  const sim::Probe silent(toy.s.probes(), "left.silent", 8);
   waveforms::VcdWriter vcd(toy.s.probes(), scratch("g.vcd"));
   toy.s.timeline().run_until(10 * sim::kMicrosecond);
   vcd.close();
@@ -249,6 +250,7 @@ TEST(Gtkw, GroupsFormatsAndStateNames) {
   EXPECT_NE(text.find("@c00200\n-The rest\n@28\npoolsim.right.east.busy\n@1401200\n-The rest\n"),
             std::string::npos)
       << text;
+  EXPECT_EQ(text.find("silent"), std::string::npos) << "never changed";
   EXPECT_EQ(text.find("No such thing"), std::string::npos);
 }
 
