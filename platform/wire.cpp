@@ -101,19 +101,34 @@ void WireGenerator::send_next(const FrameStream& stream) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = timeline().outgoing_delay();
   const auto status = wire->nb_transport_fw(*t, phase, delay);
-  POOLSIM_ASSERT(status == tlm::TLM_COMPLETED);  // a cable takes every frame at once
-  t->release();
+  if (status == tlm::TLM_COMPLETED) {
+    t->release();
+  } else if (status == tlm::TLM_ACCEPTED) {
+    held_back_ = true;
+  }
+}
+
+tlm::tlm_sync_enum WireGenerator::nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                                  sc_core::sc_time& delay) {
+  if (phase == tlm::END_REQ) {
+    held_back_ = false;
+    poke(timeline().incoming(delay));
+    return tlm::TLM_ACCEPTED;
+  }
+  payload.release();  // BEGIN_RESP: the frame was taken
+  return tlm::TLM_COMPLETED;
 }
 
 sim::Wakeup WireGenerator::tick(sim::Cycle now) {
-  if (streams_.empty()) return sim::Wakeup::never();
+  if (streams_.empty() || held_back_) return sim::Wakeup::never();
   const sim::Tick t = clock().edge(now);
   FrameStream& s = streams_.front();
   const sim::Tick due = std::max(s.start, free_at_);
   if (due > t) return sim::Wakeup::at(clock().at_or_after(due));
   send_next(s);
-  // Line rate is kept on the exact grid of frame times, not on the edges of this module's clock.
-  free_at_ = due + frame_time(template_.size());
+  // Line rate is kept on the exact grid of frame times, not on the edges of this module's clock - unless the
+  // receiver held us back.
+  free_at_ = (t - due < clock().edge(1) ? due : t) + frame_time(template_.size());
   s.start = s.interval == 0 ? free_at_ : std::max(free_at_, due + s.interval);
   if (--s.count == 0) {
     streams_.pop_front();

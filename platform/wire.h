@@ -3,7 +3,7 @@
 //
 // Every payload can be verified end to end: 8 bytes of sequence number, 8 bytes of hash over the rest seeded with
 // that number, then filler (verify_payload). Units: bytes without FCS; a frame occupies its bytes + 24 (preamble 8,
-// FCS 4, gap 12) on the wire.
+// FCS 4, gap 12) on the wire. A receiver that answers TLM_ACCEPTED holds the sender back until its END_REQ.
 #pragma once
 #include <deque>
 #include <optional>
@@ -47,9 +47,8 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
   void build_template(const FrameStream& stream);
   void send_next(const FrameStream& stream);
 
-  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&) override {
-    return tlm::TLM_COMPLETED;
-  }
+  tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                     sc_core::sc_time& delay) override;
   void invalidate_direct_mem_ptr(sc_dt::uint64, sc_dt::uint64) override {}
 
   sim::Simulation& sim_;
@@ -59,6 +58,7 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
   std::size_t filler_bytes_ = 0;
   std::uint32_t ip_sum_ = 0, udp_sum_ = 0;  // unfolded sums over the template
   sim::Tick free_at_ = 0;                   // when the wire is idle again
+  bool held_back_ = false;                  // the receiver's queue is full: wait for END_REQ
   std::uint64_t frames_sent_ = 0;
   std::uint64_t sequence_ = 0;
   sim::Probe sent_probe_;

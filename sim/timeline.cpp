@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <stdexcept>
+#include <utility>
 
 namespace sim {
 namespace {
@@ -144,7 +145,7 @@ Tick Timeline::run_until(Tick end) {
   if (const Tick first = keys_[winner_[1]]; first != kNever) {
     kick_.notify(first > sc_now ? to_sc_time(first - sc_now) : sc_core::SC_ZERO_TIME);
   }
-  if (end >= sc_now) sc_core::sc_start(to_sc_time(end - sc_now), sc_core::SC_RUN_TO_TIME);
+  if (end > sc_now) sc_core::sc_start(to_sc_time(end - sc_now), sc_core::SC_RUN_TO_TIME);
   // sc_start() holds off what is due at exactly `end`; that belongs to this run.
   if (!stopped_ && keys_[winner_[1]] <= end) drive();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));

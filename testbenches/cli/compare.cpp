@@ -2,6 +2,7 @@
 // poolsim compare SCENARIO --strategies a,b,c: the same scenario with several strategies, one row each.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "pagepool/page_pools.h"

@@ -2,6 +2,7 @@
 // poolsim run SCENARIO: one run with the checker watching; report, waveform.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "sim/error.h"
 #include "testbenches/cli/command.h"

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "testbenches/cli/table.h"
 

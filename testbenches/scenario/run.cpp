@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include <nlohmann/json.hpp>
+
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/script.h"

@@ -3,7 +3,7 @@
 // process: compare (testbenches/scenario/compare.h) forks one for each strategy.
 #pragma once
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
