@@ -136,6 +136,7 @@ void IgbDriver::remove(kernel::Device&) {
   if (!vfs_.empty()) disable_sriov();
   kernel_.rtnl().lock();
   stop();
+  ring_.netdev_unregistered();
   kernel_.rtnl().unlock();
   wr(reg::IMC, ~0u);
   wr(reg::EIMC, ~0u);

@@ -115,6 +115,7 @@ void IgbvfDriver::remove(kernel::Device&) {
     kernel_.rtnl().lock();
     close();
     kernel::synchronize_net();
+    ring_.netdev_unregistered();
     kernel_.rtnl().unlock();
   }
   kernel_.printk("igbvf {}: removed", device_->name());

@@ -26,7 +26,7 @@ void RxRingConfig::validate() const {
 
 RxRing::RxRing(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& trace, std::string name,
                const RxRingConfig& config)
-    : kernel_(kernel), stack_(stack), trace_(trace), name_(std::move(name)), config_(config) {}
+    : kernel_(kernel), stack_(stack), trace_(trace), name_(std::move(name)), netdev_{2, name_}, config_(config) {}
 
 bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
                   const pagepool::PoolFactory& make_pool) {
@@ -42,6 +42,7 @@ bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
   params.dma_dir = pagepool::DmaDirection::from_device;
   params.max_len = config_.buffer_bytes;
   params.napi = &napi.state();
+  params.netdev = &netdev_;
   pool_ = make_pool(device, params);
   if (pool_ == nullptr) {
     kernel_.dma().dma_free_coherent(device, descriptors_);
@@ -128,7 +129,7 @@ int RxRing::clean_rx_irq(int budget) {
     cpu.load_from_device(sim::to_phys(buffer.page));
     counters_.bytes += length;
     ++counters_.packets;
-    stack_.netif_receive_skb(stack_.skbs().build_skb(*pool_, buffer.page, 0, length));
+    stack_.netif_receive_skb(stack_.skbs().build_skb(buffer.page, 0, length));
   }
   if (cleaned != 0) alloc_rx_buffers(cleaned);
   counters_.poll_cycles += cpu.now_cycles() - begin;
@@ -140,6 +141,12 @@ void RxRing::disable() {
   auto& port = kernel_.port();
   port.write32(registers_ + kRxdctl, dctl::make(config_.pthresh, config_.hthresh, config_.wthresh));
   for (int i = 0; i < 100 && (port.read32(registers_ + kRxdctl) & dctl::ENABLE); ++i) kernel::usleep(100);
+}
+
+void RxRing::netdev_unregistered() {
+  if (pool_ == nullptr || pool_->gone()) return;
+  pool_->device_unbind();
+  pool_->netdev_gone();
 }
 
 void RxRing::free_resources() {

@@ -40,6 +40,9 @@ class RxRing {
   /// igb_clean_rx_ring and the rest: buffers back to the pool, pool destroyed, descriptors freed. The device must not
   /// use the ring any more - nobody checks. Task context.
   void free_resources();
+  /// NETDEV_UNREGISTER: the hook of the strategies; after it, a pool that still waits for pages has lost its net
+  /// device.
+  void netdev_unregistered();
 
   pagepool::Pool* pool() { return pool_.get(); }
   bool is_open() const { return open_; }
@@ -64,6 +67,7 @@ class RxRing {
   NetStack& stack_;
   const mm::Trace& trace_;
   std::string name_;
+  pagepool::Netdev netdev_;
   RxRingConfig config_;
   kernel::Device* device_ = nullptr;
   sim::PhysAddr registers_{0};

@@ -5,8 +5,9 @@
 
 namespace nic {
 
-NetStack::NetStack(kernel::Kernel& kernel, const mm::Trace& trace, const StackConfig& config)
-    : kernel_(kernel), softnet_(kernel), skbs_(kernel, trace), defrag_(skbs_, kernel, config.ipfrag_time) {}
+NetStack::NetStack(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace,
+                   const StackConfig& config)
+    : kernel_(kernel), softnet_(kernel), skbs_(kernel, pools, trace), defrag_(skbs_, kernel, config.ipfrag_time) {}
 
 void NetStack::netif_receive_skb(Skb* skb) {
   KFUNC("netif_receive_skb");

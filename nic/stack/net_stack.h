@@ -54,7 +54,8 @@ class NetStack {
   /// `verify` (optional) judges the UDP payload of every datagram that a socket reads.
   using Verifier = std::function<bool(std::span<const std::uint8_t> payload, std::uint64_t* sequence)>;
 
-  NetStack(kernel::Kernel& kernel, const mm::Trace& trace, const StackConfig& config = {});
+  NetStack(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace,
+           const StackConfig& config = {});
 
   kernel::Kernel& kernel() { return kernel_; }
   SkbAllocator& skbs() { return skbs_; }

@@ -2,10 +2,11 @@
 #include "nic/stack/skb.h"
 
 #include "nic/stack/costs.h"
+#include "pagepool/page_ops.h"
 
 namespace nic {
 
-Skb* SkbAllocator::build_skb(pagepool::Pool& pool, sim::Pfn page, std::uint32_t offset, std::uint32_t length) {
+Skb* SkbAllocator::build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t length) {
   KFUNC("napi_build_skb");
   kernel::work(kStackCosts.build_skb);
   if (free_.empty()) {
@@ -19,7 +20,6 @@ Skb* SkbAllocator::build_skb(pagepool::Pool& pool, sim::Pfn page, std::uint32_t 
   skb->offset = offset;
   skb->length = length;
   skb->truesize = static_cast<std::uint32_t>(sim::kPageSize) + 256;
-  skb->pool = &pool;
   skb->received = kernel_.now();
   ++outstanding_;
   return skb;
@@ -30,12 +30,11 @@ void SkbAllocator::kfree_skb(Skb* skb) {
   while (skb != nullptr) {
     kernel::work(kStackCosts.kfree_skb);
     Skb* next = skb->frag_list;
-    pagepool::Pool& pool = *skb->pool;
     const sim::Pfn page = skb->page;
     free_.push_back(skb);
     --outstanding_;
     KFUNC("skb_pp_recycle");
-    pool.put_full_page(page, /*allow_direct=*/false);
+    if (!pools_.napi_pp_put_page(page)) pagepool::put_page(kernel_, page);
     skb = next;
   }
 }

@@ -10,7 +10,7 @@
 #include "kernel/kernel.h"
 #include "mm/trace.h"
 #include "nic/stack/packet.h"
-#include "pagepool/pool.h"
+#include "pagepool/page_pools.h"
 
 namespace nic {
 
@@ -19,7 +19,6 @@ struct Skb {
   std::uint32_t offset = 0;  ///< of the frame in the page
   std::uint32_t length = 0;  ///< frame bytes
   std::uint32_t truesize = 0;
-  pagepool::Pool* pool = nullptr;  ///< of `page`; pp_recycle
   Ipv4Packet ip{};                 ///< filled by ip_rcv
   sim::Tick received = 0;
   Skb* next = nullptr;       ///< in whatever queue it is
@@ -57,11 +56,13 @@ class SkbQueue {
 /// Allocation and freeing of skbs; no host allocation in steady state.
 class SkbAllocator {
  public:
-  SkbAllocator(kernel::Kernel& kernel, const mm::Trace& trace) : kernel_(kernel), trace_(trace) {}
+  SkbAllocator(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace)
+      : kernel_(kernel), pools_(pools), trace_(trace) {}
 
   /// napi_build_skb over a page that the driver takes out of its ring.
-  Skb* build_skb(pagepool::Pool& pool, sim::Pfn page, std::uint32_t offset, std::uint32_t length);
-  /// Frees the skb and its frag_list, returns their pages. Any context.
+  Skb* build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t length);
+  /// Frees the skb and its frag_list; each page goes to the pool it belongs to by then, or to the allocator. Any
+  /// context.
   void kfree_skb(Skb* skb);
   /// The bytes of the frame, in simulated DRAM.
   std::span<const std::uint8_t> bytes(const Skb& skb) const {
@@ -74,6 +75,7 @@ class SkbAllocator {
 
  private:
   kernel::Kernel& kernel_;
+  pagepool::PagePools& pools_;
   const mm::Trace& trace_;
   std::vector<std::unique_ptr<Skb>> all_;
   std::vector<Skb*> free_;

@@ -32,13 +32,19 @@ void Script::administrator() {
   });
   steady_traffic();
   held_traffic();
+  unbind_at_ = kernel::this_cpu().now();
+  // An unbind may take for ever; the user of the socket and the end of the run do not wait for it.
+  machine_.kernel().spawn(last, "app", [this] {
+    kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
+    machine_.kernel().printk("--- close of the unread socket");
+    held_->close();
+  });
+  machine_.kernel().spawn(last, "end", [this] {
+    kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
+    finished_ = true;
+    machine_.simulation().timeline().stop();
+  });
   unbind();
-  kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
-  machine_.kernel().printk("--- close of the unread socket");
-  held_->close();
-  kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
-  finished_ = true;
-  machine_.simulation().timeline().stop();
 }
 
 void Script::bind() {
@@ -105,7 +111,6 @@ void Script::unbind() {
     machine_.wire().send(late);
   }
   pages_outstanding_ = machine_.stack().skbs().outstanding();
-  unbind_at_ = kernel::this_cpu().now();
   k.printk("--- unbind with {} skbs outstanding", pages_outstanding_);
   kernel::Device& device = config_.function == Function::kVf ? *vf_ : *pf_;
   switch (config_.device) {

@@ -2,6 +2,8 @@
 // Bad scenario files: one line with file, line, and the nearest valid name.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <fstream>
 
 #include "testbenches/scenario/scenario.h"
@@ -9,7 +11,7 @@
 namespace {
 
 std::string complaint(const std::string& yaml, const std::vector<std::string>& assignments = {}) {
-  const std::string file = ::testing::TempDir() + "bad.yaml";
+  const std::string file = ::testing::TempDir() + std::to_string(::getpid()) + "_bad.yaml";  // tests run side by side
   std::ofstream(file) << yaml;
   scenario::RunConfig config;
   try {

@@ -2,6 +2,7 @@
 // The main job, as laws: what the thread reports for `stock`, what the two fixes claim, and conservation in
 // all.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <iterator>
@@ -36,7 +37,7 @@ std::string bytes_of(const std::string& file) {
 }
 
 TEST(Unbind, ThreeWaysOfKeepingTimeOneDigestAndOneWaveform) {
-  const std::string dir = ::testing::TempDir();
+  const std::string dir = ::testing::TempDir() + std::to_string(::getpid()) + "_";
   std::vector<Job> jobs;
   for (const char* mode :
        {"simulation.every_cycle=false", "simulation.run_ahead=false", "simulation.every_cycle=true"}) {
