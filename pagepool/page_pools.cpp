@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "pagepool/dump.h"
 #include "sim/error.h"
 
 namespace pagepool {
@@ -129,36 +130,41 @@ bool PagePools::first_time(Warning what) {
   return first;
 }
 
+std::string dump_pool(const Pool& pool) {
+  const PoolState s = pool.state();
+  std::string out = fmt::format("page-pool id={} device={} ", s.id, pool.device().name());
+  // The driver's objects may be gone together with the driver, which destroys the pool first.
+  const bool live = !s.gone && !s.detached;
+  if (const Netdev* netdev = pool.params().netdev; netdev && live)
+    out += fmt::format("ifindex={} ", netdev->ifindex);
+  if (const Napi* napi = pool.params().napi; napi && live) out += fmt::format("napi-id={} ", napi->id);
+  out += fmt::format("inflight={} inflight-mem={} ", s.inflight,
+                     static_cast<std::int64_t>(s.inflight) * (std::int64_t{kPageSize} << s.order));
+  if (s.detached) out += fmt::format("detach-time={} ", s.detach_time_ms / 1000);
+  out += fmt::format(
+      "strategy={} version={} state={}\n"
+      "  hold={} release={} cache={} ring={}/{} users={} destroy-cnt={} release-rounds={} "
+      "tracking-bytes={}\n"
+      "  alloc-fast={} alloc-slow={} alloc-slow-high-order={} alloc-empty={} alloc-refill={} "
+      "alloc-waive={}\n"
+      "  recycle-cached={} recycle-cache-full={} recycle-ring={} recycle-ring-full={} "
+      "recycle-released-refcnt={}\n",
+      s.strategy, to_string(s.version),
+      s.gone       ? "gone"
+      : s.detached ? "detached"
+                   : "live",
+      s.hold, s.release, s.cache, s.ring, s.ring_size, s.users, s.destroy_cnt, s.release_rounds,
+      s.tracking_bytes, s.stats.alloc_fast, s.stats.alloc_slow, s.stats.alloc_slow_high_order,
+      s.stats.alloc_empty, s.stats.alloc_refill, s.stats.alloc_waive, s.stats.recycle_cached,
+      s.stats.recycle_cache_full, s.stats.recycle_ring, s.stats.recycle_ring_full,
+      s.stats.recycle_released_refcnt);
+  return out;
+}
+
 std::string PagePools::dump(bool gone_too) const {
   std::string out;
-  for (const auto& pool : pools_) {
-    PoolState s = pool->state();
-    if (s.gone && !gone_too) continue;
-    const Netdev* netdev = pool->params().netdev;
-    out += fmt::format("page-pool id={} device={} ", s.id, pool->device().name());
-    if (netdev) out += fmt::format("ifindex={} ", netdev->ifindex);
-    if (pool->params().napi) out += fmt::format("napi-id={} ", pool->params().napi->id);
-    out += fmt::format("inflight={} inflight-mem={} ", s.inflight,
-                       static_cast<std::int64_t>(s.inflight) * (std::int64_t{kPageSize} << s.order));
-    if (s.detached) out += fmt::format("detach-time={} ", s.detach_time_ms / 1000);
-    out += fmt::format(
-        "strategy={} version={} state={}\n"
-        "  hold={} release={} cache={} ring={}/{} users={} destroy-cnt={} release-rounds={} "
-        "tracking-bytes={}\n"
-        "  alloc-fast={} alloc-slow={} alloc-slow-high-order={} alloc-empty={} alloc-refill={} "
-        "alloc-waive={}\n"
-        "  recycle-cached={} recycle-cache-full={} recycle-ring={} recycle-ring-full={} "
-        "recycle-released-refcnt={}\n",
-        s.strategy, to_string(s.version),
-        s.gone       ? "gone"
-        : s.detached ? "detached"
-                     : "live",
-        s.hold, s.release, s.cache, s.ring, s.ring_size, s.users, s.destroy_cnt, s.release_rounds,
-        s.tracking_bytes, s.stats.alloc_fast, s.stats.alloc_slow, s.stats.alloc_slow_high_order,
-        s.stats.alloc_empty, s.stats.alloc_refill, s.stats.alloc_waive, s.stats.recycle_cached,
-        s.stats.recycle_cache_full, s.stats.recycle_ring, s.stats.recycle_ring_full,
-        s.stats.recycle_released_refcnt);
-  }
+  for (const auto& pool : pools_)
+    if (gone_too || !pool->gone()) out += dump_pool(*pool);
   return out;
 }
 

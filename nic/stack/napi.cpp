@@ -6,7 +6,9 @@
 namespace nic {
 
 Napi::Napi(SoftNet& softnet, std::string name, std::function<int(int)> poll)
-    : softnet_(softnet), name_(std::move(name)), poll_(std::move(poll)) {}
+    : softnet_(softnet), name_(std::move(name)), poll_(std::move(poll)) {
+  state_.id = softnet.next_napi_id();
+}
 
 void Napi::napi_schedule() {
   KFUNC("napi_schedule");

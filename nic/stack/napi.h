@@ -55,6 +55,8 @@ class SoftNet {
   kernel::Kernel& kernel() { return kernel_; }
   std::uint64_t polls() const { return polls_; }
   std::uint64_t time_squeezes() const { return squeezes_; }
+  /// napi_hash_add(): ids start above those of cores (MIN_NAPI_ID = CONFIG_NR_CPUS + 1; riscv defconfig: 64).
+  unsigned next_napi_id() { return napi_id_++; }
 
  private:
   friend class Napi;
@@ -64,6 +66,7 @@ class SoftNet {
   kernel::Kernel& kernel_;
   std::vector<std::deque<Napi*>> poll_lists_;  // per core
   std::uint64_t polls_ = 0, squeezes_ = 0;
+  unsigned napi_id_ = 65;
 };
 
 }  // namespace nic

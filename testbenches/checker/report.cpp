@@ -75,6 +75,18 @@ std::string in_flight_text(const Checker& checker, std::size_t lines) {
   return text;
 }
 
+std::string held_pages_text(const Checker& checker, std::uint32_t pool, sim::Tick now) {
+  auto pages = checker.in_flight(pool);
+  std::ranges::stable_sort(pages, {}, &PageReport::since);
+  std::string text;
+  for (const PageReport& p : pages) {
+    text += fmt::format("  page pfn={:#x}{} holder=\"{}\" holder-id={} age={:.9f}s\n", p.pfn.value,
+                        p.iova ? fmt::format(" iova={:#x}", p.iova->value) : "", p.holder, p.holder_id,
+                        seconds(now - p.since));
+  }
+  return text;
+}
+
 Json in_flight_json(const Checker& checker) {
   Json all = Json::array();
   for (const PageReport& p : checker.in_flight()) {

@@ -15,6 +15,9 @@ std::string findings_text(const Checker& checker);
 /// `lines`.
 std::string in_flight_text(const Checker& checker, std::size_t lines = 16);
 
+/// The pages in flight of one pool, a line each, oldest hold first: who holds it and, at `now`, for how long.
+std::string held_pages_text(const Checker& checker, std::uint32_t pool, sim::Tick now);
+
 /// Array of all pages in flight, each with its path.
 nlohmann::ordered_json in_flight_json(const Checker& checker);
 

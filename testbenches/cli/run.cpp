@@ -39,7 +39,7 @@ int execute(const Options& o, const cli::Context& context) {
   } else if (context.json) {
     std::printf("%s\n", run.report_json().dump(2).c_str());
   } else if (o.dump_pools) {
-    std::fputs(run.machine().pools().dump(true).c_str(), stdout);
+    std::fputs(run.dump_pools().c_str(), stdout);
   } else {
     std::fputs(run.report().c_str(), stdout);
   }
@@ -60,7 +60,7 @@ const cli::Subcommand kRun(
       app.add_option("--to", o->vcd_to, "last time recorded");
       app.add_flag("--every-cycle", o->every_cycle, "tick every module at every edge of its clock");
       app.add_flag("--no-run-ahead", o->no_run_ahead, "step SystemC at each time");
-      app.add_flag("--dump-pools", o->dump_pools, "print the pools as netlink would, instead of the report");
+      app.add_flag("--dump-pools", o->dump_pools, "print the pools as netlink would, and who holds their pages, instead of the report");
       app.add_flag("--digest", o->digest_only, "print only the digest of the run");
       return [o, &context] { return execute(*o, context); };
     });

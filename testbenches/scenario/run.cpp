@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "pagepool/dump.h"
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/script.h"
@@ -230,6 +231,15 @@ std::string ScenarioRun::report() const {
   text += "\n" + checker::in_flight_text(*checker_);
   text += "\nPools\n" + machine_->pools().dump(/*gone_too=*/true);
   text += fmt::format("\ndigest {}\n", r.digest);
+  return text;
+}
+
+std::string ScenarioRun::dump_pools() const {
+  std::string text;
+  for (const auto& pool : machine_->pools().pools()) {
+    text += pagepool::dump_pool(*pool);
+    text += checker::held_pages_text(*checker_, pool->id(), result_.simulated);
+  }
   return text;
 }
 

@@ -58,6 +58,9 @@ class ScenarioRun {
   /// The story of the run for people: dmesg, findings with holders, pools, statistics.
   std::string report() const;
   nlohmann::ordered_json report_json() const;
+  /// Every pool as netlink shows it, with all statistics, and below it every page in flight: who holds it, and
+  /// for how long at the end of the run.
+  std::string dump_pools() const;
 
  private:
   struct Script;
