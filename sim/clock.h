@@ -28,7 +28,7 @@ class Clock {
   /// Time of edge `n`.
   constexpr Tick edge(Cycle n) const {
     if (den_ == 1) return n * num_;
-    return static_cast<Tick>(static_cast<unsigned __int128>(n) * num_ / den_);
+    return scale(n, num_, den_);
   }
 
   /// First edge at or after `t`.
@@ -44,7 +44,7 @@ class Clock {
   /// Last edge at or before `t`.
   constexpr Cycle at_or_before(Tick t) const {
     if (den_ == 1) return t / num_;
-    Cycle n = static_cast<Cycle>(static_cast<unsigned __int128>(t) * den_ / num_);
+    Cycle n = scale(t, den_, num_);
     while (edge(n + 1) <= t) ++n;
     return n;
   }
@@ -61,6 +61,13 @@ class Clock {
   constexpr bool operator==(const Clock&) const = default;
 
  private:
+  /// floor(value * by / of). 64 bits are enough for the first hour or so of simulated time.
+  static constexpr std::uint64_t scale(std::uint64_t value, std::uint64_t by, std::uint64_t of) {
+    std::uint64_t product = 0;
+    if (__builtin_expect(!__builtin_mul_overflow(value, by, &product), 1)) return product / of;
+    return static_cast<std::uint64_t>(static_cast<unsigned __int128>(value) * by / of);
+  }
+
   std::uint64_t num_;
   std::uint64_t den_;
 };
