@@ -65,7 +65,9 @@ struct Wakeup {
 };
 
 /// A clocked state machine. `tick(now)` does one cycle's work and says when it next has something to do.
-/// It must be harmless to tick earlier than asked: a tick with nothing due changes nothing.
+/// It must be harmless to tick earlier than asked: a tick with nothing due changes nothing. There is one pending
+/// wake-up: a poke() for a later edge than the pending one is not kept, so the Wakeup that tick() returns must cover
+/// everything that is queued with its due cycle.
 class Clocked : public Sleeper {
  public:
   Clocked(Timeline& timeline, Clock clock);
