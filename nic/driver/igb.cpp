@@ -138,6 +138,7 @@ void IgbDriver::remove(kernel::Device&) {
   stop();
   ring_.netdev_unregistered();
   kernel_.rtnl().unlock();
+  napi_.netif_napi_del();
   wr(reg::IMC, ~0u);
   wr(reg::EIMC, ~0u);
   kernel_.interrupts().free_irq(0, other_vector_);

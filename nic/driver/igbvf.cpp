@@ -118,6 +118,7 @@ void IgbvfDriver::remove(kernel::Device&) {
     ring_.netdev_unregistered();
     kernel_.rtnl().unlock();
   }
+  napi_.netif_napi_del();
   kernel_.printk("igbvf {}: removed", device_->name());
   pci_->msix_enable(false);
   if (config_.quiesce) {
