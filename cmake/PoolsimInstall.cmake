@@ -54,3 +54,13 @@ add_test(NAME library.installed
                  -DEXAMPLE=${CMAKE_SOURCE_DIR}/testbenches/library -DSCRATCH=${CMAKE_BINARY_DIR}/installed
                  -P ${CMAKE_SOURCE_DIR}/cmake/TestInstalled.cmake)
 set_tests_properties(library.installed PROPERTIES TIMEOUT 300)
+
+# API pages; a warning of Doxygen is an error.
+find_program(POOLSIM_DOXYGEN doxygen)
+if(POOLSIM_DOXYGEN)
+  configure_file(docs/Doxyfile.in Doxyfile @ONLY)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/api)
+  add_custom_target(api COMMAND ${POOLSIM_DOXYGEN} ${CMAKE_BINARY_DIR}/Doxyfile WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  add_test(NAME docs.api COMMAND ${CMAKE_COMMAND} -E env ${POOLSIM_DOXYGEN} ${CMAKE_BINARY_DIR}/Doxyfile
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+endif()
