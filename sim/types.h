@@ -55,7 +55,7 @@ constexpr Pfn to_pfn(PhysAddr addr) { return Pfn(addr.value >> kPageShift); }
 
 }  // namespace sim
 
-/// @cond (Doxygen cannot place it)
+/// @cond
 template <class Tag, class Rep>
 struct std::hash<sim::Strong<Tag, Rep>> {
   std::size_t operator()(sim::Strong<Tag, Rep> v) const noexcept { return std::hash<Rep>{}(v.value); }
