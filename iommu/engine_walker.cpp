@@ -229,6 +229,8 @@ MemoryStatus Engine::compare_exchange(const MemoryAccess& access, bool& swapped)
 
 void Engine::poll_units(sim::Cycle now) {
   const auto idle = [&](std::uint32_t i) { return agents_[i].state == Agent::State::kIdle; };
+  // What may leave a record or a message comes before the units that write them.
+  if (core_.debug_requested() && !debug_walking_) start_debug_walk(now);
   if (idle(kCommandAgent)) poll_commands(now);
   if (core_.fault_queue.pending() && idle(kFaultAgent)) schedule(kFaultAgent, now + config_.fault_cycles);
   if (core_.page_queue.pending() && idle(kPageAgent)) schedule(kPageAgent, now + config_.fault_cycles);
@@ -236,7 +238,6 @@ void Engine::poll_units(sim::Cycle now) {
   if (core_.interrupts.pending() && idle(kInterruptAgent)) {
     schedule(kInterruptAgent, now + config_.interrupt_cycles);
   }
-  if (core_.debug_requested() && !debug_walking_) start_debug_walk(now);
   const std::uint32_t wires = core_.interrupts.wires();
   for (std::uint32_t changed = wires ^ wires_; changed != 0; changed &= changed - 1) {
     const auto v = static_cast<unsigned>(std::countr_zero(changed));

@@ -3,6 +3,7 @@
 // of a fuzzer, or a random stream. Images are built so that most walks get far: every table on the way of an
 // address exists, and each entry has a small chance of every defect.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "iommu/layout.h"
 #include "iommu/memory.h"
 #include "iommu/request.h"
+#include "sim/random.h"
 
 namespace iommu_test {
 
@@ -43,6 +45,16 @@ class ByteChoices final : public Choices {
   const std::uint8_t *at_, *end_;
 };
 
+/// Decisions from a random stream.
+class StreamChoices final : public Choices {
+ public:
+  explicit StreamChoices(std::uint64_t seed) : random_(seed, 0, "iommu.random_case") {}
+  std::uint64_t below(std::uint64_t n) override { return random_.below(n); }
+
+ private:
+  sim::RandomStream random_;
+};
+
 /// Where the image goes: plain stores, as a CPU makes them.
 class ImageMemory {
  public:
@@ -53,7 +65,7 @@ class ImageMemory {
 class RandomCase {
  public:
   static constexpr std::uint64_t kBase = 0x8000'0000;
-  static constexpr unsigned kPages = 512;
+  static constexpr unsigned kPages = 2048;
   static constexpr std::uint64_t kMailbox = 0x2400'0000;  ///< MSI targets, below memory
 
   RandomCase(Choices& choices, ImageMemory& memory) : c_(choices), memory_(memory) {}
@@ -116,7 +128,7 @@ class RandomCase {
       r.process_id = static_cast<std::uint32_t>(c_.one_in(8) ? c_.below(1u << 20) : d != nullptr ? d->pid : 0);
       r.privileged = c_.one_in(3);
     }
-    switch (c_.below(6)) {
+    switch (d != nullptr && !d->ats && !c_.one_in(16) ? 5 : c_.below(6)) {
       case 0:
         r.address_type = sim::AddressType::kTranslationRequest;
         break;
@@ -203,8 +215,13 @@ class RandomCase {
   void disturb() {
     if (entries_.empty()) return;
     Entry& e = entries_[c_.below(entries_.size())];
-    e.value = c_.one_in(4) ? c_.word() : e.value ^ (1ull << c_.below(e.bytes * 8));
+    const std::uint64_t value = c_.one_in(4) ? c_.word() : e.value ^ (1ull << c_.below(e.bytes * 8));
+    e.value = (value & ~e.keep) | (e.value & e.keep);
     store(e);
+  }
+  /// An entry of the image lies there.
+  bool is_entry(std::uint64_t address) const {
+    return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.address == address; });
   }
 
   std::uint64_t page() { return kBase + 0x1000 * (next_page_ = (next_page_ + 1) % kPages); }
@@ -212,7 +229,7 @@ class RandomCase {
  private:
   struct Device {
     std::uint32_t id = 0, pid = 0;
-    bool processes = false;
+    bool processes = false, ats = false;
     std::vector<std::uint64_t> addresses;
   };
   struct Scheme {
@@ -224,7 +241,10 @@ class RandomCase {
     std::uint64_t address, value;
     unsigned bytes;
     bool big_endian;
+    std::uint64_t keep;  // bits that no defect touches
   };
+  // Address spaces have ids of their own, as the architecture demands: no defect may make two of them alike.
+  static constexpr std::uint64_t kPscid = 0xfffffull << 12, kGscid = 0xffffull << 44;
 
   bool has(std::uint64_t capability) const { return (config_.architecture.capabilities & capability) != 0; }
   bool fctl(std::uint32_t bit) const { return (config_.architecture.fctl_reset & bit) != 0; }
@@ -243,9 +263,10 @@ class RandomCase {
     }
     memory_.poke(e.address, raw, e.bytes);
   }
-  std::uint64_t put(std::uint64_t address, std::uint64_t value, unsigned bytes, bool big_endian) {
-    if (c_.one_in(48)) value ^= 1ull << c_.below(bytes * 8);
-    entries_.push_back({address, value, bytes, big_endian});
+  std::uint64_t put(std::uint64_t address, std::uint64_t value, unsigned bytes, bool big_endian,
+                    std::uint64_t keep = 0) {
+    if (c_.one_in(48)) value ^= (1ull << c_.below(bytes * 8)) & ~keep;
+    entries_.push_back({address, value, bytes, big_endian, keep});
     store(entries_.back());
     return value;
   }
@@ -322,6 +343,12 @@ class RandomCase {
     }
   }
 
+  /// 8, 9 or 10; almost always one whose capability (bits from `lowest` on) is there.
+  std::uint64_t implemented(unsigned lowest) {
+    const std::uint64_t mode = c_.pick({8u, 9u, 10u});
+    return iommu::bit(config_.architecture.capabilities, lowest + static_cast<unsigned>(mode) - 8) || c_.one_in(16) ? mode
+                                                                                                                   : 8;
+  }
   Scheme first_scheme(bool sxl, std::uint64_t& mode) {
     if (c_.one_in(6)) {
       mode = 0;
@@ -331,7 +358,7 @@ class RandomCase {
       mode = 8;
       return {2, 10, 4, false};
     }
-    mode = c_.pick({8u, 9u, 10u});
+    mode = implemented(9);
     return {static_cast<unsigned>(mode - 5), 9, 8, false};
   }
   Scheme second_scheme(std::uint64_t& mode) {
@@ -343,7 +370,7 @@ class RandomCase {
       mode = 8;
       return {2, 10, 4, true};
     }
-    mode = c_.pick({8u, 9u, 10u});
+    mode = implemented(17);
     return {static_cast<unsigned>(mode - 5), 9, 8, true};
   }
 
@@ -397,11 +424,12 @@ class RandomCase {
     Scheme second = second_scheme(second_mode);
     if (has(iommu::cap::kAts) && !c_.one_in(3)) {
       tc |= dc::kEnAts;
+      d.ats = true;
       if (c_.one_in(2)) tc |= dc::kEnPri | (c_.one_in(2) ? dc::kPrpr : 0);
       if (has(iommu::cap::kT2gpa) && !second.bare() && c_.one_in(3)) tc |= dc::kT2gpa;
     }
     const std::uint64_t second_root = second.bare() ? 0 : root16k();
-    const auto pscid = static_cast<std::uint32_t>(c_.below(4)), gscid = static_cast<std::uint32_t>(c_.below(4));
+    const std::uint32_t pscid = next_space_++, gscid = next_space_++;
     std::uint64_t fsc = 0;
     const unsigned pdt = has(iommu::cap::kPd8) && c_.one_in(3) ? 1 : has(iommu::cap::kPd20) && c_.one_in(4) ? 3 : 0;
     if (pdt != 0) {
@@ -418,8 +446,8 @@ class RandomCase {
       fsc = first_mode << 60 | root.seen >> 12;
       map_data(d, first, root.real, second, second_root, sbe);
     }
-    put(at + 8, second_mode << 60 | std::uint64_t{gscid} << 44 | second_root >> 12, 8, be);
-    put(at + 16, dc::ta(pscid), 8, be);
+    put(at + 8, second_mode << 60 | std::uint64_t{gscid} << 44 | second_root >> 12, 8, be, kGscid);
+    put(at + 16, dc::ta(pscid), 8, be, kPscid);
     put(at + 24, fsc, 8, be);
     if (extended) msi(d, at, second, be);
     put(at, tc, 8, be);
@@ -457,7 +485,7 @@ class RandomCase {
     if (!first.bare()) tables = table(second, second_root);
     put(at + 16 * d.pid + 8, mode << 60 | tables.seen >> 12, 8, sbe);
     put(at + 16 * d.pid,
-        iommu::pc::ta(static_cast<std::uint32_t>(c_.below(4)), c_.one_in(2), c_.one_in(2)), 8, sbe);
+        iommu::pc::ta(next_space_++, c_.one_in(2), c_.one_in(2)), 8, sbe, kPscid);
     map_data(d, first, tables.real, second, second_root, sbe);
   }
 
@@ -474,6 +502,7 @@ class RandomCase {
   iommu::DdtMode mode_ = iommu::DdtMode::k3Lvl;
   std::uint64_t ddt_ = 0, next_guest_ = 0;
   unsigned next_page_ = 0;
+  std::uint32_t next_space_ = 1;
   std::vector<Device> devices_;
   std::vector<Entry> entries_;
   std::vector<Table> tables_;
