@@ -71,10 +71,10 @@ struct IommuConfig {
   sim::Cycle command_fetch_cycles = 2;    ///< cqt written or last command done -> fetch of a command leaves
   sim::Cycle command_cycles = 2;          ///< command read -> executed (invalidation takes effect here)
   sim::Cycle invalidate_scan_cycles = 0;  ///< added for each set an invalidation looks at
-  bool invalidate_indexed = true;  ///< one page (one device) selects its sets; false: every set is scanned
-  sim::Cycle fence_cycles = 2;            ///< IOFENCE.C: conditions met -> store leaves / complete
-  sim::Cycle fault_cycles = 2;            ///< fault found -> record write leaves
-  sim::Cycle interrupt_cycles = 2;        ///< pending bit set -> MSI write leaves
+  bool invalidate_indexed = true;   ///< one page (one device) selects its sets; false: every set is scanned
+  sim::Cycle fence_cycles = 2;      ///< IOFENCE.C: conditions met -> store leaves / complete
+  sim::Cycle fault_cycles = 2;      ///< fault found -> record write leaves
+  sim::Cycle interrupt_cycles = 2;  ///< pending bit set -> MSI write leaves
   sim::Cycle ats_timeout_cycles =
       60'000'000'000;              ///< ATS invalidation request -> given up (PCIe: one minute)
   sim::Cycle register_cycles = 4;  ///< register access -> response

@@ -257,7 +257,8 @@ void Core::page_record_written(MemoryStatus status) {
 
 void Core::fail_page_requests(std::size_t from) {
   constexpr std::uint8_t kFailure = 15;
-  for (std::size_t i = from; i < page_queue.waiting(); ++i) respond(unpack(page_queue.waiting(i)), kFailure, false);
+  for (std::size_t i = from; i < page_queue.waiting(); ++i)
+    respond(unpack(page_queue.waiting(i)), kFailure, false);
 }
 
 /// Switching the queue off drops the requests that still wait for their write.

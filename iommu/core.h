@@ -24,7 +24,8 @@ struct FaultCounters {
 
 /// Counted where the performance monitor counts, by the same rules: one translation, one lookup.
 struct TranslationCounters {
-  std::uint64_t lookups = 0;  ///< translations with an active stage = hits + misses (and HPM event 4 = misses)
+  std::uint64_t lookups =
+      0;  ///< translations with an active stage = hits + misses (and HPM event 4 = misses)
   std::uint64_t hits = 0, misses = 0;
   std::array<std::uint64_t, 8> hits_by_class{};  ///< index into IommuConfig::iotlb_page_sizes
   std::uint64_t walks = 0;                       ///< translations that read memory

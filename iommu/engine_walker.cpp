@@ -87,7 +87,8 @@ MemoryAccess* Engine::begin_access(std::uint32_t index) {
   }
 }
 
-/// Device directory, queues and messages go under the IOMMU's own QoS ids, what belongs to a device under its.
+/// Device directory, queues and messages go under the IOMMU's own QoS ids, what belongs to a device under
+/// its.
 void Engine::stamp(sim::Transaction& t, std::uint32_t agent) const {
   t.tag.rcid = core_.env.own_rcid();
   t.tag.mcid = core_.env.own_mcid();
@@ -169,7 +170,8 @@ void Engine::act(std::uint32_t index, sim::Cycle now) {
       execute_at_ = now;
       if (core_.commands.state() == CommandProcessor::State::kExecute) {
         ++counters_.commands;
-        execute_at_ += config_.invalidate_scan_cycles * core_.commands.sets_to_scan(config_.invalidate_indexed);
+        execute_at_ +=
+            config_.invalidate_scan_cycles * core_.commands.sets_to_scan(config_.invalidate_indexed);
       }
       return;
     case kFaultAgent:

@@ -56,9 +56,11 @@ void register_architecture(ParameterSet& set, iommu::ArchitectureConfig& c) {
   set.integer("iommu.architecture.hpm_counters", c.hpm_counters, 0, 32,
               "performance counters, with iohpmcycles");
   set.integer("iommu.architecture.hpm_counter_bits", c.hpm_counter_bits, 1, 64, "their width");
-  set.integer("iommu.architecture.hpm_max_event", c.hpm_max_event, 0, 32767, "largest eventID that iohpmevt takes");
+  set.integer("iommu.architecture.hpm_max_event", c.hpm_max_event, 0, 32767,
+              "largest eventID that iohpmevt takes");
   set.boolean("iommu.architecture.gxl_writable", c.gxl_writable, "fctl.GXL can be written");
-  set.boolean("iommu.architecture.be_writable", c.be_writable, "fctl.BE can be written (with capability end)");
+  set.boolean("iommu.architecture.be_writable", c.be_writable,
+              "fctl.BE can be written (with capability end)");
   set.size("iommu.architecture.bare_stage_bytes", c.bare_stage_bytes, 4096, std::uint64_t{1} << 57,
            "page size reported for a stage that is Bare, a power of two");
   set.integer("iommu.architecture.qosid_mask", c.qosid_mask, 0, 0xffffffff,

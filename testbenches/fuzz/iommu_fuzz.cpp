@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer target: the IOMMU's core (registers, walks, queues, commands, counters) against random memory images,
-// register writes, commands, messages and requests. Found by the sanitizers, by the model's assertions, or here:
-// the outcome that walks everything and the outcome of the caches must agree after a complete invalidation, a
-// refusal must carry a cause that exists, and every settle() must end.
+// libFuzzer target: the IOMMU's core (registers, walks, queues, commands, counters) against random memory
+// images, register writes, commands, messages and requests. Found by the sanitizers, by the model's
+// assertions, or here: the outcome that walks everything and the outcome of the caches must agree after a
+// complete invalidation, a refusal must carry a cause that exists, and every settle() must end.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -26,7 +26,8 @@ struct Image final : iommu_test::ImageMemory {
   conform::CaseMemory& memory;
 };
 
-/// Notices atomic updates: the outcome of a walk that made one may differ from the next one's, where tables overlap.
+/// Notices atomic updates: the outcome of a walk that made one may differ from the next one's, where tables
+/// overlap.
 struct Watched final : iommu::Memory {
   explicit Watched(conform::CaseMemory& m) : memory(m) {}
   iommu::MemoryStatus read(std::uint64_t address, std::span<std::uint8_t> into) override {
@@ -55,8 +56,8 @@ void require(bool law, int line = __builtin_LINE()) {
 /// A cause of the table in "Fault/Event-Queue".
 void require_known(iommu::Cause cause) {
   const auto c = static_cast<unsigned>(cause);
-  require((c >= 256 && c <= 274) || c == 0 || c == 1 || (c >= 4 && c <= 7) || c == 12 || c == 13 || c == 15 || c == 20 ||
-          c == 21 || c == 23);
+  require((c >= 256 && c <= 274) || c == 0 || c == 1 || (c >= 4 && c <= 7) || c == 12 || c == 13 || c == 15 ||
+          c == 20 || c == 21 || c == 23);
 }
 
 class Run {
@@ -99,9 +100,10 @@ class Run {
       case 5:
         memory_.clear_faults();
         if (c_.one_in(2)) {
-          memory_.add_fault(case_.page() & ~0xfffull, 1 + c_.below(0x4000),
-                            c_.pick({conform::CaseMemory::FaultKind::kAccess, conform::CaseMemory::FaultKind::kCorrupt,
-                                     conform::CaseMemory::FaultKind::kWrite}));
+          memory_.add_fault(
+              case_.page() & ~0xfffull, 1 + c_.below(0x4000),
+              c_.pick({conform::CaseMemory::FaultKind::kAccess, conform::CaseMemory::FaultKind::kCorrupt,
+                       conform::CaseMemory::FaultKind::kWrite}));
         }
         return;
       case 6:

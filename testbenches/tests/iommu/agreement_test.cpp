@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random configurations, images, requests, commands and memory faults: the timed module with all its caches must
-// answer as the core that walks everything, the registers of the debug interface as both, the same bytes must be in
-// memory at the end, and the performance monitor must have counted what the statistics say.
+// Random configurations, images, requests, commands and memory faults: the timed module with all its caches
+// must answer as the core that walks everything, the registers of the debug interface as both, the same bytes
+// must be in memory at the end, and the performance monitor must have counted what the statistics say.
 #include <gtest/gtest.h>
 
 #include "iommu/core.h"
@@ -24,7 +24,8 @@ constexpr std::uint64_t kImage = 24 << 20;  // tables and queues lie below
 /// The same memory as FixedMemory, at once.
 class ReferenceMemory final : public iommu::Memory {
  public:
-  explicit ReferenceMemory(const std::vector<BadRange>& bad) : store(sim::PhysAddr(iommu_test::kDram), kBytes), bad_(bad) {}
+  explicit ReferenceMemory(const std::vector<BadRange>& bad)
+      : store(sim::PhysAddr(iommu_test::kDram), kBytes), bad_(bad) {}
   iommu::MemoryStatus read(std::uint64_t address, std::span<std::uint8_t> into) override {
     const auto status = check(address, into.size(), false);
     if (status == iommu::MemoryStatus::kOk) store.read(sim::PhysAddr(address), into);
@@ -101,7 +102,8 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
     write(reg::kCqb, 8, iommu::queue_base(queue_page(), 6));
     write(reg::kFqb, 8, iommu::queue_base(queue_page(), 5));
     write(reg::kPqb, 8, iommu::queue_base(queue_page(), 2));
-    for (const std::uint32_t csr : {reg::kCqcsr, reg::kFqcsr, reg::kPqcsr}) write(csr, 4, 1 + 2 * choices_.below(2));
+    for (const std::uint32_t csr : {reg::kCqcsr, reg::kFqcsr, reg::kPqcsr})
+      write(csr, 4, 1 + 2 * choices_.below(2));
     for (unsigned n = 1; n <= 3; ++n) {  // the first three events, sometimes of one device or process only
       const std::uint64_t filter = choices_.one_in(2) ? 0 : choices_.below(4) << 60 | choices_.below(3) << 36;
       write(reg::kIohpmevt + 8 * (n - 1), 8, n | filter);
@@ -152,9 +154,10 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
   void check() {
     if (over_ || ::testing::Test::HasFailure()) return;
     if (pending_ != nullptr) compare_translation();
-    for (const std::uint32_t r : {reg::kCqh, reg::kCqt, reg::kFqt, reg::kPqt, reg::kCqcsr, reg::kFqcsr, reg::kPqcsr,
-                                  reg::kIpsr}) {
-      ASSERT_EQ(world_.registers.read(r, 4), core_.read_register(r, 4)) << name_ << ", " << what_ << ", register " << r;
+    for (const std::uint32_t r :
+         {reg::kCqh, reg::kCqt, reg::kFqt, reg::kPqt, reg::kCqcsr, reg::kFqcsr, reg::kPqcsr, reg::kIpsr}) {
+      ASSERT_EQ(world_.registers.read(r, 4), core_.read_register(r, 4))
+          << name_ << ", " << what_ << ", register " << r;
     }
     ASSERT_TRUE(world_.unit.idle()) << name_ << ", " << what_;
     // An update somewhere else than in an entry, or a device's write, may have hit a table.
@@ -241,8 +244,9 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
     world_.memory.bad.clear();
     if (choices_.one_in(3)) return;
     const std::uint64_t page = iommu_test::kDram + 0x1000 * choices_.below(128);
-    world_.memory.bad.push_back({choices_.one_in(6) ? queue_of(choices_.below(3)) : page, 0x1000,
-                                 choices_.pick({BadRange::Kind::kAccess, BadRange::Kind::kPoison, BadRange::Kind::kWrite})});
+    world_.memory.bad.push_back(
+        {choices_.one_in(6) ? queue_of(choices_.below(3)) : page, 0x1000,
+         choices_.pick({BadRange::Kind::kAccess, BadRange::Kind::kPoison, BadRange::Kind::kWrite})});
   }
   static std::uint64_t queue_of(std::uint64_t n) { return iommu_test::kDram + 0x100'0000 + 0x10000 * n; }
 
@@ -258,8 +262,8 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
     what_ = "debug translation";
     Request r = random_.request();
     const std::uint64_t control = std::uint64_t{r.device_id} << 40 | std::uint64_t{r.has_process_id} << 32 |
-                                  std::uint64_t{r.process_id} << 12 | (r.write ? 0 : 8) | (r.execute && !r.write ? 4 : 0) |
-                                  (r.privileged ? 2 : 0) | 1;
+                                  std::uint64_t{r.process_id} << 12 | (r.write ? 0 : 8) |
+                                  (r.execute && !r.write ? 4 : 0) | (r.privileged ? 2 : 0) | 1;
     write(reg::kTrReqIova, 8, r.iova);
     // The reference translates the same by a request, before the registers do it once more.
     const auto fault_of = [](const Outcome& o) { return !o.ok() || o.mrif; };
@@ -276,7 +280,8 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
       ASSERT_EQ(response & 1, fault_of(o) ? 1u : 0u) << name_;
       if (!fault_of(o)) {
         std::uint64_t page = o.address >> 12;
-        if (o.page_shift > 12) page = (page | iommu::mask(o.page_shift - 13u, 0)) & ~(1ull << (o.page_shift - 13u));
+        if (o.page_shift > 12)
+          page = (page | iommu::mask(o.page_shift - 13u, 0)) & ~(1ull << (o.page_shift - 13u));
         ASSERT_EQ(iommu::bits(response, 53, 10), page & iommu::mask(43, 0)) << name_;
         ASSERT_EQ(iommu::bits(response, 8, 7), o.pbmt) << name_;
       }
@@ -302,7 +307,8 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
     translated_ = world_.translated.size();
     faults_ = world_.faults.size();
     const bool write = request_.write;
-    tag_ = world_.device.send(world_.now() + 4, request_.device_id, write, request_.iova, false, request_.is_ats() ? 8 : 4);
+    tag_ = world_.device.send(world_.now() + 4, request_.device_id, write, request_.iova, false,
+                              request_.is_ats() ? 8 : 4);
     t = &world_.device.last();
     t->tag.has_process_id = request_.has_process_id;
     t->tag.process_id = request_.process_id;
@@ -341,27 +347,30 @@ class Case final : public iommu_test::ImageMemory, public iommu::Surroundings {
       }
     }
     if (status == iommu::MemoryStatus::kOk) return;
-    outcome_.cause = status == iommu::MemoryStatus::kPoison ? iommu::Cause::kMrifCorruption : iommu::Cause::kMrifAccessFault;
+    outcome_.cause = status == iommu::MemoryStatus::kPoison ? iommu::Cause::kMrifCorruption
+                                                            : iommu::Cause::kMrifAccessFault;
     outcome_.mrif = false;
     core_.report(request_, outcome_);
   }
   void compare_request() {
     const auto* done = world_.device.completion(tag_);
     ASSERT_NE(done, nullptr) << name_;
-    const std::string about = fmt::format("{}: did {:x} pv {} pid {:x} at {} iova {:x} {}{}{}", name_, request_.device_id,
-                                          request_.has_process_id, request_.process_id,
-                                          static_cast<int>(request_.address_type), request_.iova, request_.read,
-                                          request_.write, request_.execute);
+    const std::string about =
+        fmt::format("{}: did {:x} pv {} pid {:x} at {} iova {:x} {}{}{}", name_, request_.device_id,
+                    request_.has_process_id, request_.process_id, static_cast<int>(request_.address_type),
+                    request_.iova, request_.read, request_.write, request_.execute);
     if (!outcome_.ok()) {
       ++refused;
-      ASSERT_EQ(world_.faults.size(), faults_ + 1) << about << " should fault " << static_cast<int>(outcome_.cause);
+      ASSERT_EQ(world_.faults.size(), faults_ + 1)
+          << about << " should fault " << static_cast<int>(outcome_.cause);
       ASSERT_EQ(world_.faults.back().cause, outcome_.cause) << about;
       ASSERT_EQ(world_.faults.back().iotval2, outcome_.iotval2) << about;
       return;
     }
     if (outcome_.mrif && !request_.is_ats()) return;
     ++succeeded;
-    ASSERT_EQ(world_.faults.size(), faults_) << about << " faulted " << static_cast<int>(world_.faults.back().cause);
+    ASSERT_EQ(world_.faults.size(), faults_)
+        << about << " faulted " << static_cast<int>(world_.faults.back().cause);
     if (request_.is_ats()) {
       ASSERT_EQ(done->data, iommu::ats_completion_entry(request_, outcome_)) << about;
       return;
@@ -397,7 +406,8 @@ void run_cases(std::uint64_t seed, unsigned cases) {
   iommu_test::Cycle end = 10;
   const auto run_all = [&] {
     end += 8000;
-    for (unsigned i = 0; i < cases; ++i) all[i]->world().sim.timeline().run_until((end + i) * iommu_test::kCycle);
+    for (unsigned i = 0; i < cases; ++i)
+      all[i]->world().sim.timeline().run_until((end + i) * iommu_test::kCycle);
   };
   run_all();
   for (auto& c : all) c->start();

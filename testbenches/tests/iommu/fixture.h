@@ -26,6 +26,7 @@ struct Access {
   std::uint32_t length;
   std::uint32_t requester;
   Cycle at;
+  std::uint16_t rcid = 0, mcid = 0;
 };
 
 /// Addresses at which accesses of the walker port fail.
@@ -82,8 +83,8 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
       if (!walker || !r.hits(a.value, p.get_data_length())) continue;
       const bool poison = r.kind == BadRange::Kind::kPoison;
       if (poison ? p.is_write() : r.kind == BadRange::Kind::kWrite && p.is_read()) continue;
-      return sim::complete(p, poison ? sim::CompletionStatus::kCompleterAbort
-                                     : sim::CompletionStatus::kUnsupportedRequest);
+      return sim::complete(
+          p, poison ? sim::CompletionStatus::kCompleterAbort : sim::CompletionStatus::kUnsupportedRequest);
     }
     if (!store_.contains(a, p.get_data_length())) {
       // An MSI window below DRAM: accepted.
@@ -104,7 +105,7 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
       const Tick arrival = memory.timeline().incoming(delay);
       (walker ? memory.walked : memory.seen)
           .push_back({p.get_address(), p.is_write(), p.get_data_length(), sim::tag_of(p).requester.value,
-                      memory.clock().at_or_before(arrival)});
+                      memory.clock().at_or_before(arrival), sim::tag_of(p).rcid, sim::tag_of(p).mcid});
       memory.transfer(p, walker);
       const Cycle extra = !walker && p.is_write() ? memory.write_latency : 0;
       const Cycle due = memory.clock().after(arrival) + memory.latency_ + extra;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random IOMMU configurations, memory images, requests and commands, drawn from any source of choices: the bytes
-// of a fuzzer, or a random stream. Images are built so that most walks get far: every table on the way of an
-// address exists, and each entry has a small chance of every defect.
+// Random IOMMU configurations, memory images, requests and commands, drawn from any source of choices: the
+// bytes of a fuzzer, or a random stream. Images are built so that most walks get far: every table on the way
+// of an address exists, and each entry has a small chance of every defect.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -77,9 +77,10 @@ class RandomCase {
     iommu::ArchitectureConfig& a = config.architecture;
     std::uint64_t caps = cap::kVersion1_0 | cap::kHpm | cap::kDbg | cap::kSv39 | cap::kSv39x4;
     const std::uint64_t optional[] = {
-        cap::kSv32,    cap::kSv48,    cap::kSv57,  cap::kSvrsw60t59b, cap::kSvpbmt, cap::kSv32x4, cap::kSv48x4,
-        cap::kSv57x4,  cap::kAmoMrif, cap::kMsiFlat, cap::kMsiMrif,   cap::kAmoHwad, cap::kAts,   cap::kT2gpa,
-        cap::kEnd,     cap::kPd8,     cap::kPd17,  cap::kPd20,        cap::kQosid,  cap::kNl,     cap::kS};
+        cap::kSv32,   cap::kSv48,   cap::kSv57,    cap::kSvrsw60t59b, cap::kSvpbmt,  cap::kSv32x4,
+        cap::kSv48x4, cap::kSv57x4, cap::kAmoMrif, cap::kMsiFlat,     cap::kMsiMrif, cap::kAmoHwad,
+        cap::kAts,    cap::kT2gpa,  cap::kEnd,     cap::kPd8,         cap::kPd17,    cap::kPd20,
+        cap::kQosid,  cap::kNl,     cap::kS};
     for (const std::uint64_t one : optional) caps |= c_.one_in(8) ? 0 : one;
     caps |= c_.pick({cap::kIgsMsi, cap::kIgsWsi, cap::kIgsBoth});
     caps |= cap::pas(c_.pick({56u, 40u, 34u}));
@@ -95,13 +96,15 @@ class RandomCase {
     a.max_mode = c_.pick({iommu::DdtMode::k3Lvl, iommu::DdtMode::k2Lvl, iommu::DdtMode::k1Lvl});
     a.qosid_mask = (caps & cap::kQosid) != 0 ? 0x00ff00ff : 0;
     a.bare_stage_bytes = c_.pick({1ull << 30, 1ull << 21, 1ull << 12});
-    config.iotlb = {static_cast<unsigned>(1u << c_.below(4)), static_cast<unsigned>(1u << c_.below(3)),
-                    c_.pick({iommu::Replacement::kLru, iommu::Replacement::kPlru, iommu::Replacement::kRandom})};
-    config.walk_cache = config.ddt_cache = config.pdt_cache = {static_cast<unsigned>(1u << c_.below(3)),
-                                                               static_cast<unsigned>(1u << c_.below(2)),
-                                                               config.iotlb.replacement};
+    config.iotlb = {
+        static_cast<unsigned>(1u << c_.below(4)), static_cast<unsigned>(1u << c_.below(3)),
+        c_.pick({iommu::Replacement::kLru, iommu::Replacement::kPlru, iommu::Replacement::kRandom})};
+    config.walk_cache = config.ddt_cache =
+        config.pdt_cache = {static_cast<unsigned>(1u << c_.below(3)),
+                            static_cast<unsigned>(1u << c_.below(2)), config.iotlb.replacement};
     config.walk_cache_enabled = !c_.one_in(4);
-    config.iotlb_page_sizes = c_.one_in(2) ? std::vector<unsigned>{12, 21, 30} : std::vector<unsigned>{12, 16, 22};
+    config.iotlb_page_sizes =
+        c_.one_in(2) ? std::vector<unsigned>{12, 21, 30} : std::vector<unsigned>{12, 16, 22};
     config.walkers = static_cast<unsigned>(1 + c_.below(4));
     config.input_queue = static_cast<unsigned>(2 + c_.below(8));
     config.fault_buffer = static_cast<unsigned>(1 + c_.below(8));
@@ -125,7 +128,9 @@ class RandomCase {
     r.device_id = d != nullptr ? d->id : static_cast<std::uint32_t>(c_.below(1u << 24));
     r.has_process_id = d != nullptr && d->processes ? !c_.one_in(3) : c_.one_in(12);
     if (r.has_process_id) {
-      r.process_id = static_cast<std::uint32_t>(c_.one_in(8) ? c_.below(1u << 20) : d != nullptr ? d->pid : 0);
+      r.process_id = static_cast<std::uint32_t>(c_.one_in(8)   ? c_.below(1u << 20)
+                                                : d != nullptr ? d->pid
+                                                               : 0);
       r.privileged = c_.one_in(3);
     }
     switch (d != nullptr && !d->ats && !c_.one_in(16) ? 5 : c_.below(6)) {
@@ -175,7 +180,8 @@ class RandomCase {
         break;
       case 2:
         c = cmd::iofence(c_.one_in(2), c_.one_in(2));
-        if (c_.one_in(2)) c = cmd::iofence_store(false, true, kMailbox + 0x800, static_cast<std::uint32_t>(c_.word()));
+        if (c_.one_in(2))
+          c = cmd::iofence_store(false, true, kMailbox + 0x800, static_cast<std::uint32_t>(c_.word()));
         if (c_.one_in(4)) c = cmd::iofence_wsi(c);
         return damaged(c);
       case 3:
@@ -191,8 +197,9 @@ class RandomCase {
       default:
         return {c_.word(), c_.word()};
     }
-    if (c_.one_in(2)) c = c_.one_in(4) ? cmd::with_range(c, address(), 13 + static_cast<unsigned>(c_.below(40)))
-                                       : cmd::with_address(c, address());
+    if (c_.one_in(2))
+      c = c_.one_in(4) ? cmd::with_range(c, address(), 13 + static_cast<unsigned>(c_.below(40)))
+                       : cmd::with_address(c, address());
     if (cmd::func3(c) == 0 && c_.one_in(2)) c = cmd::with_pscid(c, static_cast<std::uint32_t>(c_.below(4)));
     if (c_.one_in(2)) c = cmd::with_gscid(c, static_cast<std::uint32_t>(c_.below(4)));
     if (c_.one_in(4)) c.dw0 |= 1ull << 34;
@@ -201,8 +208,8 @@ class RandomCase {
 
   iommu::PageRequest page_request() {
     iommu::PageRequest m;
-    m.rid = static_cast<std::uint16_t>(devices_.empty() || c_.one_in(4) ? c_.below(1u << 16)
-                                                                        : devices_[c_.below(devices_.size())].id);
+    m.rid = static_cast<std::uint16_t>(
+        devices_.empty() || c_.one_in(4) ? c_.below(1u << 16) : devices_[c_.below(devices_.size())].id);
     m.has_process_id = c_.one_in(2);
     m.process_id = m.has_process_id ? static_cast<std::uint32_t>(c_.below(1u << 20)) : 0;
     m.privileged = m.has_process_id && c_.one_in(2);
@@ -221,7 +228,8 @@ class RandomCase {
   }
   /// An entry of the image lies there.
   bool is_entry(std::uint64_t address) const {
-    return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.address == address; });
+    return std::any_of(entries_.begin(), entries_.end(),
+                       [&](const Entry& e) { return e.address == address; });
   }
 
   std::uint64_t page() { return kBase + 0x1000 * (next_page_ = (next_page_ + 1) % kPages); }
@@ -311,8 +319,8 @@ class RandomCase {
     return 0;
   }
 
-  /// Maps `address` -> `target` (leaf at `level`) in the tables of `scheme`; they lie in guest memory if `below` is
-  /// a second stage.
+  /// Maps `address` -> `target` (leaf at `level`) in the tables of `scheme`; they lie in guest memory if
+  /// `below` is a second stage.
   void map(const Scheme& scheme, std::uint64_t root, const Scheme& below, std::uint64_t below_root,
            std::uint64_t address, std::uint64_t target, bool big_endian, unsigned level) {
     namespace pte = iommu::pte;
@@ -346,8 +354,10 @@ class RandomCase {
   /// 8, 9 or 10; almost always one whose capability (bits from `lowest` on) is there.
   std::uint64_t implemented(unsigned lowest) {
     const std::uint64_t mode = c_.pick({8u, 9u, 10u});
-    return iommu::bit(config_.architecture.capabilities, lowest + static_cast<unsigned>(mode) - 8) || c_.one_in(16) ? mode
-                                                                                                                   : 8;
+    return iommu::bit(config_.architecture.capabilities, lowest + static_cast<unsigned>(mode) - 8) ||
+                   c_.one_in(16)
+               ? mode
+               : 8;
   }
   Scheme first_scheme(bool sxl, std::uint64_t& mode) {
     if (c_.one_in(6)) {
@@ -375,12 +385,14 @@ class RandomCase {
   }
 
   std::uint64_t address_of(const Scheme& scheme) {
-    const unsigned width = scheme.bare() ? 34 : scheme.bytes == 4 ? 32 : 11 + scheme.index_bits * scheme.levels;
+    const unsigned width = scheme.bare()       ? 34
+                           : scheme.bytes == 4 ? 32
+                                               : 11 + scheme.index_bits * scheme.levels;
     return (c_.one_in(2) ? c_.below(8) << 12 : c_.word()) & iommu::mask(width - 1, 0);
   }
 
-  void map_data(Device& d, const Scheme& first, std::uint64_t root, const Scheme& second, std::uint64_t second_root,
-                bool sbe) {
+  void map_data(Device& d, const Scheme& first, std::uint64_t root, const Scheme& second,
+                std::uint64_t second_root, bool sbe) {
     for (std::uint64_t n = 1 + c_.below(3); n-- > 0;) {
       const std::uint64_t iova = address_of(first);
       const std::uint64_t real = page();
@@ -431,7 +443,9 @@ class RandomCase {
     const std::uint64_t second_root = second.bare() ? 0 : root16k();
     const std::uint32_t pscid = next_space_++, gscid = next_space_++;
     std::uint64_t fsc = 0;
-    const unsigned pdt = has(iommu::cap::kPd8) && c_.one_in(3) ? 1 : has(iommu::cap::kPd20) && c_.one_in(4) ? 3 : 0;
+    const unsigned pdt = has(iommu::cap::kPd8) && c_.one_in(3)    ? 1
+                         : has(iommu::cap::kPd20) && c_.one_in(4) ? 3
+                                                                  : 0;
     if (pdt != 0) {
       tc |= dc::kPdtv | (c_.one_in(3) ? dc::kDpe : 0);
       d.processes = true;
@@ -484,8 +498,7 @@ class RandomCase {
     Table tables{0, 0};
     if (!first.bare()) tables = table(second, second_root);
     put(at + 16 * d.pid + 8, mode << 60 | tables.seen >> 12, 8, sbe);
-    put(at + 16 * d.pid,
-        iommu::pc::ta(next_space_++, c_.one_in(2), c_.one_in(2)), 8, sbe, kPscid);
+    put(at + 16 * d.pid, iommu::pc::ta(next_space_++, c_.one_in(2), c_.one_in(2)), 8, sbe, kPscid);
     map_data(d, first, tables.real, second, second_root, sbe);
   }
 
