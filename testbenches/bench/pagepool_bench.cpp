@@ -63,7 +63,7 @@ void bulk(benchmark::State& state) {
     for (std::size_t i = 0; i < 64; i += 16) {
       std::span<NativeNetmem> part = std::span(pages).subspan(i, 16);
       if constexpr (Pool::VersionPolicy::bulk_over_pools) {
-        Pool::put_netmem_bulk_over_pools(part, [](NativeNetmem n) { return NativeEnv::pool_of<Pool>(n); });
+        b.env.template put_netmem_bulk<Pool>(part);
       } else {
         b.pool->put_netmem_bulk(part);
       }
