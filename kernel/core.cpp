@@ -2,6 +2,7 @@
 #include "kernel/core.h"
 
 #include "kernel/kernel.h"
+#include "mm/memory_faults.h"
 
 namespace kernel {
 namespace {
@@ -122,6 +123,11 @@ void Context::load_from_device(PhysAddr address) {
   line.cached = true;
   sync();
   work(costs_.device_line);
+  const mm::MemoryFaults* faults = kernel_.store().faults();
+  if (faults != nullptr && !faults->empty() && faults->poisoned(PhysAddr(address.value / 64 * 64), 64)) {
+    kernel_.oops(fmt::format("Hardware error: uncorrected memory error at {:#x}", address.value),
+                 "memory_failure", address.value);
+  }
 }
 
 void Core::suspend() { current_->fiber_->suspend(); }

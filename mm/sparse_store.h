@@ -68,6 +68,12 @@ class SparseStore {
     std::memcpy(host(addr, from.size()), from.data(), from.size());
   }
 
+  /// Wrong bits in this memory, if its controller models them (mm/memory_faults.h); else null.
+  class MemoryFaults* faults() const {
+    return faults_;
+  }
+  void set_faults(class MemoryFaults* faults) { faults_ = faults; }
+
   /// Gives whole 4-KiB pages back to the host; they read as zero afterwards (memory removed from the
   /// machine).
   void discard(sim::PhysAddr addr, std::uint64_t length);
@@ -76,6 +82,7 @@ class SparseStore {
   std::uint64_t base_;
   std::uint64_t bytes_;
   std::uint8_t* memory_;
+  class MemoryFaults* faults_ = nullptr;
 };
 
 }  // namespace mm

@@ -36,6 +36,10 @@ void register_dram(ParameterSet& set, mm::DramConfig& c) {
   set.boolean("dram.refresh", c.refresh, "refresh the devices");
   set.boolean("dram.same_bank_refresh", c.same_bank_refresh,
               "refresh one bank of each bank group at a time (DDR5)");
+  set.boolean("dram.ecc.secded", c.ecc.secded, "SECDED over 64 + 8 bits; off: wrong bits pass unseen");
+  set.boolean("dram.ecc.on_die", c.ecc.on_die, "correction inside DDR5 devices; nothing for DDR4");
+  set.integer("dram.disturbance_threshold", c.disturbance_threshold, 0, 1'000'000'000,
+              "activations next to a row, without a refresh, that flip one of its bits; 0: never");
   const auto& schedulers = mm::dram_schedulers();
   set.choice("dram.scheduler", c.scheduler, {schedulers.begin(), schedulers.end()},
              "order of the requests of a channel");

@@ -31,7 +31,7 @@ enum class CompletionStatus : std::uint8_t {
 };
 
 /// What travels with a device request. A model that finds none assumes requester 0.
-/// Who writes what: the initiator everything but `status`; the completer `status`.
+/// Who writes what: the initiator everything but `status`; the completer `status`, and `poisoned` of a read.
 struct DmaTag : tlm::tlm_extension<DmaTag> {
   RequesterId requester{0};
   std::uint32_t process_id = 0;  ///< PASID, valid if has_process_id
@@ -45,6 +45,9 @@ struct DmaTag : tlm::tlm_extension<DmaTag> {
   std::uint8_t traffic_class = 0;
   std::uint16_t tag = 0;
   CompletionStatus status = CompletionStatus::kSuccess;
+  /// The data are known to be wrong (PCIe EP). Of a read the completer says so, with TLM_GENERIC_ERROR_RESPONSE; of a
+  /// write the initiator, and memory keeps it.
+  bool poisoned = false;
 
   tlm::tlm_extension_base* clone() const override { return new DmaTag(*this); }
   void copy_from(const tlm::tlm_extension_base& other) override { *this = static_cast<const DmaTag&>(other); }
