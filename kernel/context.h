@@ -70,8 +70,9 @@ class Context {
   void load(PhysAddr address) { load(lines_.line(address)); }
   void store(PhysAddr address) { store(lines_.line(address)); }
   void atomic(PhysAddr address) { atomic(lines_.line(address)); }
-  /// First look at a line that a device may have written: synchronises, then pays costs.device_line. Read the
-  /// SparseStore after it.
+  /// First look at a line that a device may have written: synchronises, then pays costs.device_line; and fetches it
+  /// from DRAM, through the interconnect, if no cache holds it (mm/device_cache.h). A line that cannot be corrected is
+  /// an oops. Read the SparseStore after it.
   void load_from_device(PhysAddr address);
 
   // Where we are. As in the kernel, in_softirq() is also true with bottom halves disabled.

@@ -2,6 +2,7 @@
 #include "kernel/core.h"
 
 #include "kernel/kernel.h"
+#include "mm/device_cache.h"
 #include "mm/memory_faults.h"
 
 namespace kernel {
@@ -123,6 +124,8 @@ void Context::load_from_device(PhysAddr address) {
   line.cached = true;
   sync();
   work(costs_.device_line);
+  mm::DeviceCache* const cache = kernel_.store().device_cache();
+  if (cache != nullptr && cache->fetch(address)) kernel_.port().fetch_line(address);
   const mm::MemoryFaults* faults = kernel_.store().faults();
   if (faults != nullptr && !faults->empty() && faults->poisoned(PhysAddr(address.value / 64 * 64), 64)) {
     kernel_.oops(fmt::format("Hardware error: uncorrected memory error at {:#x}", address.value),

@@ -74,6 +74,12 @@ class SparseStore {
   }
   void set_faults(class MemoryFaults* faults) { faults_ = faults; }
 
+  /// Which lines that devices wrote are cached, if that is modelled (mm/device_cache.h); else null.
+  class DeviceCache* device_cache() const {
+    return device_cache_;
+  }
+  void set_device_cache(class DeviceCache* cache) { device_cache_ = cache; }
+
   /// Gives whole 4-KiB pages back to the host; they read as zero afterwards (memory removed from the
   /// machine).
   void discard(sim::PhysAddr addr, std::uint64_t length);
@@ -83,6 +89,7 @@ class SparseStore {
   std::uint64_t bytes_;
   std::uint8_t* memory_;
   class MemoryFaults* faults_ = nullptr;
+  class DeviceCache* device_cache_ = nullptr;
 };
 
 }  // namespace mm
