@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/timeline.h"
 
+#include <algorithm>
 #include <bit>
 #include <stdexcept>
 #include <utility>
@@ -102,6 +103,14 @@ Tick Timeline::horizon() const {
   const Tick ahead = to_ticks(pending);
   const Tick free = ahead == 0 ? base_ : base_ + ahead - 1;
   return free < limit_ ? free : (limit_ > base_ ? limit_ : base_);
+}
+
+Tick Timeline::earliest_of_others(std::uint32_t rank) const {
+  Tick first = horizon();
+  if (first != kNever) ++first;
+  // Whom `rank` would meet on its way to the root: between them they have beaten everybody else.
+  for (std::uint32_t n = leaves_ + rank; n > 1; n >>= 1) first = std::min(first, keys_[winner_[n ^ 1]]);
+  return first;
 }
 
 void Timeline::drive() {
