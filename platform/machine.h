@@ -84,6 +84,7 @@ class Machine {
   kernel::Kernel& kernel() { return kernel_; }
   pagepool::PagePools& pools() { return pools_; }
   nic::NetStack& stack() { return stack_; }
+  const nic::NetStack& stack() const { return stack_; }
   nic::PciHostBridge& bridge() { return bridge_; }
 
   /// Every statistic of every part, "part.name".

@@ -44,6 +44,21 @@ void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.boolean("nic.driver.quiesce", c.quiesce, "remove() stops the queue and clears bus mastering");
 }
 
+void register_stack(ParameterSet& set, nic::StackConfig& c) {
+  constexpr sim::Tick kHour = 3600 * sim::kSecond;
+  set.time("stack.ipfrag_time", c.ipfrag_time, sim::kMicrosecond, kHour,
+           "net.ipv4.ipfrag_time: how long an incomplete datagram waits");
+  set.time("stack.ip6frag_time", c.ip6frag_time, sim::kMicrosecond, kHour, "net.ipv6.ip6frag_time: the same for IPv6");
+  set.integer("stack.ipfrag_max_dist", c.ipfrag_max_dist, 0, 1'000'000,
+              "net.ipv4.ipfrag_max_dist: other fragments of a peer after which a queue starts anew; 0: never");
+  set.integer("stack.skb_defer_max", c.skb_defer_max, 0, 65536,
+              "net.core.skb_defer_max: skbs that wait for the core that received them; 0: freed where they are read");
+  set.time("stack.gro_flush_timeout", c.gro_flush_timeout, 0, kHour,
+           "net.gro_flush_timeout of every device; 0: GRO is flushed whenever NAPI completes");
+  set.time("stack.tcp_orphan_time", c.tcp_orphan_time, sim::kMillisecond, kHour,
+           "how long a closed TCP socket waits for the acknowledgement of its FIN");
+}
+
 }  // namespace
 
 void register_machine(ParameterSet& set, MachineConfig& config) {
@@ -59,8 +74,7 @@ void register_machine(ParameterSet& set, MachineConfig& config) {
   register_pool(set, config.pool);
   register_nic(set, config.nic);
   register_driver(set, config.driver);
-  set.time("stack.ipfrag_time", config.stack.ipfrag_time, sim::kMicrosecond, 3600 * sim::kSecond,
-           "net.ipv4.ipfrag_time: how long an incomplete datagram waits");
+  register_stack(set, config.stack);
 }
 
 }  // namespace platform

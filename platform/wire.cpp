@@ -10,13 +10,20 @@ namespace {
 
 constexpr std::size_t kWireOverheadBytes = 24;
 constexpr std::size_t kIp = nic::kEthernetHeaderBytes;
-constexpr std::size_t kUdp = kIp + nic::kIpv4HeaderBytes;
-constexpr std::size_t kData = kUdp + nic::kUdpHeaderBytes;
+constexpr std::size_t kTransport = kIp + nic::kIpv4HeaderBytes;  // of the IPv4 kinds
+constexpr std::size_t kUdpChecksum = kTransport + 6;
+constexpr std::size_t kTcpSequence = kTransport + 4, kTcpChecksum = kTransport + 16;
+constexpr std::size_t kFragmentId6 = kIp + nic::kIpv6HeaderBytes + 4;
 constexpr std::size_t kStamp = 16;  // sequence number and hash
 
 void put16(std::uint8_t* p, std::uint16_t v) {
   p[0] = static_cast<std::uint8_t>(v >> 8);
   p[1] = static_cast<std::uint8_t>(v);
+}
+
+void put32(std::uint8_t* p, std::uint32_t v) {
+  put16(p, static_cast<std::uint16_t>(v >> 16));
+  put16(p + 2, static_cast<std::uint16_t>(v));
 }
 
 std::uint32_t sum16(const std::uint8_t* p, std::size_t bytes) {
@@ -41,7 +48,8 @@ bool verify_payload(std::span<const std::uint8_t> payload, std::uint64_t* sequen
   return sim::hash64(payload.data() + kStamp, payload.size() - kStamp, stamp[0]) == stamp[1];
 }
 
-WireGenerator::WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim, std::uint64_t bits_per_second)
+WireGenerator::WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim,
+                             std::uint64_t bits_per_second)
     : sc_module(name),
       Clocked(sim.timeline(), sim::Clock::from_hz(125'000'000)),
       sim_(sim),
@@ -70,30 +78,56 @@ void WireGenerator::send(FrameStream stream) {
 void WireGenerator::build_template(const FrameStream& stream) {
   std::vector<std::uint8_t> payload(stream.payload_bytes, 0);
   for (std::size_t i = kStamp; i < payload.size(); ++i) payload[i] = static_cast<std::uint8_t>(i * 7 + 1);
-  template_ = stream.kind == FrameKind::kUdp ? nic::build_udp_frame(stream.flow, 0, payload)
-                                             : nic::build_first_fragment(stream.flow, 0, payload);
-  const auto packet = nic::parse_ipv4(template_);
+  switch (stream.kind) {
+    case FrameKind::kUdp:
+      template_ = nic::build_udp_frame(stream.flow, 0, payload);
+      break;
+    case FrameKind::kFirstFragment:
+      template_ = nic::build_first_fragment(stream.flow, 0, payload);
+      break;
+    case FrameKind::kFirstFragment6:
+      template_ = nic::build_first_fragment6(stream.flow, 0, payload);
+      break;
+    case FrameKind::kTcp: {
+      const std::uint8_t flags = nic::kTcpAck | (stream.tcp_push ? nic::kTcpPsh : 0);
+      template_ = nic::build_tcp_frame(stream.flow, 0, 0, flags, payload);
+      break;
+    }
+  }
+  const auto packet = nic::parse_ip(template_);
   POOLSIM_ASSERT(packet.has_value());
-  filler_bytes_ = packet->payload_bytes - nic::kUdpHeaderBytes - kStamp;
+  const std::size_t header = stream.kind == FrameKind::kTcp ? packet->tcp_header_bytes : nic::kUdpHeaderBytes;
+  data_ = packet->payload_offset + header;
+  filler_bytes_ = packet->payload_bytes - header - kStamp;
+  if (stream.kind == FrameKind::kFirstFragment6) return;
   put16(&template_[kIp + 10], 0);
   ip_sum_ = sum16(&template_[kIp], nic::kIpv4HeaderBytes);
-  // The checksum of the template covers everything but the stamp, which is zero in it.
-  const std::uint16_t udp_check = static_cast<std::uint16_t>(template_[kUdp + 6] << 8 | template_[kUdp + 7]);
-  udp_sum_ = static_cast<std::uint16_t>(~udp_check);
+  // The checksum of the template covers everything but the stamp and the sequence number, which are zero in
+  // it.
+  const std::size_t check = stream.kind == FrameKind::kTcp ? kTcpChecksum : kUdpChecksum;
+  transport_sum_ = static_cast<std::uint16_t>(~(template_[check] << 8 | template_[check + 1]));
 }
 
-void WireGenerator::send_next(const FrameStream& stream) {
+void WireGenerator::send_next(FrameStream& stream) {
   sim::Transaction* t = sim_.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, template_.size());
   std::uint8_t* f = t->bytes().data();
   std::memcpy(f, template_.data(), template_.size());
-  const std::uint64_t stamp[2] = {sequence_, sim::hash64(f + kData + kStamp, filler_bytes_, sequence_)};
-  std::memcpy(f + kData, stamp, kStamp);
+  const std::uint64_t stamp[2] = {sequence_, sim::hash64(f + data_ + kStamp, filler_bytes_, sequence_)};
+  std::memcpy(f + data_, stamp, kStamp);
   const auto ip_id = static_cast<std::uint16_t>(sequence_);
-  put16(f + kIp + 4, ip_id);
-  put16(f + kIp + 10, finish(ip_sum_ + ip_id));
+  if (stream.kind == FrameKind::kFirstFragment6) {
+    put32(f + kFragmentId6, static_cast<std::uint32_t>(sequence_));
+  } else {
+    put16(f + kIp + 4, ip_id);
+    put16(f + kIp + 10, finish(ip_sum_ + ip_id));
+  }
   if (stream.kind == FrameKind::kUdp) {
-    const std::uint16_t check = finish(udp_sum_ + sum16(f + kData, kStamp));
-    put16(f + kUdp + 6, check == 0 ? 0xffff : check);
+    const std::uint16_t check = finish(transport_sum_ + sum16(f + data_, kStamp));
+    put16(f + kUdpChecksum, check == 0 ? 0xffff : check);
+  } else if (stream.kind == FrameKind::kTcp) {
+    put32(f + kTcpSequence, stream.tcp_seq);
+    put16(f + kTcpChecksum, finish(transport_sum_ + sum16(f + data_, kStamp) + sum16(f + kTcpSequence, 4)));
+    stream.tcp_seq += static_cast<std::uint32_t>(stream.payload_bytes);
   }
   ++sequence_;
   sent_probe_.set(++frames_sent_);

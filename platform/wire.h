@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The far end of the cable: sends Ethernet frames to the NIC at line rate or slower.
 //
-// Every payload can be verified end to end: 8 bytes of sequence number, 8 bytes of hash over the rest seeded with
-// that number, then filler (verify_payload). Units: bytes without FCS; a frame occupies its bytes + 24 (preamble 8,
-// FCS 4, gap 12) on the wire. A receiver that answers TLM_ACCEPTED holds the sender back until its END_REQ.
+// Every payload can be verified end to end: 8 bytes of sequence number, 8 bytes of hash over the rest seeded
+// with that number, then filler (verify_payload). Units: bytes without FCS; a frame occupies its bytes + 24
+// (preamble 8, FCS 4, gap 12) on the wire. A receiver that answers TLM_ACCEPTED holds the sender back until
+// its END_REQ.
 #pragma once
 #include <deque>
 #include <optional>
@@ -13,19 +14,26 @@
 
 namespace platform {
 
-enum class FrameKind : std::uint8_t { kUdp, kFirstFragment };
+enum class FrameKind : std::uint8_t {
+  kUdp,             ///< datagrams over IPv4
+  kFirstFragment,   ///< first fragments of IPv4 datagrams, each of another datagram
+  kFirstFragment6,  ///< the same over IPv6
+  kTcp              ///< segments of one connection, in sequence
+};
 
 /// `count` frames of one kind, back to back or every `interval`.
 struct FrameStream {
   FrameKind kind = FrameKind::kUdp;
   nic::Ipv4Flow flow;
   std::uint64_t count = 0;
-  std::size_t payload_bytes = 18;  ///< UDP payload, 16..1472 (1500 B MTU)
+  std::size_t payload_bytes = 18;  ///< UDP or TCP payload, 16..1472 (TCP and IPv6: 1448; 1500 B MTU)
   sim::Tick start = 0;
-  sim::Tick interval = 0;  ///< between starts of frames; 0 = line rate
+  sim::Tick interval = 0;     ///< between starts of frames; 0 = line rate
+  std::uint32_t tcp_seq = 0;  ///< kTcp: sequence number of the first byte
+  bool tcp_push = false;      ///< kTcp: PSH in every segment: receivers do not wait for more
 };
 
-/// True if `payload` (UDP payload of one of our frames) is what was sent; sets `sequence`.
+/// True if `payload` (UDP or TCP payload of one of our frames) is what was sent; sets `sequence`.
 bool verify_payload(std::span<const std::uint8_t> payload, std::uint64_t* sequence);
 
 class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_bw_transport_if<> {
@@ -45,7 +53,7 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
  private:
   sim::Wakeup tick(sim::Cycle now) override;
   void build_template(const FrameStream& stream);
-  void send_next(const FrameStream& stream);
+  void send_next(FrameStream& stream);
 
   tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override;
@@ -54,11 +62,11 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
   sim::Simulation& sim_;
   std::uint64_t rate_;
   std::deque<FrameStream> streams_;
-  std::vector<std::uint8_t> template_;  // frame of the stream in front, fields of one packet zero
-  std::size_t filler_bytes_ = 0;
-  std::uint32_t ip_sum_ = 0, udp_sum_ = 0;  // unfolded sums over the template
-  sim::Tick free_at_ = 0;                   // when the wire is idle again
-  bool held_back_ = false;                  // the receiver's queue is full: wait for END_REQ
+  std::vector<std::uint8_t> template_;       // frame of the stream in front, fields of one packet zero
+  std::size_t data_ = 0, filler_bytes_ = 0;  // where the payload begins; how much of it follows the stamp
+  std::uint32_t ip_sum_ = 0, transport_sum_ = 0;  // unfolded sums over the template
+  sim::Tick free_at_ = 0;                         // when the wire is idle again
+  bool held_back_ = false;                        // the receiver's queue is full: wait for END_REQ
   std::uint64_t frames_sent_ = 0;
   std::uint64_t sequence_ = 0;
   sim::Probe sent_probe_;

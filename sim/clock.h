@@ -31,11 +31,10 @@ class Clock {
     return scale(n, num_, den_);
   }
 
-  /// First edge at or after `t`.
+  /// First edge at or after `t`: the smallest n with n * num / den >= t.
   constexpr Cycle at_or_after(Tick t) const {
-    Cycle n = at_or_before(t);
-    while (edge(n) < t) ++n;
-    return n;
+    const Cycle n = scale(t, den_, num_);
+    return edge(n) < t ? n + 1 : n;
   }
 
   /// First edge strictly after `t`.
@@ -44,9 +43,8 @@ class Clock {
   /// Last edge at or before `t`.
   constexpr Cycle at_or_before(Tick t) const {
     if (den_ == 1) return t / num_;
-    Cycle n = scale(t, den_, num_);
-    while (edge(n + 1) <= t) ++n;
-    return n;
+    const Cycle n = at_or_after(t);
+    return edge(n) > t ? n - 1 : n;
   }
 
   /// Time that `n` cycles take when started at an edge whose fraction is zero (rounded up).

@@ -27,20 +27,26 @@ Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline), clock_(cl
 }
 
 void Clocked::wake(Tick now) {
-  current_ = clock_.at_or_before(now);
+  current_ = now == due_at_ ? due_ : clock_.at_or_before(now);
   const Wakeup next = tick(current_);
   if (timeline().mode().every_cycle) {
-    wake_by(clock_.edge(current_ + 1));
-    return;
+    tick_at(current_ + 1);
+  } else if (next.cycle != kNeverCycle) {
+    tick_at(next.cycle > current_ ? next.cycle : current_ + 1);
   }
-  if (next.cycle != kNeverCycle) wake_by(clock_.edge(next.cycle > current_ ? next.cycle : current_ + 1));
 }
 
-Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode) : sc_module(name), mode_(mode) {
+void Clocked::tick_at(Cycle cycle) {
+  due_ = cycle;
+  due_at_ = clock_.edge(cycle);
+  wake_by(due_at_);
+}
+
+Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode)
+    : sc_module(name), mode_(mode), unit_(ticks_per_resolution_unit()) {
   SC_HAS_PROCESS(Timeline);
   SC_METHOD(drive);
   sensitive << kick_;
-  grow(16);
 }
 
 Timeline::~Timeline() = default;
@@ -49,24 +55,16 @@ Tick Timeline::to_ticks(const sc_core::sc_time& t) { return t.value() * ticks_pe
 
 sc_core::sc_time Timeline::to_sc_time(Tick t) {
   const Tick unit = ticks_per_resolution_unit();
-  return sc_core::sc_time::from_value((t + unit - 1) / unit);
-}
-
-void Timeline::grow(std::uint32_t leaves) {
-  leaves_ = leaves;
-  keys_.resize(leaves, kNever);
-  winner_.assign(2 * leaves, 0);
-  for (std::uint32_t i = 0; i < leaves; ++i) winner_[leaves + i] = i;
-  for (std::uint32_t n = leaves - 1; n > 0; --n) {
-    const std::uint32_t left = winner_[2 * n], right = winner_[2 * n + 1];
-    winner_[n] = keys_[right] < keys_[left] ? right : left;
-  }
+  return sc_core::sc_time::from_value(unit == 1 ? t : (t + unit - 1) / unit);
 }
 
 std::uint32_t Timeline::enrol(Sleeper* s) {
   const auto rank = static_cast<std::uint32_t>(sleepers_.size());
   sleepers_.push_back(s);
-  if (sleepers_.size() > leaves_) grow(std::bit_ceil(rank + 1));
+  if (rank == keys_.size()) {
+    keys_.resize(rank + kBlock, kNever);
+    blocks_.push_back(kNever);
+  }
   return rank;
 }
 
@@ -75,30 +73,53 @@ void Timeline::withdraw(std::uint32_t rank) {
   sleepers_[rank] = nullptr;
 }
 
-void Timeline::set_key(std::uint32_t rank, Tick t) {
-  if (keys_[rank] == t) return;
-  keys_[rank] = t;
-  if (rank == waking_) return;  // its place in the tree is found once, after wake()
-  replay(rank);
-  if (!driving_ && t != kNever && sc_core::sc_is_running()) {
-    const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
-    kick_.notify(t > sc_now ? to_sc_time(t - sc_now) : sc_core::SC_ZERO_TIME);
-  }
+/// A key has been set from outside drive().
+void Timeline::kick_for(Tick t) {
+  if (t == kNever || !sc_core::sc_is_running()) return;
+  const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
+  kick_.notify(t > sc_now ? to_sc_time(t - sc_now) : sc_core::SC_ZERO_TIME);
 }
 
-/// Plays the matches of `rank` again, up to where its key changes nothing.
-void Timeline::replay(std::uint32_t rank) {
-  // Equal keys: the left child, which has the lower rank, wins.
-  for (std::uint32_t n = (leaves_ + rank) >> 1; n > 0; n >>= 1) {
-    const std::uint32_t left = winner_[2 * n], right = winner_[2 * n + 1];
-    const std::uint32_t winner = keys_[right] < keys_[left] ? right : left;
-    if (winner == winner_[n] && winner != rank) return;
-    winner_[n] = winner;
+Tick Timeline::earliest_in(std::uint32_t block) const {
+  const Tick* const keys = &keys_[block * kBlock];
+  Tick at = keys[0];
+#pragma GCC unroll 8
+  for (std::uint32_t i = 1; i < kBlock; ++i) at = std::min(at, keys[i]);
+  return at;
+}
+
+Timeline::Next Timeline::next() {
+  const auto count = static_cast<std::uint32_t>(blocks_.size());
+  for (; stale_ != 0; stale_ &= stale_ - 1) {
+    for (auto b = static_cast<std::uint32_t>(std::countr_zero(stale_)); b < count; b += 64) {
+      blocks_[b] = earliest_in(b);
+    }
   }
+  Tick at = kNever;
+  for (const Tick block : blocks_) at = std::min(at, block);
+  if (at == kNever) return {kNever, 0};
+  std::uint32_t rank = 0;
+  while (blocks_[rank / kBlock] != at) rank += kBlock;
+  while (keys_[rank] != at) ++rank;
+  return {at, rank};
+}
+
+bool Timeline::finds_company() const {
+  std::vector<sc_core::sc_object*> left = sc_core::sc_get_top_level_objects();
+  while (!left.empty()) {
+    const sc_core::sc_object* const object = left.back();
+    left.pop_back();
+    const bool process = dynamic_cast<const sc_core::sc_process_b*>(object) != nullptr;
+    if (process && object->get_parent_object() != this) return true;
+    const auto& children = object->get_child_objects();
+    left.insert(left.end(), children.begin(), children.end());
+  }
+  return false;
 }
 
 Tick Timeline::horizon() const {
   if (!mode_.run_ahead) return base_;
+  if (!company_) return limit_ > base_ ? limit_ : base_;
   const sc_core::sc_time pending = sc_core::sc_time_to_pending_activity();
   const Tick ahead = to_ticks(pending);
   const Tick free = ahead == 0 ? base_ : base_ + ahead - 1;
@@ -115,12 +136,12 @@ Tick Timeline::earliest_of_others(std::uint32_t rank) const {
 
 void Timeline::drive() {
   base_ = to_ticks(sc_core::sc_time_stamp());
+  delay_at_ = kNever;
   driving_ = true;
   try {
     wake_all_due();
   } catch (...) {
     failure_ = std::current_exception();
-    if (waking_ != kNobody) replay(std::exchange(waking_, kNobody));
     stopped_ = true;
   }
   driving_ = false;
@@ -128,49 +149,50 @@ void Timeline::drive() {
 }
 
 void Timeline::wake_all_due() {
+  Tick free = horizon();
   for (;;) {
-    const std::uint32_t rank = winner_[1];
-    const Tick t = keys_[rank];
+    const auto [t, rank] = next();
     if (t == kNever || stopped_) break;
-    if (t > base_ && t > horizon()) {
+    if (company_) free = horizon();
+    if (t > base_ && t > free) {
       // Our own notification may not count as foreign activity, so it is made last.
       kick_.notify(to_sc_time(t - base_));
       break;
     }
     if (t > now_) now_ = t;
-    keys_[rank] = kNever;
-    waking_ = rank;
+    set_key(rank, kNever);
     ++wakeups_;
     sleepers_[rank]->wake(now_);
-    waking_ = kNobody;
-    replay(rank);
   }
 }
 
 Tick Timeline::run_until(Tick end) {
   stopped_ = false;
   limit_ = end;
+  company_ = finds_company();
   const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
-  if (const Tick first = keys_[winner_[1]]; first != kNever) {
+  if (const Tick first = next().at; first != kNever) {
     kick_.notify(first > sc_now ? to_sc_time(first - sc_now) : sc_core::SC_ZERO_TIME);
   }
   if (end > sc_now) sc_core::sc_start(to_sc_time(end - sc_now), sc_core::SC_RUN_TO_TIME);
   // sc_start() holds off what is due at exactly `end`; that belongs to this run.
-  if (!stopped_ && keys_[winner_[1]] <= end) drive();
+  if (!stopped_ && next().at <= end) drive();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   if (!stopped_ && now_ < end) now_ = end;
   return now_;
 }
 
-sc_core::sc_time Timeline::outgoing_delay() const {
+void Timeline::measure_delay() const {
   const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
-  return now_ > sc_now ? to_sc_time(now_ - sc_now) : sc_core::SC_ZERO_TIME;
+  const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
+  delay_ = sc_core::sc_time::from_value(unit_ == 1 ? ahead : (ahead + unit_ - 1) / unit_);
+  delay_at_ = driving_ ? now_ : kNever;
 }
 
-Tick Timeline::incoming(const sc_core::sc_time& delay) {
-  const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
-  if (!driving_ && sc_now > now_) now_ = sc_now;
-  return sc_now + to_ticks(delay);
+Tick Timeline::catch_up() {
+  const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
+  now_ = std::max(now_, sc_now);
+  return sc_now;
 }
 
 }  // namespace sim

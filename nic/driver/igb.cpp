@@ -37,7 +37,7 @@ std::array<std::uint8_t, 6> IgbDriver::vf_mac(unsigned n) const {
 int IgbDriver::probe(kernel::Device& device) {
   KFUNC("igb_probe");
   device_ = &device;
-  pci_ = std::make_unique<PciFunction>(kernel_, bridge_, device.requester());
+  pci_ = std::make_unique<PciDev>(kernel_, bridge_, device.requester());
   if (pci_->config_read(0) != (std::uint32_t{pci::kPfDevice} << 16 | pci::kVendor)) return -kEnodev;
   csr_ = pci_->assign_bar(pci::BAR0);
   msix_ = pci_->assign_bar(pci::BAR0 + 12);
@@ -138,6 +138,7 @@ void IgbDriver::remove(kernel::Device&) {
   stop();
   ring_.netdev_unregistered();
   kernel_.rtnl().unlock();
+  napi_.netif_napi_del();
   wr(reg::IMC, ~0u);
   wr(reg::EIMC, ~0u);
   kernel_.interrupts().free_irq(0, other_vector_);

@@ -46,7 +46,7 @@ class IgbDriver final : public kernel::Driver {
   kernel::Kernel& kernel_;
   PciHostBridge& bridge_;
   DriverConfig config_;
-  std::unique_ptr<PciFunction> pci_;
+  std::unique_ptr<PciDev> pci_;
   kernel::Device* device_ = nullptr;
   sim::PhysAddr csr_{0}, msix_{0};
   std::array<std::uint8_t, 6> mac_{};

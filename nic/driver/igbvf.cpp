@@ -27,7 +27,7 @@ IgbvfDriver::IgbvfDriver(kernel::Kernel& kernel, NetStack& stack, const mm::Trac
 int IgbvfDriver::probe(kernel::Device& device) {
   KFUNC("igbvf_probe");
   device_ = &device;
-  pci_ = std::make_unique<PciFunction>(kernel_, bridge_, device.requester());
+  pci_ = std::make_unique<PciDev>(kernel_, bridge_, device.requester());
   const auto resources = bridge_.vf_resources.find(device.requester());
   POOLSIM_ASSERT(resources != bridge_.vf_resources.end());
   csr_ = resources->second.csr;
@@ -118,6 +118,7 @@ void IgbvfDriver::remove(kernel::Device&) {
     ring_.netdev_unregistered();
     kernel_.rtnl().unlock();
   }
+  napi_.netif_napi_del();
   kernel_.printk("igbvf {}: removed", device_->name());
   pci_->msix_enable(false);
   if (config_.quiesce) {

@@ -34,7 +34,7 @@ class IgbvfDriver final : public kernel::Driver {
   PciHostBridge& bridge_;
   DriverConfig config_;
   pagepool::PoolFactory make_pool_;
-  std::unique_ptr<PciFunction> pci_;
+  std::unique_ptr<PciDev> pci_;
   kernel::Device* device_ = nullptr;
   sim::PhysAddr csr_{0}, msix_{0};
   std::array<std::uint8_t, 6> mac_{};

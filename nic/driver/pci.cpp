@@ -22,15 +22,15 @@ sim::PhysAddr PciHostBridge::allocate(std::uint64_t bytes) {
   return at;
 }
 
-std::uint32_t PciFunction::config_read(std::uint32_t reg, unsigned bytes) {
+std::uint32_t PciDev::config_read(std::uint32_t reg, unsigned bytes) {
   return static_cast<std::uint32_t>(kernel_.port().read(config_address(reg), bytes));
 }
 
-void PciFunction::config_write(std::uint32_t reg, std::uint32_t value, unsigned bytes) {
+void PciDev::config_write(std::uint32_t reg, std::uint32_t value, unsigned bytes) {
   kernel_.port().write(config_address(reg), value, bytes);
 }
 
-sim::PhysAddr PciFunction::assign_bar(std::uint32_t reg, unsigned count) {
+sim::PhysAddr PciDev::assign_bar(std::uint32_t reg, unsigned count) {
   KFUNC("pci_assign_resource");
   const std::uint32_t flags = config_read(reg) & kBarFlags;
   config_write(reg, ~0u);
@@ -44,23 +44,23 @@ sim::PhysAddr PciFunction::assign_bar(std::uint32_t reg, unsigned count) {
   return at;
 }
 
-void PciFunction::enable_memory() {
+void PciDev::enable_memory() {
   config_write(pci::COMMAND, config_read(pci::COMMAND, 2) | pci::COMMAND_MEM, 2);
 }
 
-void PciFunction::set_master(bool on) {
+void PciDev::set_master(bool on) {
   KFUNC(on ? "pci_set_master" : "pci_clear_master");
   const std::uint32_t command = config_read(pci::COMMAND, 2);
   config_write(pci::COMMAND, on ? command | pci::COMMAND_BME : command & ~std::uint32_t{pci::COMMAND_BME}, 2);
 }
 
-void PciFunction::flr() {
+void PciDev::flr() {
   KFUNC("pcie_flr");
   config_write(pci::EXP_DEVCTL, config_read(pci::EXP_DEVCTL, 2) | pci::DEVCTL_FLR, 2);
   kernel::msleep(100);
 }
 
-void PciFunction::program_msix(sim::PhysAddr table, unsigned vector, const kernel::MsiMessage& message) {
+void PciDev::program_msix(sim::PhysAddr table, unsigned vector, const kernel::MsiMessage& message) {
   const sim::PhysAddr entry = table + 16 * vector;
   auto& port = kernel_.port();
   port.write32(entry, static_cast<std::uint32_t>(message.address));
@@ -69,7 +69,7 @@ void PciFunction::program_msix(sim::PhysAddr table, unsigned vector, const kerne
   port.write32(entry + 12, 0);
 }
 
-void PciFunction::msix_enable(bool on) {
+void PciDev::msix_enable(bool on) {
   const std::uint32_t control = config_read(pci::MSIX + 2, 2);
   config_write(pci::MSIX + 2, on ? control | pci::MSIX_ENABLE : control & ~std::uint32_t{pci::MSIX_ENABLE}, 2);
 }

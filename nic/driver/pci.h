@@ -28,9 +28,9 @@ struct PciHostBridge {
 };
 
 /// One PCI function. All calls in task context unless said.
-class PciFunction {
+class PciDev {
  public:
-  PciFunction(kernel::Kernel& kernel, PciHostBridge& bridge, sim::RequesterId requester)
+  PciDev(kernel::Kernel& kernel, PciHostBridge& bridge, sim::RequesterId requester)
       : kernel_(kernel), bridge_(bridge), requester_(requester) {}
 
   sim::RequesterId requester() const { return requester_; }

@@ -2,6 +2,7 @@
 #include "nic/driver/rx_ring.h"
 
 #include "nic/stack/costs.h"
+#include "nic/stack/holders.h"
 #include "sim/error.h"
 
 namespace nic {
@@ -32,6 +33,7 @@ bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
                   const pagepool::PoolFactory& make_pool) {
   KFUNC("igb_setup_rx_resources");
   device_ = &device;
+  napi_ = &napi;
   registers_ = registers;
   descriptors_ = kernel_.dma().dma_alloc_coherent(device, 16ull * config_.descriptors);
   if (descriptors_.bytes == 0) return false;
@@ -88,7 +90,7 @@ void RxRing::alloc_rx_buffers(unsigned count) {
     store.store<std::uint64_t>(at, d.qw0);
     store.store<std::uint64_t>(at + 8, d.qw1);
     buffers_[next_to_use_] = {*page, true};
-    trace_.held(*page, "RX ring", next_to_use_);
+    trace_.held(*page, holder::kRxRing, next_to_use_);
     next_to_use_ = next_to_use_ + 1 == config_.descriptors ? 0 : next_to_use_ + 1;
   }
   // The doorbell orders after the descriptors (dma_wmb).
@@ -129,7 +131,9 @@ int RxRing::clean_rx_irq(int budget) {
     cpu.load_from_device(sim::to_phys(buffer.page));
     counters_.bytes += length;
     ++counters_.packets;
-    stack_.netif_receive_skb(stack_.skbs().build_skb(buffer.page, 0, length));
+    Skb* skb = stack_.skbs().build_skb(buffer.page, 0, length);
+    skb->ifindex = static_cast<unsigned>(netdev_.ifindex);
+    stack_.napi_gro_receive(*napi_, skb);
   }
   if (cleaned != 0) alloc_rx_buffers(cleaned);
   counters_.poll_cycles += cpu.now_cycles() - begin;

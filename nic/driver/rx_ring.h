@@ -70,6 +70,7 @@ class RxRing {
   pagepool::Netdev netdev_;
   RxRingConfig config_;
   kernel::Device* device_ = nullptr;
+  Napi* napi_ = nullptr;
   sim::PhysAddr registers_{0};
   kernel::CoherentBuffer descriptors_;
   std::shared_ptr<pagepool::Pool> pool_;

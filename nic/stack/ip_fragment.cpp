@@ -5,35 +5,70 @@
 
 namespace nic {
 
+Skb* IpDefrag::drop(Skb* skb) {
+  ++drops_;
+  skbs_.kfree_skb(skb);
+  return nullptr;
+}
+
+void IpDefrag::restart_timer(Queue& q) {
+  q.timer.mod_timer(kernel_.jiffies() + (config_.time + kernel_.jiffy_tick() - 1) / kernel_.jiffy_tick());
+}
+
+bool IpDefrag::too_far(Queue& q, const IpAddress& peer) {
+  if (config_.max_distance == 0) return false;
+  const std::uint32_t before = q.rid;
+  q.rid = ++peers_[peer];
+  return !q.fragments.empty() && q.rid - before > config_.max_distance;
+}
+
+bool IpDefrag::overlaps(const Queue& q, const IpPacket& p) {
+  const std::uint32_t begin = p.fragment_offset, end = begin + static_cast<std::uint32_t>(p.payload_bytes);
+  auto after = q.fragments.lower_bound(begin);
+  if (after != q.fragments.end() && after->first < end) return true;
+  if (after == q.fragments.begin()) return false;
+  --after;
+  return after->first + after->second->ip.payload_bytes > begin;
+}
+
 Skb* IpDefrag::ip_defrag(Skb* skb) {
-  KFUNC("ip_defrag");
+  kernel::KernelFunction function(config_.receive);
   kernel::work(kStackCosts.ip_defrag);
   retired_.clear();
-  const Ipv4Packet& p = skb->ip;
-  const Key key{p.src_ip, p.dst_ip, p.id, p.protocol};
-  if (memory_ + skb->truesize > kHighThreshBytes) {
-    ++drops_;
-    skbs_.kfree_skb(skb);
-    return nullptr;
-  }
+  const IpPacket& p = skb->ip;
+  const Key key{p.src, p.dst, p.id, p.protocol};
+  if (memory_ + skb->truesize > kHighThreshBytes) return drop(skb);
   auto it = queues_.find(key);
   if (it == queues_.end()) {
     it = queues_.emplace(key, std::make_unique<Queue>([this, key] { ip_expire(key); })).first;
-    it->second->timer.mod_timer(kernel_.jiffies() + (frag_time_ + kernel_.jiffy_tick() - 1) / kernel_.jiffy_tick());
+    restart_timer(*it->second);
   }
   Queue& q = *it->second;
-  if (!q.fragments.emplace(p.fragment_offset, skb).second) {  // same offset again
-    ++drops_;
-    skbs_.kfree_skb(skb);
+  if (too_far(q, p.src)) {
+    KFUNC("ip_frag_reinit");
+    ++reinits_;
+    purge(q);
+    restart_timer(q);
+  }
+  if (overlaps(q, p)) {
+    const auto same = q.fragments.find(p.fragment_offset);
+    const bool duplicate = same != q.fragments.end() && same->second->ip.payload_bytes == p.payload_bytes;
+    drop(skb);
+    if (!duplicate) {  // an attack or a broken sender: nothing of the datagram is kept
+      q.timer.del_timer();
+      purge(q);
+      forget(it);
+    }
     return nullptr;
   }
+  q.fragments.emplace(p.fragment_offset, skb);
   if (!p.more_fragments) q.total = p.fragment_offset + static_cast<std::uint32_t>(p.payload_bytes);
   q.truesize += skb->truesize;
   memory_ += skb->truesize;
   ++waiting_;
   Skb* whole = complete(q);
   if (whole == nullptr) {
-    skbs_.held(*skb, "IPv4 fragment queue", p.id);
+    skbs_.held(*skb, config_.holder, p.id);
     return nullptr;
   }
   ++reassembled_;
@@ -58,7 +93,17 @@ Skb* IpDefrag::complete(Queue& q) {
   return head;
 }
 
-void IpDefrag::forget(std::map<Key, std::unique_ptr<Queue>>::iterator it) {
+void IpDefrag::purge(Queue& q) {
+  memory_ -= q.truesize;
+  waiting_ -= q.fragments.size();
+  q.truesize = 0;
+  q.total = 0;
+  const auto fragments = std::move(q.fragments);
+  q.fragments.clear();
+  for (const auto& [offset, skb] : fragments) skbs_.kfree_skb(skb);
+}
+
+void IpDefrag::forget(Queues::iterator it) {
   memory_ -= it->second->truesize;
   waiting_ -= it->second->fragments.size();
   retired_.push_back(std::move(it->second));
@@ -66,16 +111,21 @@ void IpDefrag::forget(std::map<Key, std::unique_ptr<Queue>>::iterator it) {
 }
 
 void IpDefrag::ip_expire(Key key) {
-  KFUNC("ip_expire");
+  kernel::KernelFunction function(config_.expire);
   const auto it = queues_.find(key);
   if (it == queues_.end()) return;
   ++timeouts_;
-  const auto fragments = std::move(it->second->fragments);
-  memory_ -= it->second->truesize;
-  it->second->truesize = 0;
-  waiting_ -= fragments.size();
-  forget(it);
-  for (const auto& [offset, skb] : fragments) skbs_.kfree_skb(skb);
+  Queue& q = *it->second;
+  retired_.push_back(std::move(it->second));
+  queues_.erase(it);
+  purge(q);
+}
+
+std::optional<std::uint64_t> IpDefrag::expires(std::uint32_t id) const {
+  for (const auto& [key, q] : queues_) {
+    if (std::get<2>(key) == id && !q->fragments.empty()) return q->timer.expires();
+  }
+  return std::nullopt;
 }
 
 }  // namespace nic

@@ -2,12 +2,16 @@
 #include "nic/stack/napi.h"
 
 #include "nic/stack/costs.h"
+#include "nic/stack/net_stack.h"
 
 namespace nic {
 
 Napi::Napi(SoftNet& softnet, std::string name, std::function<int(int)> poll)
-    : softnet_(softnet), name_(std::move(name)), poll_(std::move(poll)) {
-  state_.id = softnet.next_napi_id();
+    : softnet_(softnet),
+      name_(std::move(name)),
+      poll_(std::move(poll)),
+      gro_(softnet.stack(), softnet.next_napi_id()) {
+  state_.id = gro_.napi_id();
 }
 
 void Napi::napi_schedule() {
@@ -24,6 +28,11 @@ void Napi::napi_schedule() {
 bool Napi::napi_complete_done(int) {
   KFUNC("napi_complete_done");
   kernel::work(kStackCosts.napi_complete);
+  if (!gro_.empty()) {
+    const bool timeout = softnet_.stack().config().gro_flush_timeout != 0;
+    gro_.napi_gro_flush(/*old=*/timeout);
+    if (timeout && !gro_.empty()) watch_gro();
+  }
   state_.list_owner.store(-1, std::memory_order_relaxed);
   if (missed_ && !disable_pending_) {
     missed_ = false;
@@ -32,6 +41,24 @@ bool Napi::napi_complete_done(int) {
   }
   state_.sched.store(false, std::memory_order_relaxed);
   return true;
+}
+
+/// napi_watchdog(): polls again when gro_flush_timeout has passed.
+void Napi::watch_gro() {
+  if (watched_) return;
+  watched_ = true;
+  softnet_.kernel()
+      .timers(kernel::this_cpu().cpu())
+      .arm_hrtimer(kernel::this_cpu().now() + softnet_.stack().config().gro_flush_timeout, [this] {
+        KFUNC("napi_watchdog");
+        watched_ = false;
+        if (!disable_pending_) napi_schedule();
+      });
+}
+
+void Napi::netif_napi_del() {
+  KFUNC("netif_napi_del");
+  gro_.flush_gro_hash();
 }
 
 void Napi::napi_enable() {
@@ -48,7 +75,8 @@ void Napi::napi_disable() {
   disable_pending_ = false;
 }
 
-SoftNet::SoftNet(kernel::Kernel& kernel) : kernel_(kernel), poll_lists_(kernel.cores()) {
+SoftNet::SoftNet(kernel::Kernel& kernel, NetStack& stack)
+    : kernel_(kernel), stack_(stack), poll_lists_(kernel.cores()) {
   kernel.open_softirq(kernel::Softirq::kNetRx, [this] { net_rx_action(); });
 }
 
@@ -64,6 +92,7 @@ void SoftNet::net_rx_action() {
   int budget = kBudget;
   const std::uint64_t time_limit = kernel_.jiffies() + 2;
   std::deque<Napi*> repoll;
+  stack_.defer().skb_defer_free_flush(cpu);
   while (!list.empty()) {
     Napi& napi = *list.front();
     list.pop_front();
@@ -77,6 +106,7 @@ void SoftNet::net_rx_action() {
     POOLSIM_ASSERT(work <= Napi::kWeight);
     // A full poll stays on the list; list_owner is ours only while we poll.
     if (work == Napi::kWeight) {
+      if (!napi.gro_.empty()) napi.gro_.napi_gro_flush(/*old=*/true);
       napi.state_.list_owner.store(-1, std::memory_order_relaxed);
       if (napi.disable_pending_) {
         napi.state_.sched.store(false, std::memory_order_relaxed);

@@ -1,92 +1,134 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nic/stack/net_stack.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "nic/stack/costs.h"
+#include "nic/stack/holders.h"
 
 namespace nic {
 
 NetStack::NetStack(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace,
                    const StackConfig& config)
-    : kernel_(kernel), softnet_(kernel), skbs_(kernel, pools, trace), defrag_(skbs_, kernel, config.ipfrag_time) {}
+    : kernel_(kernel),
+      config_(config),
+      softnet_(kernel, *this),
+      skbs_(kernel, pools, trace),
+      defer_(skbs_, config.skb_defer_max),
+      defrag4_(skbs_, kernel,
+               {holder::kFragment4, "ip_defrag", "ip_expire", config.ipfrag_time, config.ipfrag_max_dist}),
+      defrag6_(skbs_, kernel,
+               {holder::kFragment6, "ipv6_frag_rcv", "ip6_frag_expire", config.ip6frag_time, 0}) {}
+
+void NetStack::napi_gro_receive(Napi& napi, Skb* skb) {
+  if (napi.gro().dev_gro_receive(skb)) return;
+  netif_receive_skb(skb);
+}
 
 void NetStack::netif_receive_skb(Skb* skb) {
   KFUNC("netif_receive_skb");
   kernel::work(kStackCosts.eth_type_trans + kStackCosts.netif_receive_skb);
   ++counters_.received;
+  for (PacketSocket* tap : taps_) tap->packet_rcv(*skb);
   ip_rcv(skb);
 }
 
 void NetStack::ip_rcv(Skb* skb) {
   KFUNC("ip_rcv");
   kernel::work(kStackCosts.ip_rcv);
-  const auto packet = parse_ipv4(skbs_.bytes(*skb));
+  const auto packet = parse_ip(skbs_.bytes(*skb));
   if (!packet) return drop(skb, counters_.malformed);
   skb->ip = *packet;
   if (packet->is_fragment()) {
-    skb = defrag_.ip_defrag(skb);
+    skb = (packet->version == 6 ? defrag6_ : defrag4_).ip_defrag(skb);
     if (skb == nullptr) return;
   }
-  if (skb->ip.protocol != kProtocolUdp) return drop(skb, counters_.no_port);
-  udp_rcv(skb);
+  switch (skb->ip.protocol) {
+    case kProtocolUdp:
+      return udp_rcv(skb);
+    case kProtocolTcp:
+      return tcp_rcv(skb);
+    default:
+      return drop(skb, counters_.no_port);
+  }
 }
 
 void NetStack::udp_rcv(Skb* skb) {
   KFUNC("udp_rcv");
   kernel::work(kStackCosts.udp_rcv);
-  const auto it = ports_.find(skb->ip.dst_port);
-  if (it == ports_.end()) return drop(skb, counters_.no_port);
+  const auto it = udp_ports_.find(skb->ip.dst_port);
+  if (it == udp_ports_.end()) return drop(skb, counters_.no_port);
   it->second->udp_queue_rcv_skb(skb);
 }
 
+void NetStack::tcp_rcv(Skb* skb) {
+  const auto it = tcp_ports_.find(skb->ip.dst_port);
+  // A datagram put together from fragments has its header in the first one; nobody fragments TCP here.
+  if (it == tcp_ports_.end() || skb->ip.tcp_header_bytes == 0 || skb->ip.is_fragment()) {
+    return drop(skb, counters_.no_port);
+  }
+  if (skb->tcp_bytes == 0) {  // did not come through GRO
+    skb->tcp_bytes = static_cast<std::uint32_t>(skb->ip.payload_bytes - skb->ip.tcp_header_bytes);
+  }
+  it->second->tcp_rcv(skb);
+}
+
+void NetStack::verify(const Skb& skb, std::size_t header_bytes) {
+  if (!verify_ || skb.ip.payload_bytes <= header_bytes) return;
+  std::uint64_t sequence = 0;
+  const auto payload =
+      skbs_.bytes(skb).subspan(skb.ip.payload_offset + header_bytes, skb.ip.payload_bytes - header_bytes);
+  if (!verify_(payload, &sequence)) ++counters_.corrupt;
+}
+
 UdpSocket& NetStack::bind_udp(std::uint16_t port, std::uint64_t rcvbuf) {
-  sockets_.push_back(std::make_unique<UdpSocket>(*this, port, rcvbuf));
-  ports_[port] = sockets_.back().get();
-  return *sockets_.back();
+  udp_sockets_.push_back(std::make_unique<UdpSocket>(*this, port, rcvbuf));
+  udp_ports_[port] = udp_sockets_.back().get();
+  return *udp_sockets_.back();
 }
 
-void UdpSocket::udp_queue_rcv_skb(Skb* skb) {
-  KFUNC("__udp_enqueue_schedule_skb");
-  kernel::work(kStackCosts.sock_queue);
-  if (rmem_ + skb->truesize > rcvbuf_) {
-    ++dropped_;
-    return stack_.drop(skb, stack_.counters_.rcvbuf_errors);
+TcpSocket& NetStack::connect_tcp(std::uint16_t port, std::uint64_t rcvbuf, std::uint32_t rcv_nxt) {
+  tcp_sockets_.push_back(std::make_unique<TcpSocket>(*this, port, rcvbuf, rcv_nxt));
+  tcp_ports_[port] = tcp_sockets_.back().get();
+  return *tcp_sockets_.back();
+}
+
+PacketSocket& NetStack::bind_packet(std::uint64_t rcvbuf) {
+  const auto number = static_cast<unsigned>(packet_sockets_.size());
+  packet_sockets_.push_back(std::make_unique<PacketSocket>(*this, number, rcvbuf));
+  taps_.push_back(packet_sockets_.back().get());
+  return *packet_sockets_.back();
+}
+
+std::string NetStack::lets_go(std::string_view holder, std::uint64_t id) const {
+  const auto of_port = [id](const auto& sockets, bool out_of_order) -> std::string {
+    for (auto it = sockets.rbegin(); it != sockets.rend(); ++it) {
+      if ((*it)->port() == id) return (*it)->lets_go(out_of_order);
+    }
+    return "its socket is destroyed";
+  };
+  const auto fragment = [&](const IpDefrag& defrag, const char* expire) {
+    const auto jiffy = defrag.expires(static_cast<std::uint32_t>(id));
+    if (!jiffy) return std::string("its timeout");
+    return fmt::format(
+        "the other fragments come, or the timeout ({}) at {:.3f} s", expire,
+        static_cast<double>(*jiffy) * static_cast<double>(kernel_.jiffy_tick()) / sim::kSecond);
+  };
+  if (holder == holder::kUdpSocket) return of_port(udp_sockets_, false);
+  if (holder == holder::kTcpSocket) return of_port(tcp_sockets_, false);
+  if (holder == holder::kTcpOutOfOrder) return of_port(tcp_sockets_, true);
+  if (holder == holder::kPacketSocket) return packet_sockets_.at(id)->lets_go(false);
+  if (holder == holder::kFragment4) return fragment(defrag4_, "ip_expire");
+  if (holder == holder::kFragment6) return fragment(defrag6_, "ip6_frag_expire");
+  if (holder == holder::kDeferList) {
+    return fmt::format(
+        "net_rx_action() on core {}: a packet received there, or {} skbs on the list (now {}); no timer", id,
+        std::max(1u, defer_.max() / 2), defer_.count(static_cast<unsigned>(id)));
   }
-  rmem_ += skb->truesize;
-  ++received_;
-  stack_.skbs_.held(*skb, "UDP socket receive queue", port_);
-  queue_.push(skb);
-  if (!readers_.empty()) readers_.wake_up();
-}
-
-bool UdpSocket::recvmsg() {
-  KFUNC("udp_recvmsg");
-  Skb* skb = queue_.pop();
-  if (skb == nullptr) return false;
-  rmem_ -= skb->truesize;
-  kernel::work(kStackCosts.recvmsg + kStackCosts.copy_line * ((skb->length + 63) / 64));
-  ++stack_.counters_.read;
-  if (stack_.verify_ && skb->frag_list == nullptr && skb->ip.payload_bytes > kUdpHeaderBytes) {
-    std::uint64_t sequence = 0;
-    const auto payload = stack_.skbs_.bytes(*skb).subspan(skb->ip.payload_offset + kUdpHeaderBytes,
-                                                          skb->ip.payload_bytes - kUdpHeaderBytes);
-    if (!stack_.verify_(payload, &sequence)) ++stack_.counters_.corrupt;
-  }
-  stack_.skbs_.kfree_skb(skb);
-  return true;
-}
-
-bool UdpSocket::recvmsg_wait() {
-  readers_.wait_event([this] { return !queue_.empty() || closed_; });
-  return recvmsg();
-}
-
-void UdpSocket::close() {
-  KFUNC("udp_destroy_sock");
-  closed_ = true;
-  stack_.ports_.erase(port_);
-  readers_.wake_up_all();
-  while (Skb* skb = queue_.pop()) stack_.skbs_.kfree_skb(skb);
-  rmem_ = 0;
+  if (holder == holder::kGro) return "the NAPI instance completes, or is deleted";
+  return {};
 }
 
 }  // namespace nic

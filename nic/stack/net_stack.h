@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From netif_receive_skb() to whoever holds the packet: UDP sockets and the IPv4 fragment queues (Linux 6.12, in its
-// steps). Frames are parsed from the bytes that the NIC wrote into simulated DRAM; nothing about them is trusted.
+// From napi_gro_receive() to whoever holds the packet: GRO, packet sockets, IP defragmentation, UDP and TCP
+// sockets, the deferred-free lists (Linux 6.12, in its steps). Frames are parsed from the bytes that the NIC
+// wrote into simulated DRAM; nothing about them is trusted.
 #pragma once
 #include <functional>
 #include <map>
@@ -9,49 +10,25 @@
 #include "nic/stack/ip_fragment.h"
 #include "nic/stack/napi.h"
 #include "nic/stack/skb.h"
+#include "nic/stack/skb_defer.h"
+#include "nic/stack/sockets.h"
 
 namespace nic {
 
-class NetStack;
-
 struct StackConfig {
-  sim::Tick ipfrag_time = 30 * sim::kSecond;  ///< net.ipv4.ipfrag_time
-};
-
-/// A bound UDP socket. Packets wait in sk_receive_queue until somebody reads them or closes it.
-class UdpSocket {
- public:
-  UdpSocket(NetStack& stack, std::uint16_t port, std::uint64_t rcvbuf)
-      : stack_(stack), port_(port), rcvbuf_(rcvbuf) {}
-
-  std::uint16_t port() const { return port_; }
-  std::size_t queued() const { return queue_.size(); }
-  std::uint64_t received() const { return received_; }
-  std::uint64_t dropped() const { return dropped_; }
-  /// Reads and frees one datagram; false if none waits. Task context.
-  bool recvmsg();
-  /// recvmsg() that sleeps until there is one. False: the socket was closed.
-  bool recvmsg_wait();
-  /// udp_destruct_common_sock(): frees everything that waits. Task context.
-  void close();
-
- private:
-  friend class NetStack;
-  void udp_queue_rcv_skb(Skb* skb);
-
-  NetStack& stack_;
-  std::uint16_t port_;
-  std::uint64_t rcvbuf_;
-  std::uint64_t rmem_ = 0;
-  SkbQueue queue_;
-  kernel::WaitQueue readers_;
-  bool closed_ = false;
-  std::uint64_t received_ = 0, dropped_ = 0;
+  sim::Tick ipfrag_time = 30 * sim::kSecond;   ///< net.ipv4.ipfrag_time
+  sim::Tick ip6frag_time = 60 * sim::kSecond;  ///< net.ipv6.ip6frag_time
+  std::uint32_t ipfrag_max_dist = 64;          ///< net.ipv4.ipfrag_max_dist
+  unsigned skb_defer_max = 64;                 ///< net.core.skb_defer_max
+  sim::Tick gro_flush_timeout = 0;             ///< of every device; 0 = flush whenever NAPI completes
+  /// How long an orphaned TCP socket waits for the acknowledgement of its FIN: 8 retransmissions from 200 ms
+  /// on, each twice as long after the last (tcp_orphan_retries).
+  sim::Tick tcp_orphan_time = 102'200 * sim::kMillisecond;
 };
 
 class NetStack {
  public:
-  /// `verify` (optional) judges the UDP payload of every datagram that a socket reads.
+  /// `verify` (optional) judges the payload of every datagram or segment that a socket reads.
   using Verifier = std::function<bool(std::span<const std::uint8_t> payload, std::uint64_t* sequence)>;
 
   NetStack(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace,
@@ -60,41 +37,64 @@ class NetStack {
   kernel::Kernel& kernel() { return kernel_; }
   SkbAllocator& skbs() { return skbs_; }
   SoftNet& softnet() { return softnet_; }
-  IpDefrag& defrag() { return defrag_; }
+  IpDefrag& defrag() { return defrag4_; }
+  IpDefrag& defrag6() { return defrag6_; }
+  SkbDefer& defer() { return defer_; }
+  const StackConfig& config() const { return config_; }
   void set_verifier(Verifier verify) { verify_ = std::move(verify); }
 
   /// Softirq context. Takes the skb.
+  void napi_gro_receive(Napi& napi, Skb* skb);
   void netif_receive_skb(Skb* skb);
 
   /// SO_RCVBUF `rcvbuf` bytes of truesize. Lives as long as the stack.
   UdpSocket& bind_udp(std::uint16_t port, std::uint64_t rcvbuf);
+  /// An established connection of local port `port` that expects sequence number `rcv_nxt`.
+  TcpSocket& connect_tcp(std::uint16_t port, std::uint64_t rcvbuf, std::uint32_t rcv_nxt);
+  /// From now on, it gets a clone of everything.
+  PacketSocket& bind_packet(std::uint64_t rcvbuf);
+  /// A filter that lets nothing more through (SO_ATTACH_FILTER); what waits goes on waiting.
+  void mute(const Socket& tap) { std::erase(taps_, &tap); }
+
+  /// What would make `holder` (nic/stack/holders.h) number `id` let its pages go; "" if it is none of ours.
+  std::string lets_go(std::string_view holder, std::uint64_t id) const;
 
   struct Counters {
-    std::uint64_t received = 0;      ///< skbs given to netif_receive_skb
-    std::uint64_t malformed = 0;     ///< IpInHdrErrors and non-IPv4
-    std::uint64_t no_port = 0;       ///< UdpNoPorts
+    std::uint64_t received = 0;   ///< skbs given to netif_receive_skb
+    std::uint64_t malformed = 0;  ///< IpInHdrErrors and non-IPv4
+    std::uint64_t no_port = 0;    ///< UdpNoPorts
     std::uint64_t rcvbuf_errors = 0;
-    std::uint64_t read = 0;          ///< datagrams read by a user
-    std::uint64_t corrupt = 0;       ///< of these, payload not what was sent
+    std::uint64_t read = 0;     ///< datagrams read by a user
+    std::uint64_t corrupt = 0;  ///< of these, payload not what was sent
   };
   const Counters& counters() const { return counters_; }
 
  private:
   friend class UdpSocket;
+  friend class TcpSocket;
+  friend class PacketSocket;
   void ip_rcv(Skb* skb);
   void udp_rcv(Skb* skb);
+  void tcp_rcv(Skb* skb);
+  void verify(const Skb& skb, std::size_t header_bytes);
   void drop(Skb* skb, std::uint64_t& counter) {
     ++counter;
     skbs_.kfree_skb(skb);
   }
 
   kernel::Kernel& kernel_;
+  StackConfig config_;
   SoftNet softnet_;
   SkbAllocator skbs_;
-  IpDefrag defrag_;
+  SkbDefer defer_;
+  IpDefrag defrag4_, defrag6_;
   Verifier verify_;
-  std::map<std::uint16_t, UdpSocket*> ports_;
-  std::vector<std::unique_ptr<UdpSocket>> sockets_;
+  std::map<std::uint16_t, UdpSocket*> udp_ports_;
+  std::map<std::uint16_t, TcpSocket*> tcp_ports_;
+  std::vector<PacketSocket*> taps_;
+  std::vector<std::unique_ptr<UdpSocket>> udp_sockets_;  // all ever made
+  std::vector<std::unique_ptr<TcpSocket>> tcp_sockets_;
+  std::vector<std::unique_ptr<PacketSocket>> packet_sockets_;
   Counters counters_;
 };
 

@@ -6,23 +6,42 @@
 
 namespace nic {
 
-Skb* SkbAllocator::build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t length) {
-  KFUNC("napi_build_skb");
-  kernel::work(kStackCosts.build_skb);
+Skb* SkbAllocator::take() {
   if (free_.empty()) {
     all_.push_back(std::make_unique<Skb>());
     free_.push_back(all_.back().get());
   }
   Skb* skb = free_.back();
   free_.pop_back();
+  ++outstanding_;
+  return skb;
+}
+
+Skb* SkbAllocator::build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t length) {
+  KFUNC("napi_build_skb");
+  kernel::work(kStackCosts.build_skb);
+  Skb* skb = take();
   *skb = Skb{};
+  skb->clones = skb;
   skb->page = page;
   skb->offset = offset;
   skb->length = length;
   skb->truesize = static_cast<std::uint32_t>(sim::kPageSize) + 256;
   skb->received = kernel_.now();
-  ++outstanding_;
+  skb->alloc_cpu = kernel::this_cpu().cpu();
   return skb;
+}
+
+Skb* SkbAllocator::skb_clone(const Skb& skb) {
+  KFUNC("skb_clone");
+  kernel::work(kStackCosts.build_skb);
+  kernel::this_cpu().atomic(sim::to_phys(skb.page));  // dataref lies behind the data
+  Skb* clone = take();
+  *clone = skb;
+  clone->next = clone->frag_list = nullptr;
+  clone->clones = skb.clones;
+  const_cast<Skb&>(skb).clones = clone;
+  return clone;
 }
 
 void SkbAllocator::kfree_skb(Skb* skb) {
@@ -31,16 +50,29 @@ void SkbAllocator::kfree_skb(Skb* skb) {
     kernel::work(kStackCosts.kfree_skb);
     Skb* next = skb->frag_list;
     const sim::Pfn page = skb->page;
+    Skb* other = skb->clones;
     free_.push_back(skb);
     --outstanding_;
-    KFUNC("skb_pp_recycle");
-    if (!pools_.napi_pp_put_page(page)) pagepool::put_page(kernel_, page);
+    if (other != skb) {  // a clone still has the page
+      kernel::this_cpu().atomic(sim::to_phys(page));
+      Skb* before = other;
+      while (before->clones != skb) before = before->clones;
+      before->clones = other;
+      if (!other->holder.empty()) trace_.held(page, other->holder, other->holder_id);
+    } else {
+      KFUNC("skb_pp_recycle");
+      if (!pools_.napi_pp_put_page(page)) pagepool::put_page(kernel_, page);
+    }
     skb = next;
   }
 }
 
-void SkbAllocator::held(const Skb& skb, std::string_view holder, std::uint64_t id) const {
-  for (const Skb* s = &skb; s != nullptr; s = s->frag_list) trace_.held(s->page, holder, id);
+void SkbAllocator::held(Skb& skb, std::string_view holder, std::uint64_t id) const {
+  for (Skb* s = &skb; s != nullptr; s = s->frag_list) {
+    s->holder = holder;
+    s->holder_id = id;
+    trace_.held(s->page, holder, id);
+  }
 }
 
 }  // namespace nic

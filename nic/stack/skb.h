@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// struct sk_buff as far as received packets need it: one page of a page_pool with a range of bytes, and where it is
-// chained. Freed by kfree_skb(), which gives the page back to its pool (skb_pp_recycle, net/core/skbuff.c, 6.12).
+// struct sk_buff as far as received packets need it: one page of a page_pool with a range of bytes, and where
+// it is chained. Freed by kfree_skb(), which gives the page back to its pool (skb_pp_recycle,
+// net/core/skbuff.c, 6.12).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -15,14 +16,22 @@
 namespace nic {
 
 struct Skb {
+  Skb() = default;
   sim::Pfn page{0};
   std::uint32_t offset = 0;  ///< of the frame in the page
   std::uint32_t length = 0;  ///< frame bytes
   std::uint32_t truesize = 0;
-  Ipv4Packet ip{};                 ///< filled by ip_rcv
+  IpPacket ip{};  ///< filled by ip_rcv
   sim::Tick received = 0;
-  Skb* next = nullptr;       ///< in whatever queue it is
-  Skb* frag_list = nullptr;  ///< further fragments of a reassembled datagram
+  unsigned alloc_cpu = 0;       ///< core that built it: where skb_attempt_defer_free() sends it
+  unsigned ifindex = 0;         ///< of the receiving device
+  std::uint32_t tcp_bytes = 0;  ///< payload of a TCP segment, all merged segments together
+  Skb* next = nullptr;          ///< in whatever queue it is
+  Skb* frag_list = nullptr;     ///< further fragments of a reassembled datagram, segments merged by GRO
+  /// Ring of the clones that share the page (skb_shared_info.dataref = its length); itself if there is none.
+  Skb* clones = this;
+  std::string_view holder;  ///< who has this skb, as last told to held()
+  std::uint64_t holder_id = 0;
 };
 
 /// First in, first out, threaded through Skb::next.
@@ -61,19 +70,24 @@ class SkbAllocator {
 
   /// napi_build_skb over a page that the driver takes out of its ring.
   Skb* build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t length);
-  /// Frees the skb and its frag_list; each page goes to the pool it belongs to by then, or to the allocator. Any
-  /// context.
+  /// skb_clone(): another skb over the same page. The page goes back when the last of them is freed.
+  Skb* skb_clone(const Skb& skb);
+  /// Frees the skb and its frag_list; each page goes to the pool it belongs to by then, or to the allocator.
+  /// Any context.
   void kfree_skb(Skb* skb);
   /// The bytes of the frame, in simulated DRAM.
   std::span<const std::uint8_t> bytes(const Skb& skb) const {
     return {kernel_.store().host(sim::to_phys(skb.page) + skb.offset, skb.length), skb.length};
   }
   /// Who holds the skb's pages from now on (for "who holds page P?").
-  void held(const Skb& skb, std::string_view holder, std::uint64_t id) const;
+  void held(Skb& skb, std::string_view holder, std::uint64_t id) const;
 
+  /// skbs in somebody's hands.
   std::uint64_t outstanding() const { return outstanding_; }
+  kernel::Kernel& kernel() { return kernel_; }
 
  private:
+  Skb* take();
   kernel::Kernel& kernel_;
   pagepool::PagePools& pools_;
   const mm::Trace& trace_;

@@ -117,7 +117,7 @@ Machine& machine() {
   static Machine m;
   return m;
 }
-const bench::Elaborate kMake([] { machine(); });
+const bench::Elaborate kMake("BM_Dram", [] { machine(); });
 
 void controller(benchmark::State& state, Pattern pattern) {
   Machine& m = machine();

@@ -146,7 +146,7 @@ World& walks() {
   static World w("iommu_walk", true);
   return w;
 }
-const bench::Elaborate kMake([] {
+const bench::Elaborate kMake("BM_Iommu", [] {
   hits();
   walks();
 });

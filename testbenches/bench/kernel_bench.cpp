@@ -38,7 +38,7 @@ Machine& machine() {
   static Machine m;
   return m;
 }
-const bench::Elaborate kMake([] { machine(); });
+const bench::Elaborate kMake("BM_Kernel", [] { machine(); });
 
 /// Runs `body` (which does `n` operations) on core 0 until it has ended.
 template <class Body>

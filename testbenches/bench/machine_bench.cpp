@@ -59,7 +59,7 @@ Rig& rig() {
   static Rig r;
   return r;
 }
-const bench::Elaborate kMake([] { rig(); });
+const bench::Elaborate kMake("BM_Machine", [] { rig(); });
 
 void BM_Machine_Rx(benchmark::State& state) {
   Rig& r = rig();

@@ -105,7 +105,7 @@ Elaborated& elaborated() {
   static Elaborated e;
   return e;
 }
-const bench::Elaborate kMake([] { elaborated(); });
+const bench::Elaborate kMake("BM_Platform", [] { elaborated(); });
 
 void run(benchmark::State& state, tlm::tlm_command command) {
   Elaborated& e = elaborated();

@@ -34,7 +34,7 @@ Elaborated& elaborated() {
   static Elaborated e;
   return e;
 }
-const bench::Elaborate kMake([] { elaborated(); });
+const bench::Elaborate kMake("BM_Timeline", [] { elaborated(); });
 
 void BM_Timeline_Tick(benchmark::State& state) {
   auto& timeline = elaborated().sim.timeline();

@@ -8,6 +8,7 @@
 #include "pagepool/dump.h"
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
+#include "testbenches/scenario/holders.h"
 #include "testbenches/scenario/script.h"
 #include "waveforms/gtkw.h"
 #include "waveforms/vcd.h"
@@ -228,7 +229,10 @@ std::string ScenarioRun::report() const {
   text += "\nFindings\n";
   if (checker_->findings().empty()) text += "  none\n";
   text += checker::findings_text(*checker_);
-  text += "\n" + checker::in_flight_text(*checker_);
+  text += "\nWho holds it?\n";
+  const std::string held = who_holds_text(who_holds(*checker_, *machine_), r.simulated);
+  text += held.empty() ? "  nobody: every pool that was destroyed is gone\n" : held;
+  text += "\n" + checker::in_flight_text(*checker_, /*lines=*/4);
   text += "\nPools\n" + machine_->pools().dump(/*gone_too=*/true);
   text += fmt::format("\ndigest {}\n", r.digest);
   return text;
@@ -239,6 +243,7 @@ std::string ScenarioRun::dump_pools() const {
   for (const auto& pool : machine_->pools().pools()) {
     text += pagepool::dump_pool(*pool);
     text += checker::held_pages_text(*checker_, pool->id(), result_.simulated);
+    text += who_holds_text(who_holds(*checker_, *machine_, pool->id()), result_.simulated);
   }
   return text;
 }
@@ -251,6 +256,7 @@ nlohmann::ordered_json ScenarioRun::report_json() const {
   }
   j["checker"] = checker::summary_json(*checker_);
   j["finding_list"] = checker::findings_json(*checker_);
+  j["who_holds"] = who_holds_json(who_holds(*checker_, *machine_), result_.simulated);
   j["in_flight"] = checker::in_flight_json(*checker_);
   j["statistics"] = nlohmann::ordered_json::object();
   machine_->stats([&](std::string_view name, double value, std::string_view unit) {

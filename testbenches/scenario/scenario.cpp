@@ -15,6 +15,7 @@ void ScenarioConfig::validate() const {
     if (bytes < 16 || bytes > 1472) refuse(field, fmt::format("{} B is not in 16..1472 B", bytes));
   }
   if (held_fragments != 0 && held_payload_bytes < 32) refuse("held_payload", "a first fragment needs 32 B or more");
+  if (held_deferred != 0 && steady_payload_bytes > 1440) refuse("steady_payload", "TCP segments carry at most 1440 B");
   if (close_delay > end_delay) refuse("close_delay", "the socket would be closed after the end (scenario.end_delay)");
 }
 
@@ -31,6 +32,18 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.size("scenario.steady_payload", s.steady_payload_bytes, 16, 1472, "UDP payload of these");
   set.integer("scenario.held_udp", s.held_udp, 0, 1'000'000, "datagrams that stay unread in a socket");
   set.integer("scenario.held_fragments", s.held_fragments, 0, 60'000, "first fragments whose rest never comes");
+  set.integer("scenario.held_fragments6", s.held_fragments6, 0, 60'000, "the same over IPv6");
+  set.integer("scenario.held_tcp", s.held_tcp, 0, 1'000'000, "TCP segments in sequence that stay unread");
+  set.integer("scenario.held_tcp_ooo", s.held_tcp_ooo, 0, 1'000'000, "TCP segments after a gap that is never filled");
+  set.integer("scenario.held_packet", s.held_packet, 0, 1'000'000,
+              "datagrams that were read, with a clone in a packet socket nobody reads");
+  set.integer("scenario.held_deferred", s.held_deferred, 0, 1'000'000,
+              "TCP segments read on the last core: freed by the core that received them, if it ever comes to it");
+  set.integer("scenario.held_gro", s.held_gro, 0, 1'000'000,
+              "TCP segments that arrive last: they wait in GRO for stack.gro_flush_timeout");
+  set.choice("scenario.held_sockets", s.held_sockets,
+             {{"closed", SocketFate::kClosed}, {"leaked", SocketFate::kLeaked}, {"never", SocketFate::kNever}},
+             "close_delay after the unbind they are closed, closed with a leaked reference, or forgotten");
   set.size("scenario.held_payload", s.held_payload_bytes, 16, 1472, "UDP payload of the packets that stay");
   set.size("scenario.rcvbuf", s.rcvbuf_bytes, 2048, std::uint64_t{1} << 40, "SO_RCVBUF of the sockets");
   set.time("scenario.interval", s.interval, 0, kLong, "between starts of frames; 0 = line rate");

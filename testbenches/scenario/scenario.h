@@ -4,9 +4,10 @@
 //
 //   1. bind: PF driver, one VF, its driver with its page_pool; sockets
 //   2. steady traffic, read at once (recycling; the cost of a packet is measured here)
-//   3. traffic that stays: unread UDP datagrams, first fragments of datagrams whose rest never comes
+//   3. traffic that stays: unread datagrams and segments, first fragments of datagrams whose rest never comes, clones
+//      in a packet socket, skbs on the deferred-free list of a core, segments in GRO
 //   4. unbind with those skbs outstanding; the device stays, is removed, or is bound again
-//   5. the socket is closed; fragments time out after 30 s; the end
+//   5. the sockets are closed, leaked, or forgotten; fragments time out after 30 s and 60 s; the end
 #pragma once
 #include <string>
 
@@ -22,6 +23,13 @@ enum class DeviceFate : std::uint8_t {
   kRebound   ///< the driver is bound again at once, traffic goes on
 };
 
+/// What becomes of the sockets in which packets wait.
+enum class SocketFate : std::uint8_t {
+  kClosed,  ///< close() after close_delay
+  kLeaked,  ///< the same, but somebody has leaked a reference to each struct sock
+  kNever    ///< the process neither reads nor closes
+};
+
 struct ScenarioConfig {
   std::string name = "unnamed";
   Function function = Function::kVf;
@@ -31,6 +39,13 @@ struct ScenarioConfig {
   unsigned steady_payload_bytes = 18;
   std::uint64_t held_udp = 200;       ///< datagrams nobody reads
   std::uint64_t held_fragments = 56;  ///< first fragments without the rest
+  std::uint64_t held_fragments6 = 0;  ///< the same over IPv6
+  std::uint64_t held_tcp = 0;         ///< TCP segments in sequence, unread
+  std::uint64_t held_tcp_ooo = 0;     ///< TCP segments after a gap that is never filled
+  std::uint64_t held_packet = 0;      ///< datagrams that were read, with a clone in a packet socket nobody reads
+  std::uint64_t held_deferred = 0;    ///< TCP segments read on another core than the one that received them
+  std::uint64_t held_gro = 0;         ///< TCP segments that arrive last (in GRO, if gro_flush_timeout is long)
+  SocketFate held_sockets = SocketFate::kClosed;
   unsigned held_payload_bytes = 1472;
   std::uint64_t rcvbuf_bytes = std::uint64_t{8} << 20;
   sim::Tick interval = 0;             ///< between frames; 0 = line rate

@@ -4,6 +4,8 @@
 namespace scenario {
 namespace {
 
+/// Largest TCP or IPv6 payload that fits a frame of our MTU with room for options.
+constexpr unsigned kMaxSegment = 1440;
 constexpr nic::MacAddress kPeerMac = {0x02, 0, 0, 0, 0, 0x99};
 constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001;
 
@@ -24,7 +26,7 @@ void Script::start() {
 void Script::administrator() {
   bind();
   read_ = &machine_.stack().bind_udp(kReadPort, config_.rcvbuf_bytes);
-  held_ = &machine_.stack().bind_udp(kHeldPort, config_.rcvbuf_bytes);
+  open_held_sockets();
   const unsigned last = machine_.kernel().cores() - 1;
   machine_.kernel().spawn(last, "reader", [this] {
     while (read_->recvmsg_wait()) {
@@ -36,8 +38,7 @@ void Script::administrator() {
   // An unbind may take for ever; the user of the socket and the end of the run do not wait for it.
   machine_.kernel().spawn(last, "app", [this] {
     kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
-    machine_.kernel().printk("--- close of the unread socket");
-    held_->close();
+    end_held_sockets();
   });
   machine_.kernel().spawn(last, "end", [this] {
     kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
@@ -95,11 +96,72 @@ void Script::steady_traffic() {
   }
 }
 
-void Script::held_traffic() {
-  machine_.wire().send(stream(platform::FrameKind::kUdp, kHeldPort, config_.held_udp, config_.held_payload_bytes));
-  machine_.wire().send(
-      stream(platform::FrameKind::kFirstFragment, kHeldPort, config_.held_fragments, config_.held_payload_bytes));
+void Script::open_held_sockets() {
+  auto& stack = machine_.stack();
+  held_.push_back(&stack.bind_udp(kHeldPort, config_.rcvbuf_bytes));
+  const auto connect = [&](std::uint16_t port) -> nic::Socket& {
+    return stack.connect_tcp(port, config_.rcvbuf_bytes, kFirstSequence);
+  };
+  if (config_.held_tcp != 0) held_.push_back(&connect(kTcpPort));
+  if (config_.held_tcp_ooo != 0) held_.push_back(&connect(kTcpGapPort));
+  if (config_.held_gro != 0) held_.push_back(&connect(kGroPort));
+  if (config_.held_sockets != SocketFate::kLeaked) return;
+  for (nic::Socket* socket : held_) socket->leak_reference();
+}
+
+void Script::end_held_sockets() {
+  kernel::Kernel& k = machine_.kernel();
+  if (config_.held_sockets == SocketFate::kNever) return;
+  k.printk("--- close of the unread socket{}", held_.size() == 1 ? "" : "s");
+  for (nic::Socket* socket : held_) socket->close();
+}
+
+platform::FrameStream Script::segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const {
+  auto s = stream(platform::FrameKind::kTcp, port, count, std::min(config_.held_payload_bytes, kMaxSegment));
+  s.tcp_seq = sequence;
+  return s;
+}
+
+void Script::receive(platform::FrameStream stream) {
+  if (stream.count == 0) return;
+  machine_.wire().send(stream);
   wait_for_wire();
+}
+
+/// Segments that a process on the last core reads when the core that received them has become idle. The last step,
+/// because any packet that this core receives empties its list.
+void Script::defer() {
+  if (config_.held_deferred == 0) return;
+  nic::Socket& socket = machine_.stack().connect_tcp(kDeferPort, config_.rcvbuf_bytes, kFirstSequence);
+  auto deferred = segments(kDeferPort, config_.held_deferred, kFirstSequence);
+  deferred.tcp_push = true;  // one skb each
+  receive(deferred);
+  bool done = false;
+  machine_.kernel().spawn(machine_.kernel().cores() - 1, "tcp-reader", [&] {
+    while (socket.recvmsg()) {
+    }
+    done = true;
+  });
+  while (!done) kernel::usleep(10);
+}
+
+void Script::held_traffic() {
+  const unsigned bytes = config_.held_payload_bytes, segment = std::min(bytes, kMaxSegment);
+  if (config_.held_packet != 0) {
+    nic::Socket& tap = machine_.stack().bind_packet(config_.rcvbuf_bytes);
+    receive(stream(platform::FrameKind::kUdp, kReadPort, config_.held_packet, bytes));
+    machine_.stack().mute(tap);
+    held_.push_back(&tap);
+    if (config_.held_sockets == SocketFate::kLeaked) tap.leak_reference();
+  }
+  machine_.wire().send(stream(platform::FrameKind::kUdp, kHeldPort, config_.held_udp, bytes));
+  machine_.wire().send(stream(platform::FrameKind::kFirstFragment, kHeldPort, config_.held_fragments, bytes));
+  machine_.wire().send(stream(platform::FrameKind::kFirstFragment6, kHeldPort, config_.held_fragments6, segment));
+  machine_.wire().send(segments(kTcpPort, config_.held_tcp, kFirstSequence));
+  machine_.wire().send(segments(kTcpGapPort, config_.held_tcp_ooo, kFirstSequence + segment));
+  wait_for_wire();
+  receive(segments(kGroPort, config_.held_gro, kFirstSequence));
+  defer();
   kernel::sleep_until_tick(kernel::this_cpu().now() + config_.unbind_delay);
 }
 

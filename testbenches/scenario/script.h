@@ -27,11 +27,19 @@ class Script {
   nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
 
  private:
-  static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;
+  static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;                                        // UDP
+  static constexpr std::uint16_t kTcpPort = 9100, kTcpGapPort = 9101, kDeferPort = 9102, kGroPort = 9103;
+  static constexpr std::uint32_t kFirstSequence = 1000;  // of every TCP connection
 
   void administrator();
   void steady_traffic();
   void held_traffic();
+  void open_held_sockets();
+  void defer();
+  void end_held_sockets();
+  /// Sends, and waits until the stack has it.
+  void receive(platform::FrameStream stream);
+  platform::FrameStream segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const;
   void unbind();
   void wait_for_wire();
 
@@ -42,7 +50,7 @@ class Script {
   kernel::Device* pf_ = nullptr;
   kernel::Device* vf_ = nullptr;
   nic::UdpSocket* read_ = nullptr;
-  nic::UdpSocket* held_ = nullptr;
+  std::vector<nic::Socket*> held_;
   sim::Tick unbind_at_ = sim::kNever;
   double cycles_per_packet_ = 0;
   std::uint64_t pages_outstanding_ = 0;

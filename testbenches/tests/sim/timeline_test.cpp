@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "sim/error.h"
 #include "sim/fiber.h"
 #include "sim/simulation.h"
@@ -147,6 +149,69 @@ TEST(Timeline, AnOutsideProcessCannotTellRunAheadFromSteps) {
   ASSERT_EQ(o0.seen.size(), 4900u);
   EXPECT_GT(r[0]->hops, 50u);
   EXPECT_EQ(o0.seen, o1.seen);
+}
+
+/// Wakes, and moves the wake-ups of others about; what is pending is mirrored in a std::set.
+struct Mover : sim::Sleeper {
+  struct World {
+    std::set<std::pair<Tick, std::uint32_t>> pending;
+    std::vector<Mover*> all;
+    std::uint64_t state = 1;
+    unsigned woken = 0, wrong = 0;
+    std::uint64_t random() {  // xorshift
+      state ^= state << 13, state ^= state >> 7;
+      return state ^= state << 17;
+    }
+  };
+  Mover(sim::Timeline& t, World& w) : Sleeper(t), world(w), id(static_cast<std::uint32_t>(w.all.size())) {
+    w.all.push_back(this);
+  }
+  void move(Tick t) {
+    if (pending() != sim::kNever) world.pending.erase({pending(), id});
+    if (t != sim::kNever) world.pending.insert({t, id});
+    sleep_until(t);
+  }
+  void wake(Tick now) override {
+    ++world.woken;
+    if (world.pending.empty() || *world.pending.begin() != std::pair(now, id)) ++world.wrong;
+    world.pending.erase({now, id});
+    for (auto moves = world.random() % 4; moves > 0; --moves) {
+      const std::uint64_t r = world.random();
+      world.all[r % world.all.size()]->move(r % 11 == 0 ? sim::kNever : now + 1 + r / 1000 % 50);
+    }
+    if (world.pending.empty()) move(now + 1);
+  }
+  World& world;
+  std::uint32_t id;
+};
+
+class TimelineOrder : public testing::TestWithParam<unsigned> {};
+
+TEST_P(TimelineOrder, HoldsWhileWakeUpsMoveTheWakeUpsOfOthers) {
+  sim::Simulation s;
+  Mover::World world;
+  std::vector<std::unique_ptr<Mover>> movers;
+  for (unsigned i = 0; i < GetParam(); ++i) movers.push_back(std::make_unique<Mover>(s.timeline(), world));
+  for (auto& m : movers) m->move(1 + world.random() % 40);
+  s.timeline().run_until(20'000);
+  EXPECT_GT(world.woken, 1000u);
+  EXPECT_EQ(world.wrong, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sleepers, TimelineOrder, testing::Values(1, 9, 64, 700));
+
+TEST(Timeline, RunsAheadWithoutLookingWhenNobodyElseIsThere) {
+  sim::Simulation s;
+  s.timeline().run_until(1);
+  EXPECT_FALSE(s.timeline().has_company());
+}
+
+TEST(Timeline, KnowsOfAnOutsideProcess) {
+  sim::Simulation s;
+  Relay relay(s, Clock(1'000'000, 1), 3);
+  Observer observer("o", s, relay, 0, 0);
+  s.timeline().run_until(1);
+  EXPECT_TRUE(s.timeline().has_company());
 }
 
 TEST(Timeline, ExceptionComesOutOfTheRunAsItWasThrown) {
