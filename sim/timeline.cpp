@@ -129,8 +129,9 @@ Tick Timeline::horizon() const {
 Tick Timeline::earliest_of_others(std::uint32_t rank) const {
   Tick first = horizon();
   if (first != kNever) ++first;
-  // Whom `rank` would meet on its way to the root: between them they have beaten everybody else.
-  for (std::uint32_t n = leaves_ + rank; n > 1; n >>= 1) first = std::min(first, keys_[winner_[n ^ 1]]);
+  for (std::uint32_t r = 0; r < keys_.size(); ++r) {
+    if (r != rank) first = std::min(first, keys_[r]);
+  }
   return first;
 }
 
