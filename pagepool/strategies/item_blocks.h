@@ -8,6 +8,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <vector>
@@ -25,21 +26,21 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
   using Netmem = typename Env::Netmem;
   static constexpr unsigned kItemsPerBlock = 254;
 
-  explicit ItemBlocks(Env& env) : DestroyLockStrategy<Env, Pool>(env), env_(env) {}
+  explicit ItemBlocks(Env& env) : DestroyLockStrategy<Env, Pool>(env), env_(env), blocks_(kMaxBlocks) {}
   ~ItemBlocks() {
-    for (auto& block : blocks_)
-      if (block) env_.memory_delete(block.get(), sizeof(Block));
+    for (std::uint32_t n = 0; n < blocks_end_; ++n)
+      if (blocks_[n].load()) free_block(n);
   }
 
   int create(Pool& pool) {
     std::size_t asked = pool.params().pool_size ? pool.params().pool_size : kDefaultRingSize;
     std::size_t items = 2 * asked + kAllocCacheSize + 512;
-    for (std::size_t n = 0; n < items; n += kItemsPerBlock) {
-      std::uint32_t number = new_block(/*slow=*/false);
-      if (number == kNone) return -ENOMEM;
-      for (unsigned i = 0; i < kItemsPerBlock; ++i) hold_.push_back(number * kItemsPerBlock + i);
+    for (std::size_t n = 0; n < items; n += kItemsPerBlock)
+      if (new_block(/*slow=*/false) == kNone) return -ENOMEM;
+    for (std::uint32_t id = blocks_end_ * kItemsPerBlock; id-- > 0;) {
+      item_of(id).state = link_to(hold_);
+      hold_ = id;
     }
-    std::reverse(hold_.begin(), hold_.end());
     return 0;
   }
 
@@ -48,7 +49,8 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
     if (id == kNone) return false;
     Item& item = item_of(id);
     env_.store(item);
-    item = {kUsed | (pool.dma_map() ? kMapped : 0), netmem};
+    item.netmem = netmem;
+    item.state = kUsed | (pool.dma_map() ? kMapped : 0);
     env_.set_dma_index(netmem, id + 1);
     return true;
   }
@@ -77,19 +79,22 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
   void destroy_detached(Pool& pool) {
     if (!pool.dma_map()) return;
     pool.set_dma_sync(false);
+    walking_ = true;  // slow blocks stay until the pool goes
     env_.synchronize_rcu();
-    for (std::uint32_t id = 0; id < blocks_.size() * kItemsPerBlock; ++id) {
-      if (!exists(id)) continue;
-      env_.load(item_of(id));
-      if (!is_mapped(id)) continue;
-      env_.spin_lock_bh(this->destroy_lock_);
-      // A returner may have come first; then its block may be gone, too.
-      if (is_mapped(id)) {
-        pool.unmap_page(item_of(id).netmem);
-        env_.store(item_of(id));
-        item_of(id).state &= ~kMapped;
+    for (std::uint32_t n = 0; n < blocks_end_; ++n) {
+      Block* block = blocks_[n];
+      for (unsigned i = 0; block && i < kItemsPerBlock; ++i) {
+        Item& item = block->items[i];
+        env_.load(item);
+        if (!is_mapped(item)) continue;
+        env_.spin_lock_bh(this->destroy_lock_);
+        if (is_mapped(item)) {  // else a returner came first
+          pool.unmap_page(item.netmem);
+          env_.store(item);
+          item.state &= ~kMapped;
+        }
+        env_.spin_unlock_bh(this->destroy_lock_);
       }
-      env_.spin_unlock_bh(this->destroy_lock_);
     }
   }
 
@@ -100,47 +105,58 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
 
  private:
   static constexpr std::uint32_t kNone = ~0u;
+  static constexpr std::uint32_t kMaxBlocks = 1u << 15;  // the model's own: 8 million pages
   static constexpr std::uint64_t kUsed = 1, kMapped = 2;
   struct Item {
-    std::uint64_t state = 0;
-    Netmem netmem{};  // or the link of the list that the item is on
+    std::atomic<std::uint64_t> state{0};  // used: the bits; free: the next one of its list
+    Netmem netmem{};
   };
   static_assert(sizeof(Item) == 16);
   struct Block {
     std::uint64_t pool = 0, list = 0;
     std::uint64_t slow = 0;
-    std::uint64_t ref = kItemsPerBlock;
+    std::atomic<std::uint64_t> ref{kItemsPerBlock};
     std::array<Item, kItemsPerBlock> items;
   };
   static_assert(sizeof(Block) == kPageSize);
 
-  bool exists(std::uint32_t id) const { return blocks_[id / kItemsPerBlock] != nullptr; }
-  Item& item_of(std::uint32_t id) { return blocks_[id / kItemsPerBlock]->items[id % kItemsPerBlock]; }
-  bool is_mapped(std::uint32_t id) { return exists(id) && (item_of(id).state & kMapped) != 0; }
+  static std::uint64_t link_to(std::uint32_t id) { return std::uint64_t{id} << 2; }
+  static std::uint32_t linked(const Item& item) { return static_cast<std::uint32_t>(item.state >> 2); }
+  static bool is_mapped(const Item& item) { return (item.state & kMapped) != 0; }
+  Item& item_of(std::uint32_t id) { return blocks_[id / kItemsPerBlock].load()->items[id % kItemsPerBlock]; }
 
+  /// The consumer's.
   std::uint32_t new_block(bool slow) {
+    std::uint32_t number = 0;
+    while (number < blocks_end_ && blocks_[number].load()) ++number;
+    if (number == kMaxBlocks) return kNone;
     auto block = std::make_unique<Block>();
     if (!env_.memory_new(block.get(), sizeof(Block))) return kNone;
     block->slow = slow;
-    auto place = std::find(blocks_.begin(), blocks_.end(), nullptr);
-    if (place == blocks_.end()) place = blocks_.emplace(place);
-    *place = std::move(block);
-    peak_blocks_ = std::max(peak_blocks_, ++live_blocks_);
-    return static_cast<std::uint32_t>(place - blocks_.begin());
+    blocks_[number] = block.release();
+    blocks_end_ = std::max(blocks_end_, number + 1);
+    std::uint64_t live = ++live_blocks_;
+    if (live > peak_blocks_) peak_blocks_ = live;
+    return number;
+  }
+  void free_block(std::uint32_t number) {
+    std::unique_ptr<Block> block(blocks_[number].exchange(nullptr));
+    env_.memory_delete(block.get(), sizeof(Block));
+    --live_blocks_;
   }
 
   /// The consumer's side: hold_items, then all of release_items, then the slow block.
   std::uint32_t take_item() {
     env_.load(hold_);
-    if (hold_.empty()) {
-      env_.rmw(release_);  // llist_del_all
-      std::swap(hold_, release_);
+    if (hold_ == kNone) {
+      env_.rmw(release_);
+      hold_ = release_.exchange(kNone);  // llist_del_all
     }
-    if (!hold_.empty()) {
-      std::uint32_t id = hold_.back();
-      env_.load(item_of(id));  // the next one is behind it
+    if (hold_ != kNone) {
+      std::uint32_t id = hold_;
+      env_.load(item_of(id));
       env_.store(hold_);
-      hold_.pop_back();
+      hold_ = linked(item_of(id));
       return id;
     }
     item_fast_empty_.inc();
@@ -159,29 +175,30 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
 
   /// A returner's side.
   void give_item(std::uint32_t id) {
-    Block& block = *blocks_[id / kItemsPerBlock];
+    Block& block = *blocks_[id / kItemsPerBlock].load();
     env_.load(block.slow);
     if (!block.slow) {
       env_.store(item_of(id));
-      item_of(id).state = 0;
-      env_.rmw(release_);  // llist_add
-      release_.push_back(id);
+      env_.rmw(release_);
+      std::uint32_t first = release_;
+      do {  // llist_add
+        item_of(id).state = link_to(first);
+      } while (!release_.compare_exchange_weak(first, id));
       return;
     }
     env_.rmw(block.ref);
     item_of(id).state = 0;
-    if (--block.ref != 0) return;
-    env_.memory_delete(&block, sizeof(Block));
-    blocks_[id / kItemsPerBlock].reset();
-    --live_blocks_;
+    if (block.ref.fetch_sub(1) == 1 && !walking_) free_block(id / kItemsPerBlock);
   }
 
   Env& env_;
-  std::vector<std::unique_ptr<Block>> blocks_;
-  std::vector<std::uint32_t> hold_;     // hold_items, first at the back
-  alignas(64) std::vector<std::uint32_t> release_;  // release_items, newest at the back
+  std::vector<std::atomic<Block*>> blocks_;  // by number
+  std::uint32_t blocks_end_ = 0;
+  std::uint32_t hold_ = kNone;                             // hold_items
+  alignas(64) std::atomic<std::uint32_t> release_{kNone};  // release_items
   std::uint32_t slow_next_ = 0, slow_end_ = 0;
-  std::uint64_t live_blocks_ = 0, peak_blocks_ = 0;
+  std::atomic<std::uint64_t> live_blocks_{0}, peak_blocks_{0};
+  std::atomic<bool> walking_{false};
   Counter item_fast_empty_, item_slow_failed_;
 };
 
