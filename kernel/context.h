@@ -99,6 +99,12 @@ class Context {
   /// cores share; which runnable task a core takes next is asked too. So the answers are the schedule.
   void choice_point(const char* place, std::uint64_t subject);
 
+  /// Of `steps` stretches of `cycles` each that begin now, how many end before anybody else (another core, a
+  /// device, an interrupt of this core) could do anything. What those stretches read cannot change under them, so
+  /// they may be paid at once, with pay_undisturbed(), and give what paying and synchronising each would.
+  std::uint64_t undisturbed_steps(Cycle cycles, std::uint64_t steps);
+  void pay_undisturbed(Cycle cycles) { local_ += cycles; }
+
   /// Gives other runnable tasks of this core a turn. Task context, not atomic; otherwise it does nothing.
   void cond_resched();
 

@@ -111,6 +111,18 @@ void Context::shared_access() {
   choice_point("shared_access", cpu_);
 }
 
+std::uint64_t Context::undisturbed_steps(Cycle cycles, std::uint64_t steps) {
+  Core& self = core();
+  Tick until = self.others_pending();
+  if (!irqs_disabled()) until = std::min(until, self.next_interrupt());
+  if (until == sim::kNever || cycles == 0) return steps;
+  const Tick here = now();
+  if (until <= here) return 0;
+  // Strictly before: who acts at the same time may come first.
+  const Cycle whole = kernel_.config().clock.at_or_before(until - 1);
+  return whole <= local_ ? 0 : std::min<std::uint64_t>(steps, (whole - local_) / cycles);
+}
+
 void Context::choice_point(const char* place, std::uint64_t subject) {
   if (kernel_.simulation().oracle().choose(2, {place, subject}) == 0) return;
   work(kernel_.config().choice_delay_cycles);

@@ -267,6 +267,7 @@ void DramController::Impl::copy(tlm::tlm_generic_payload& p) {
   } else {
     std::memcpy(to, from, length);
   }
+  if (p.is_write()) store.mark_written(sim::PhysAddr(p.get_address()), length);
 }
 
 tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
@@ -460,6 +461,7 @@ unsigned DramController::transport_dbg(tlm::tlm_generic_payload& payload) {
     std::memcpy(payload.get_data_ptr(), memory, length);
   } else {
     std::memcpy(memory, payload.get_data_ptr(), length);
+    impl_->store.mark_written(address, length);
   }
   return static_cast<unsigned>(length);
 }

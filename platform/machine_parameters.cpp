@@ -30,6 +30,9 @@ void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
   set.integer("pool.warn_interval_ms", c.warn_interval_ms, 1, 3'600'000, "DEFER_WARN_INTERVAL");
   set.integer("pool.size", c.pool_size, 0, 32768, "ring entries; 0: what the driver asks for");
   set.boolean("pool.debug_net", c.debug_net, "CONFIG_DEBUG_NET");
+  set.integer("pool.fail_track_nth", c.fail_track_nth, 0, ~std::uint64_t{0},
+              "the n-th allocation of tracking memory of a pool fails (from 1; 0: none)");
+  set.integer("pool.fail_track_times", c.fail_track_times, 1, ~std::uint64_t{0}, "and so many from there on");
 }
 
 void register_driver(ParameterSet& set, nic::DriverConfig& c) {

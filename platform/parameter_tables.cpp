@@ -50,6 +50,9 @@ void register_dram(ParameterSet& set, mm::DramConfig& c) {
 void register_buddy(ParameterSet& set, mm::BuddyConfig& c) {
   set.integer("memory.min_free_pages", c.min_free_pages, 0, kAny,
               "pages of a zone kept for reclaim contexts");
+  set.integer("memory.pcp_batch", c.pcp_batch, 0, 4096,
+              "pages that move at once between a core's page list and its zone; 0: no lists");
+  set.integer("memory.pcp_high", c.pcp_high, 0, 65536, "pages of a core's list above which a batch goes back");
   set.integer("memory.fail_page_alloc.probability_percent", c.fail_page_alloc.probability_percent, 0, 100,
               "share of page allocations that fail");
   set.integer("memory.fail_page_alloc.min_order", c.fail_page_alloc.min_order, 0, 10,

@@ -36,6 +36,7 @@ void Checker::attach(kernel::Trace& t) {
   const auto listen = [this](auto& tracepoint) { tracepoint.subscribe([this](const auto& e) { on(e); }); };
   listen(t.dma_mapped);
   listen(t.dma_unmapped);
+  listen(t.dma_unmapped_all);
   listen(t.dma_synced);
   listen(t.iova_allocated);
   listen(t.iova_freed);

@@ -106,6 +106,7 @@ class Checker {
   void on(const mm::PageHeld& e);
   void on(const kernel::DmaMapped& e);
   void on(const kernel::DmaUnmapped& e);
+  void on(const kernel::DmaUnmappedAll& e);
   void on(const kernel::DmaSynced& e);
   void on(const kernel::IovaAllocated& e);
   void on(const kernel::IovaFreed& e);
@@ -150,6 +151,7 @@ class Checker {
   std::string describe_page(sim::Pfn pfn) const;
   std::string describe_holder(const PageShadow& page) const;
   PoolShadow* pool(std::uint32_t id);
+  void count_unmap(PoolShadow& p, kernel::CallChain chain, bool late);
 
   std::uint32_t find_mapping(std::uint32_t device, std::uint64_t iova) const;
   void add_mapping(std::uint32_t device, const kernel::DmaMapped& e);
