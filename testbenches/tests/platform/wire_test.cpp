@@ -63,7 +63,9 @@ TEST(WireGenerator, LineRateIsExactAndPayloadsVerify) {
 
 struct Line {
   explicit Line(const char* name, std::uint64_t seed = 1)
-      : s(name, {seed, 0, {}}), wire("wire", s, 10'000'000'000), sink("sink", s.timeline()) {
+      : s(name, {seed, 0, {}}),
+        wire((std::string(name) + "_wire").c_str(), s, 10'000'000'000),
+        sink((std::string(name) + "_sink").c_str(), s.timeline()) {
     wire.wire.bind(sink.socket);
     stream.flow = {{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}, 0x0a000002, 0x0a000001, 40000, 9000};
   }
