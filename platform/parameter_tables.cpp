@@ -82,6 +82,20 @@ void register_link(ParameterSet& set, PcieLinkConfig& c) {
            "what a transmitter takes beyond the TLP on the wire");
   set.integer("link.receive_buffer", c.receive_buffer_requests, 1, 65536,
               "requests sent and not yet taken by the other side");
+  const auto credits = [&](const std::string& prefix, CreditLimits& l, const std::string& who) {
+    const std::string end = ", advertised by the " + who + "; 0 = infinite";
+    set.integer(prefix + ".posted_headers", l.posted_headers, 0, 127, "PH credits" + end);
+    set.integer(prefix + ".posted_data", l.posted_data, 0, 2047, "PD credits (16 bytes)" + end);
+    set.integer(prefix + ".nonposted_headers", l.nonposted_headers, 0, 127, "NPH credits" + end);
+    set.integer(prefix + ".nonposted_data", l.nonposted_data, 0, 2047, "NPD credits" + end);
+    set.integer(prefix + ".completion_headers", l.completion_headers, 0, 127, "CPLH credits" + end);
+    set.integer(prefix + ".completion_data", l.completion_data, 0, 2047, "CPLD credits" + end);
+  };
+  credits("link.root_credits", c.root_credits, "root port");
+  credits("link.device_credits", c.device_credits, "device");
+  set.integer("link.update_fc_symbols", c.update_fc_symbols, 0, 100'000,
+              "between two UpdateFC at least; 0 = one for each TLP freed");
+
 }
 
 void register_root_port(ParameterSet& set, RootPortConfig& c) {

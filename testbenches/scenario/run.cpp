@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pagepool/dump.h"
+#include "platform/pcap_file.h"
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/holders.h"
@@ -149,6 +150,14 @@ ScenarioRun::ScenarioRun(const RunConfig& config, RunOptions options)
   checker_->attach(machine_->nic().trace());
   checker_->attach(machine_->pools().trace());
   script_ = std::make_unique<Script>(*machine_, config_.scenario);
+  if (!options_.rx_pcap.empty()) {
+    platform::FrameStream capture;
+    capture.capture =
+        std::make_shared<const std::vector<platform::CapturedFrame>>(platform::read_pcap(options_.rx_pcap));
+    capture.recorded_times = options_.rx_frames_per_second == 0 && !options_.rx_line_rate;
+    if (options_.rx_frames_per_second != 0) capture.interval = sim::kSecond / options_.rx_frames_per_second;
+    script_->replay(std::move(capture));
+  }
   if (config_.scenario.stop_at_oops) {
     machine_->kernel().trace().oops.subscribe(
         [this](const kernel::Oops&) { machine_->simulation().timeline().stop(); });
@@ -159,6 +168,8 @@ ScenarioRun::~ScenarioRun() = default;
 
 RunResult ScenarioRun::run() {
   sim::Simulation& simulation = machine_->simulation();
+  std::unique_ptr<platform::PcapWriter> pcap;
+  if (!options_.pcap.empty()) pcap = std::make_unique<platform::PcapWriter>(options_.pcap, machine_->nic().trace());
   std::unique_ptr<waveforms::VcdWriter> vcd;
   if (!options_.vcd.empty()) {
     vcd = std::make_unique<waveforms::VcdWriter>(
@@ -171,6 +182,7 @@ RunResult ScenarioRun::run() {
   result_.cpu_seconds = cpu_seconds() - cpu_before;
   checker_->finish();
   machine_->check_conservation();
+  if (pcap != nullptr) pcap->close();
   if (vcd != nullptr) {
     vcd->close();
     std::string save = options_.vcd;

@@ -16,6 +16,11 @@ struct RunOptions {
   std::string vcd;                        ///< waveform file, empty = none; a .gtkw is written beside it
   std::vector<std::string> vcd_probes;    ///< globs; empty = all
   sim::Tick vcd_from = 0, vcd_to = sim::kNever;
+  std::string pcap;     ///< every frame that the NIC receives or sends, empty = none
+  std::string rx_pcap;  ///< capture that arrives after the steady traffic, empty = none
+  /// Frames of it in a second instead of the recorded times; 0 = recorded.
+  std::uint64_t rx_frames_per_second = 0;
+  bool rx_line_rate = false;  ///< the capture back to back
 };
 
 /// What a run tells, in plain figures. Also travels between processes as JSON.

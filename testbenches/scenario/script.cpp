@@ -33,6 +33,7 @@ void Script::administrator() {
     }
   });
   steady_traffic();
+  captured_traffic();
   held_traffic();
   unbind_at_ = kernel::this_cpu().now();
   // An unbind may take for ever; the user of the socket and the end of the run do not wait for it.
@@ -73,12 +74,28 @@ platform::FrameStream Script::stream(platform::FrameKind kind, std::uint16_t por
   s.count = count;
   s.payload_bytes = bytes;
   s.interval = config_.interval;
+  s.arrivals = config_.arrivals;
+  s.burst = config_.burst;
+  if (kind == platform::FrameKind::kUdp) s.flows = config_.flows;
   return s;
 }
 
 void Script::wait_for_wire() {
   while (!machine_.wire().idle() || !machine_.nic().idle()) kernel::usleep(10);
   kernel::usleep(machine_.config().driver.itr_us + 10);  // the last moderated interrupt
+}
+
+void Script::captured_traffic() {
+  if (capture_.capture == nullptr) return;
+  // Unicast frames of somebody else's network would not pass our address filter.
+  const auto mac = stream(platform::FrameKind::kUdp, kReadPort, 0, 18).flow.dst_mac;
+  auto frames = *capture_.capture;
+  for (auto& f : frames) {
+    if (f.bytes.size() >= mac.size() && (f.bytes[0] & 1) == 0) std::copy(mac.begin(), mac.end(), f.bytes.begin());
+  }
+  capture_.capture = std::make_shared<const std::vector<platform::CapturedFrame>>(std::move(frames));
+  machine_.wire().send(capture_);
+  wait_for_wire();
 }
 
 void Script::steady_traffic() {

@@ -14,6 +14,9 @@ class Script {
 
   /// Spawns the tasks. Before the run.
   void start();
+  /// A capture that arrives after the steady traffic, addressed to the interface whatever it was addressed to. Before
+  /// the run.
+  void replay(platform::FrameStream capture) { capture_ = std::move(capture); }
 
   bool finished() const { return finished_; }
   /// Time the driver began to go; kNever before.
@@ -33,6 +36,7 @@ class Script {
 
   void administrator();
   void steady_traffic();
+  void captured_traffic();
   void held_traffic();
   void open_held_sockets();
   void defer();
@@ -51,6 +55,7 @@ class Script {
   kernel::Device* vf_ = nullptr;
   nic::UdpSocket* read_ = nullptr;
   std::vector<nic::Socket*> held_;
+  platform::FrameStream capture_;
   sim::Tick unbind_at_ = sim::kNever;
   double cycles_per_packet_ = 0;
   std::uint64_t pages_outstanding_ = 0;
