@@ -52,6 +52,8 @@ struct PoolOptions {
   std::uint64_t warn_interval_ms = kDeferWarnIntervalMs;
   unsigned pool_size = 0;  ///< not 0: instead of what the driver asks for
   unsigned ring_batch = 16;  ///< slots that a ptr_ring consumer gives back at once: 32 in a 32-bit kernel
+  /// failslab: so many allocations of tracking memory succeed, all later ones fail.
+  std::uint64_t fail_tracking_after = ~std::uint64_t{0};
   bool debug_net = false;  ///< CONFIG_DEBUG_NET, where a strategy looks at it
   /// Throws sim::Error naming the field.
   void validate() const;

@@ -15,6 +15,10 @@ SimEnv::SimEnv(PagePools& pools, unsigned id)
       stats_(kernel_.cores()) {}
 
 bool SimEnv::memory_new(const void* host, std::size_t bytes) {
+  if (ring_.host != nullptr) {  // neither the pool nor its ring: memory of the strategy
+    if (tracking_left_ == 0) return false;
+    --tracking_left_;
+  }
   sim::PhysAddr address = pools_.memory().kmalloc(bytes);
   if (address.value == 0) return false;
   Region region{static_cast<const std::byte*>(host), bytes, address.value};

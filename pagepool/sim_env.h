@@ -254,6 +254,7 @@ class SimEnv {
            has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
            get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
   }
+  void set_fail_tracking_after(std::uint64_t allocations) { tracking_left_ = allocations; }
   bool debug_net() const { return debug_net_; }
   void set_debug_net(bool on) { debug_net_ = on; }
 
@@ -360,6 +361,7 @@ class SimEnv {
   mm::SparseStore& store_;
   const unsigned id_;
   bool debug_net_ = false;
+  std::uint64_t tracking_left_ = ~std::uint64_t{0};  // allocations that may still succeed
   std::uint64_t pool_address_ = 0;
   Region pool_{}, ring_{};
   bool freed_ = false;

@@ -23,6 +23,8 @@ void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
   set.integer("pool.release_period_ms", c.release_period_ms, 1, 3'600'000, "DEFER_TIME, between rounds of the release work");
   set.integer("pool.warn_interval_ms", c.warn_interval_ms, 1, 3'600'000, "DEFER_WARN_INTERVAL");
   set.integer("pool.size", c.pool_size, 0, 32768, "ring entries; 0: what the driver asks for");
+  set.integer("pool.fail_tracking_after", c.fail_tracking_after, 0, ~std::uint64_t{0},
+              "failslab: allocations of tracking memory that succeed; later ones fail");
   set.boolean("pool.debug_net", c.debug_net, "CONFIG_DEBUG_NET");
 }
 
@@ -32,6 +34,7 @@ void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.pthresh", c.rx.pthresh, 0, 31, "RXDCTL.PTHRESH");
   set.integer("nic.driver.hthresh", c.rx.hthresh, 0, 31, "RXDCTL.HTHRESH");
   set.integer("nic.driver.wthresh", c.rx.wthresh, 0, 31, "RXDCTL.WTHRESH");
+  set.boolean("nic.driver.page_fragments", c.rx.page_fragments, "RX buffers are pieces of pages: several skbs hold a page");
   set.boolean("nic.driver.drop_enable", c.rx.drop_enable, "SRRCTL.DROP_EN");
   set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768, "page_pool ring the driver asks for; 0: its descriptors");
   set.integer("nic.driver.itr_us", c.itr_us, 0, 8191, "interrupt moderation, microseconds");
