@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NativeEnv: page_pool on real threads with real atomics, for stress tests under the sanitizers, for
 // benchmarks, and for whoever wants a page recycler in user space. Header-only: link
-// poolsim::pagepool_native.
+// poolsim::pagepool.
 //
 //   pagepool::NativeEnv env(16384);                           // pages
 //   using Pool = pagepool::NativePool<pagepool::V618>;
