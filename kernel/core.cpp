@@ -339,7 +339,7 @@ void Core::local_bh_enable() {
   // Outside softirq this ends the section; inside, bottom halves stay off anyway.
   if (softirq_ == 0 && local_ - bh_begin_ >= kernel_.config().bh_off_report_cycles &&
       kernel_.trace().bh_section.enabled()) {
-    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_});
+    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_, call_chain()});
   }
   bh_off_ = 0;
   if (softirq_pending_ != 0 && softirq_ == 0 && !irqs_disabled()) run_softirqs();

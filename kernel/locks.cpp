@@ -57,7 +57,9 @@ void SpinLock::acquire() {
   spun_ += core.kernel().config().clock.at_or_before(core.now()) -
            core.kernel().config().clock.at_or_before(begin);
   auto& trace = core.kernel().trace().spin;
-  if (trace.enabled()) trace.emit({name_, core.cpu(), holder, begin, core.now()});
+  if (trace.enabled()) {
+    trace.emit({name_, core.cpu(), holder, begin, core.now(), core.in_serving_softirq(), core.call_chain()});
+  }
 }
 
 void SpinLock::release() {

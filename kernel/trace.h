@@ -181,6 +181,7 @@ struct BhSection {
   Tick begin;
   Tick end;
   const char* function;  ///< innermost KFUNC where it began
+  CallChain chain;       ///< where it ended
 };
 /// One run of softirq handlers on a core.
 struct SoftirqRun {
@@ -214,6 +215,8 @@ struct Spin {
   unsigned holder;  ///< core that held it when spinning began
   Tick begin;
   Tick end;
+  bool softirq;  ///< in softirq context: nothing else of this core's network goes on meanwhile
+  CallChain chain;
 };
 struct RcuGracePeriod {
   static constexpr const char* kName = "rcu_grace_period";

@@ -42,6 +42,7 @@ void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.pthresh", c.rx.pthresh, 0, 31, "RXDCTL.PTHRESH");
   set.integer("nic.driver.hthresh", c.rx.hthresh, 0, 31, "RXDCTL.HTHRESH");
   set.integer("nic.driver.wthresh", c.rx.wthresh, 0, 31, "RXDCTL.WTHRESH");
+  set.boolean("nic.driver.page_fragments", c.rx.page_fragments, "RX buffers are pieces of pages: several skbs hold a page");
   set.boolean("nic.driver.drop_enable", c.rx.drop_enable, "SRRCTL.DROP_EN");
   set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768,
               "page_pool ring the driver asks for; 0: its descriptors");

@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "pagepool/dump.h"
@@ -78,6 +80,7 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["strategy"] = strategy;
   j["dma_mode"] = dma_mode;
   j["device"] = device;
+  j["bind_error"] = bind_error;
   j["finished"] = finished;
   j["pages_outstanding"] = pages_outstanding;
   j["unmap_before_destroy"] = unmap_before;
@@ -89,8 +92,15 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["leaked_iovas"] = leaked_iovas;
   j["leaked_mappings"] = leaked_mappings;
   j["unbind_fs"] = unbind;
+  j["unbind_ended"] = unbind_ended;
+  j["rebound"] = rebound;
+  j["rebind_fs"] = rebind;
   j["longest_bh_off_fs"] = longest_bh_off;
   j["longest_bh_off_function"] = longest_bh_off_function;
+  j["longest_bh_off_chain"] = longest_bh_off_chain;
+  j["longest_softirq_spin_fs"] = longest_spin;
+  j["longest_softirq_spin_lock"] = longest_spin_lock;
+  j["longest_softirq_spin_chain"] = longest_spin_chain;
   j["cycles_per_packet"] = cycles_per_packet;
   j["tracking_bytes"] = tracking_bytes;
   j["oops"] = oops.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(oops);
@@ -101,6 +111,10 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["cpu_seconds"] = cpu_seconds;
   j["wakeups"] = wakeups;
   j["packets"] = packets;
+  j["read"] = read;
+  j["alloc_failed"] = alloc_failed;
+  j["warnings"] = warnings;
+  j["held_by"] = held_by;
   return j;
 }
 
@@ -110,6 +124,7 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.strategy = j.at("strategy");
   r.dma_mode = j.at("dma_mode");
   r.device = j.at("device");
+  r.bind_error = j.at("bind_error");
   r.finished = j.at("finished");
   r.pages_outstanding = j.at("pages_outstanding");
   r.unmap_before = j.at("unmap_before_destroy");
@@ -121,8 +136,15 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.leaked_iovas = j.at("leaked_iovas");
   r.leaked_mappings = j.at("leaked_mappings");
   r.unbind = j.at("unbind_fs");
+  r.unbind_ended = j.at("unbind_ended");
+  r.rebound = j.at("rebound");
+  r.rebind = j.at("rebind_fs");
   r.longest_bh_off = j.at("longest_bh_off_fs");
   r.longest_bh_off_function = j.at("longest_bh_off_function");
+  r.longest_bh_off_chain = j.at("longest_bh_off_chain");
+  r.longest_spin = j.at("longest_softirq_spin_fs");
+  r.longest_spin_lock = j.at("longest_softirq_spin_lock");
+  r.longest_spin_chain = j.at("longest_softirq_spin_chain");
   r.cycles_per_packet = j.at("cycles_per_packet");
   r.tracking_bytes = j.at("tracking_bytes");
   if (!j.at("oops").is_null()) r.oops = j.at("oops");
@@ -132,7 +154,17 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.cpu_seconds = j.at("cpu_seconds");
   r.wakeups = j.at("wakeups");
   r.packets = j.at("packets");
+  r.read = j.at("read");
+  r.alloc_failed = j.at("alloc_failed");
+  r.warnings = j.at("warnings").get<std::vector<std::string>>();
+  r.held_by = j.at("held_by");
   return r;
+}
+
+std::string RunResult::findings_text() const {
+  std::string text;
+  for (const auto& [kind, count] : findings) text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", kind, count);
+  return text;
 }
 
 struct ScenarioRun::Script : scenario::Script {
@@ -199,6 +231,7 @@ RunResult ScenarioRun::run() {
   r.strategy = config_.machine.pool.strategy;
   r.dma_mode = to_string(config_.machine.kernel.dma_mode);
   r.device = to_string(config_.scenario.device);
+  r.bind_error = script_->bind_error();
   r.finished = script_->finished();
   r.pages_outstanding = script_->pages_outstanding();
   r.unmap_before = summary.unmap_before_destroy;
@@ -209,9 +242,16 @@ RunResult ScenarioRun::run() {
   r.leaked_pages = summary.leaked_pages;
   r.leaked_iovas = summary.leaked_iovas;
   r.leaked_mappings = summary.leaked_mappings;
-  r.unbind = summary.longest_unbind;
+  r.unbind_ended = summary.unbind_pending == 0 && summary.longest_unbind != 0;
+  r.unbind = std::max(summary.longest_unbind, summary.unbind_pending);
+  r.rebound = script_->rebound_at() != sim::kNever;
+  if (r.rebound) r.rebind = script_->rebound_at() - script_->unbind_at();
   r.longest_bh_off = summary.longest_bh_off;
   r.longest_bh_off_function = summary.longest_bh_off_function;
+  r.longest_bh_off_chain = summary.longest_bh_off_chain;
+  r.longest_spin = summary.longest_spin;
+  r.longest_spin_lock = summary.longest_spin_lock;
+  r.longest_spin_chain = summary.longest_spin_chain;
   r.cycles_per_packet = script_->cycles_per_packet();
   for (const auto& pool : machine_->pools().pools()) r.tracking_bytes += pool->state().tracking_bytes_peak;
   if (summary.oops) r.oops = fmt::format("{} + {:#x}", summary.oops->symbol, summary.oops->address);
@@ -224,6 +264,15 @@ RunResult ScenarioRun::run() {
   r.simulated = simulation.now();
   r.wakeups = simulation.timeline().wakeups();
   r.packets = machine_->wire().frames_sent();
+  r.read = machine_->stack().counters().read;
+  r.alloc_failed = script_->ring().counters().alloc_failed;
+  for (const auto& warning : machine_->kernel().warnings()) {
+    if (std::ranges::find(r.warnings, warning.text) == r.warnings.end()) r.warnings.push_back(warning.text);
+  }
+  std::map<std::string, std::uint64_t> held;
+  for (const HolderReport& h : who_holds(*checker_, *machine_)) held[h.holder] += h.pages;
+  for (const auto& [holder, pages] : held)
+    r.held_by += fmt::format("{}{} x {}", r.held_by.empty() ? "" : ", ", pages, holder);
   return r;
 }
 

@@ -21,11 +21,18 @@ class Script {
   bool finished() const { return finished_; }
   /// Time the driver began to go; kNever before.
   sim::Tick unbind_at() const { return unbind_at_; }
+  /// Time the driver had been bound again; kNever: it was not.
+  sim::Tick rebound_at() const { return rebound_at_; }
+  /// errno with which the first bind failed; the script ends there. 0: it did not.
+  int bind_error() const { return bind_error_; }
   double cycles_per_packet() const { return cycles_per_packet_; }
   std::uint64_t pages_outstanding() const { return pages_outstanding_; }
 
   // The steps, for benchmarks and tests that arrange them otherwise. Task context, but stream().
-  void bind();
+  /// 0, or the negative errno of the driver's probe.
+  int bind();
+  /// The function whose driver holds the pool. After bind().
+  kernel::Device& device() { return config_.function == Function::kVf ? *vf_ : *pf_; }
   platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
   nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
 
@@ -56,9 +63,10 @@ class Script {
   nic::UdpSocket* read_ = nullptr;
   std::vector<nic::Socket*> held_;
   platform::FrameStream capture_;
-  sim::Tick unbind_at_ = sim::kNever;
+  sim::Tick unbind_at_ = sim::kNever, rebound_at_ = sim::kNever;
   double cycles_per_packet_ = 0;
   std::uint64_t pages_outstanding_ = 0;
+  int bind_error_ = 0;
   bool finished_ = false;
 };
 
