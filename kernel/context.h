@@ -70,8 +70,9 @@ class Context {
   void load(PhysAddr address) { load(lines_.line(address)); }
   void store(PhysAddr address) { store(lines_.line(address)); }
   void atomic(PhysAddr address) { atomic(lines_.line(address)); }
-  /// First look at a line that a device may have written: synchronises, then pays costs.device_line. Read the
-  /// SparseStore after it.
+  /// First look at a line that a device may have written: synchronises, then pays costs.device_line; and fetches it
+  /// from DRAM, through the interconnect, if no cache holds it (mm/device_cache.h). A line that cannot be corrected is
+  /// an oops. Read the SparseStore after it.
   void load_from_device(PhysAddr address);
 
   // Where we are. As in the kernel, in_softirq() is also true with bottom halves disabled.
@@ -97,6 +98,12 @@ class Context {
   /// first for KernelConfig::choice_delay_cycles. Asked at accesses to another core's line and at locks that
   /// cores share; which runnable task a core takes next is asked too. So the answers are the schedule.
   void choice_point(const char* place, std::uint64_t subject);
+
+  /// Of `steps` stretches of `cycles` each that begin now, how many end before anybody else (another core, a
+  /// device, an interrupt of this core) could do anything. What those stretches read cannot change under them, so
+  /// they may be paid at once, with pay_undisturbed(), and give what paying and synchronising each would.
+  std::uint64_t undisturbed_steps(Cycle cycles, std::uint64_t steps);
+  void pay_undisturbed(Cycle cycles) { local_ += cycles; }
 
   /// Gives other runnable tasks of this core a turn. Task context, not atomic; otherwise it does nothing.
   void cond_resched();

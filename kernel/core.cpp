@@ -2,6 +2,8 @@
 #include "kernel/core.h"
 
 #include "kernel/kernel.h"
+#include "mm/device_cache.h"
+#include "mm/memory_faults.h"
 
 namespace kernel {
 namespace {
@@ -109,6 +111,18 @@ void Context::shared_access() {
   choice_point("shared_access", cpu_);
 }
 
+std::uint64_t Context::undisturbed_steps(Cycle cycles, std::uint64_t steps) {
+  Core& self = core();
+  Tick until = self.others_pending();
+  if (!irqs_disabled()) until = std::min(until, self.next_interrupt());
+  if (until == sim::kNever || cycles == 0) return steps;
+  const Tick here = now();
+  if (until <= here) return 0;
+  // Strictly before: who acts at the same time may come first.
+  const Cycle whole = kernel_.config().clock.at_or_before(until - 1);
+  return whole <= local_ ? 0 : std::min<std::uint64_t>(steps, (whole - local_) / cycles);
+}
+
 void Context::choice_point(const char* place, std::uint64_t subject) {
   if (kernel_.simulation().oracle().choose(2, {place, subject}) == 0) return;
   work(kernel_.config().choice_delay_cycles);
@@ -122,6 +136,13 @@ void Context::load_from_device(PhysAddr address) {
   line.cached = true;
   sync();
   work(costs_.device_line);
+  mm::DeviceCache* const cache = kernel_.store().device_cache();
+  if (cache != nullptr && cache->fetch(address)) kernel_.port().fetch_line(address);
+  const mm::MemoryFaults* faults = kernel_.store().faults();
+  if (faults != nullptr && !faults->empty() && faults->poisoned(PhysAddr(address.value / 64 * 64), 64)) {
+    kernel_.oops(fmt::format("Hardware error: uncorrected memory error at {:#x}", address.value),
+                 "memory_failure", address.value);
+  }
 }
 
 void Core::suspend() { current_->fiber_->suspend(); }
@@ -318,7 +339,7 @@ void Core::local_bh_enable() {
   // Outside softirq this ends the section; inside, bottom halves stay off anyway.
   if (softirq_ == 0 && local_ - bh_begin_ >= kernel_.config().bh_off_report_cycles &&
       kernel_.trace().bh_section.enabled()) {
-    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_});
+    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_, call_chain()});
   }
   bh_off_ = 0;
   if (softirq_pending_ != 0 && softirq_ == 0 && !irqs_disabled()) run_softirqs();
