@@ -117,7 +117,10 @@ class BasicNativeEnv {
     }
   }
   ~BasicNativeEnv() {
+    // Pools that never ended: somebody kept a page, or broke their count.
+    for (auto [pool, destroy] : listed_) destroy(pool);
     for (auto [pool, destroy] : freed_) destroy(pool);
+    for (RecycleStats* stats : stats_) delete[] stats;
   }
   BasicNativeEnv(const BasicNativeEnv&) = delete;
   BasicNativeEnv& operator=(const BasicNativeEnv&) = delete;
@@ -212,10 +215,19 @@ class BasicNativeEnv {
   bool alloc_pool() { return true; }
   bool alloc_ring(unsigned) { return true; }
   RecycleStats* alloc_recycle_stats(bool system) {
-    return system ? system_stats_ : new RecycleStats[kMaxCpus];
+    if (system) return system_stats_;
+    auto* stats = new RecycleStats[kMaxCpus];
+    std::lock_guard guard(work_mutex_);
+    stats_.push_back(stats);
+    return stats;
   }
   void free_recycle_stats(RecycleStats* stats) {
-    if (stats != system_stats_) delete[] stats;
+    if (stats == system_stats_) return;
+    {
+      std::lock_guard guard(work_mutex_);
+      std::erase(stats_, stats);
+    }
+    delete[] stats;
   }
   RecycleStats& this_cpu_stats(RecycleStats* stats) { return stats[self().cpu]; }
   template <class F>
@@ -223,14 +235,20 @@ class BasicNativeEnv {
     for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) f(stats[cpu]);
   }
   template <class Pool>
-  int list_pool(Pool&, unsigned& id) {
+  int list_pool(Pool& pool, unsigned& id) {
     id = next_id_.fetch_add(1, std::memory_order_relaxed);
+    std::lock_guard guard(work_mutex_);
+    listed_.emplace_back(&pool, [](void* p) { delete static_cast<Pool*>(p); });
     return 0;
   }
   template <class Pool>
   void unlist_pool(Pool&) {}
   template <class Pool>
   void free_pool(Pool* pool) {
+    {
+      std::lock_guard guard(work_mutex_);
+      std::erase_if(listed_, [pool](const auto& p) { return p.first == pool; });
+    }
     if (keep_freed_pools_) {
       std::lock_guard guard(work_mutex_);
       freed_.emplace_back(pool, [](void* p) { delete static_cast<Pool*>(p); });
@@ -522,7 +540,8 @@ class BasicNativeEnv {
   std::mutex report_mutex_;
   std::vector<Report> reports_;
   bool keep_freed_pools_ = true;
-  std::vector<std::pair<void*, void (*)(void*)>> freed_;  // under work_mutex_, like work_
+  std::vector<std::pair<void*, void (*)(void*)>> listed_, freed_;  // under work_mutex_, like work_
+  std::vector<RecycleStats*> stats_;                               // the same
   std::mutex work_mutex_;
   std::vector<std::pair<void*, void (*)(void*)>> work_;
   struct alignas(64) RcuReader {

@@ -22,7 +22,7 @@ enum class Shape { fast, ring, slow };
 void load_profile(kernel::Costs& costs) {
   std::ifstream file(POOLSIM_SOURCE_DIR "/kernel/costs-x86-3.6GHz.yaml");
   ASSERT_TRUE(file);
-  const std::regex form(R"(^    (\w+): (\d+) +# \[[UB]\] .*$)");
+  const std::regex form(R"(^    (\w+): (\d+) +# \[[BI]\] .*$)");
   unsigned read = 0;
   for (std::string line; std::getline(file, line);) {
     std::smatch m;
@@ -38,7 +38,7 @@ void load_profile(kernel::Costs& costs) {
 }
 
 double cycles_per_pair(Shape shape) {
-  constexpr unsigned kLoops = 100'000;
+  constexpr unsigned kLoops = 1'000'000;
   double cycles = 0;
   kernel::KernelConfig config;
   load_profile(config.costs);
