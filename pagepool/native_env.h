@@ -128,6 +128,8 @@ class NativeEnv {
   template <class T>
   void load(const T&) const {}
   template <class T>
+  void look(const T&) const {}
+  template <class T>
   void store(const T&) const {}
   template <class T>
   void rmw(const T&) const {}

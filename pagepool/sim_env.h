@@ -89,6 +89,11 @@ class SimEnv {
     std::uint64_t address = address_of(&object);
     kernel::this_cpu().atomic(sim::PhysAddr(address));
   }
+  template <class T>
+  void look(const T& object) {
+    if (PAGEPOOL_UNLIKELY(kernel::in_kernel_code() && kernel::this_cpu().exploring()))
+      kernel::this_cpu().point("look", address_of(&object), false);
+  }
   bool memory_new(const void* host, std::size_t bytes);
   void memory_delete(const void* host, std::size_t bytes);
   kernel::KernelFunction function(const char* name) { return kernel::KernelFunction(name); }
@@ -250,6 +255,7 @@ class SimEnv {
   std::uint64_t for_each_online_page(const std::function<bool(Netmem)>& f, bool schedulable = false);
   /// Fields that a scan looks at, after it paid for the struct page.
   bool belongs_to_pool(Netmem netmem) const {
+    kernel::this_cpu().point("scan", netmem.page, false);
     return get<std::int32_t>(netmem, mm::page_field::kRefcount) != 0 &&
            has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
            get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
@@ -308,6 +314,7 @@ class SimEnv {
   }
   /// The line of a lock just taken is here: what lies beside the lock comes with it.
   void remember(std::uint64_t address) {
+    if (kernel::this_cpu().exploring()) return;
     recent_cpu_ = kernel::this_cpu().cpu();
     recent_[0] = {address >> 6, true};
     recent_[1] = {};
@@ -321,8 +328,13 @@ class SimEnv {
     }
     for (Recent& recent : recent_)
       if (recent.line == line && (recent.written || !write)) return;
-    recent_[1] = recent_[0];
-    recent_[0] = {line, write};
+    // Explored, every access is an interleaving point: none is the continuation of another.
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) {
+      recent_cpu_ = ~0u;
+    } else {
+      recent_[1] = recent_[0];
+      recent_[0] = {line, write};
+    }
     if (write) {
       kernel::this_cpu().store(sim::PhysAddr(address));
     } else {

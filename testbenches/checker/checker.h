@@ -11,6 +11,7 @@
 //   checker.findings(), checker.summary(), checker.who_holds(pfn)
 #pragma once
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -84,6 +85,12 @@ class Checker {
   void attach(pagepool::Trace& trace);
   void attach(iommu::Iommu& iommu);
   void attach(nic::NicTracepoints& trace);
+
+  /// `call` is told of every new finding, complete but for what it may add.
+  void on_new_finding(std::function<void(Finding&)> call) { on_new_ = std::move(call); }
+  /// A task that should have ended has not: it spins for `lock`, sleeps, or runs on.
+  void racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
+                   const std::string& lock);
 
   /// The laws of the end of a run. Once.
   void finish();
@@ -164,7 +171,10 @@ class Checker {
                   Texts&& texts) {
     bool fresh = false;
     Finding& f = log_.hit(kind, key, now(), fresh);
-    if (fresh) texts(f);
+    if (fresh) {
+      texts(f);
+      if (on_new_) on_new_(f);
+    }
     sample(f, pfn, address);
     return f;
   }
@@ -176,6 +186,7 @@ class Checker {
   const sim::Timeline& timeline_;
   CheckerConfig config_;
   FindingLog log_;
+  std::function<void(Finding&)> on_new_;
   Summary summary_;
   HolderNames holders_;
   PageTable pages_;
