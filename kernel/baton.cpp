@@ -2,6 +2,8 @@
 #include "kernel/baton.h"
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 #include "kernel/kernel.h"
 
@@ -21,8 +23,24 @@ bool Baton::anyone_held() const {
   return false;
 }
 
-/// Something will happen by itself, soon enough.
-bool Baton::time_may_pass() const { return timeline().earliest() <= timeline().now() + longest_hold_; }
+/// Something will happen by itself, soon enough. Hardware may be busy with itself only (refresh): when time has
+/// passed for nothing, it does not pass again before somebody starts something.
+bool Baton::time_may_pass() const {
+  const Tick limit = timeline().now() + longest_hold_;
+  if (!barren_) return timeline().earliest() <= limit;
+  for (unsigned cpu = 0; cpu < kernel_.cores(); ++cpu) {
+    if (core(cpu).pending() <= limit) return true;
+  }
+  return false;
+}
+
+/// Places after which hardware, a timer or another core has something to do.
+static bool starts_something(std::string_view place) {
+  for (const char* starter : {"mmio_write", "mod_timer", "queue_work", "call_rcu", "synchronize_rcu", "wake_up"}) {
+    if (place == starter) return true;
+  }
+  return false;
+}
 
 /// Cores that could go on: `first`, then the others by number.
 unsigned Baton::list(const Core* first, bool with_self) {
@@ -39,6 +57,7 @@ unsigned Baton::list(const Core* first, bool with_self) {
 void Baton::point(Core& core, const char* place, std::uint64_t subject, bool writes) {
   if (holder_ != &core) return;
   ++points_;
+  if (barren_ && starts_something(place)) barren_ = false;
   unsigned n = list(&core, true);
   if (time_may_pass()) parties_[n++] = sim::kTimeParty;
   const std::uint32_t answer = kernel_.simulation().oracle().choose(
@@ -72,6 +91,7 @@ void Baton::relax(Core& core) {
 void Baton::take(Core& core) {
   if (holder_ == &core) return;
   state_[core.cpu()] = State::kHeld;
+  barren_ = false;
   if (holder_ == nullptr) decide(&core, "arrive", false);
   wait(core);
 }
@@ -86,7 +106,7 @@ void Baton::give(Core& core, Why why) {
 
 /// Nobody has the baton. `first`: the natural one, if any.
 void Baton::decide(Core* first, const char* place, bool time_first) {
-  time_chosen_ = false;
+  if (std::exchange(time_chosen_, false)) all_held_ += timeline().now() - all_held_since_;
   unsigned n = list(first, true);
   if (n != 0 && time_may_pass()) {
     parties_[n++] = sim::kTimeParty;
@@ -109,6 +129,7 @@ void Baton::decide(Core* first, const char* place, bool time_first) {
 }
 
 void Baton::grant(Core& core) {
+  if (time_chosen_) all_held_ += timeline().now() - all_held_since_;
   holder_ = &core;
   time_chosen_ = false;
   cancel();
@@ -119,12 +140,14 @@ void Baton::grant(Core& core) {
 
 void Baton::let_time_pass() {
   holder_ = nullptr;
+  all_held_since_ = timeline().now();
   sleep_until(timeline().now() + longest_hold_);
 }
 
 /// Held long enough.
 void Baton::wake(Tick) {
   if (holder_ != nullptr || !anyone_held()) return;
+  if (time_chosen_) barren_ = true;
   decide(interrupted_ != nullptr && state_[interrupted_->cpu()] == State::kHeld ? interrupted_ : nullptr,
          "held_long", false);
 }
@@ -132,6 +155,7 @@ void Baton::wake(Tick) {
 void Baton::hardware_event() {
   if (holder_ != nullptr || !time_chosen_ || !anyone_held()) return;
   // At the machine's next step, not within the call of the hardware model.
+  all_held_ += timeline().now() - all_held_since_;
   time_chosen_ = false;
   sleep_until(timeline().now() + 1);
 }

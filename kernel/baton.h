@@ -47,6 +47,8 @@ class Baton final : public sim::Sleeper {
 
   bool has(const Core& core) const { return holder_ == &core; }
   std::uint64_t points() const { return points_; }
+  /// Time in which all cores were held.
+  Tick all_held() const { return all_held_; }
 
  private:
   enum class State : std::uint8_t { kOut, kHeld, kRunning };
@@ -69,6 +71,8 @@ class Baton final : public sim::Sleeper {
   std::array<State, kMaxCores> state_{};
   std::array<sim::Party, kMaxCores + 1> parties_{};
   std::uint64_t points_ = 0;
+  bool barren_ = false;  // time has passed for nothing, and nothing has been started since
+  Tick all_held_since_ = 0, all_held_ = 0;
 };
 
 }  // namespace kernel

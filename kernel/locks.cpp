@@ -67,7 +67,7 @@ void SpinLock::release() {
   core.work(core.costs().spin_unlock);
   if (!waiters_.empty()) core.sync();
   auto& trace = core.kernel().trace().lock_held;
-  if (trace.enabled()) trace.emit({name_, core.cpu(), acquired_at_ + (core.held() - held_before_), core.now()});
+  if (trace.enabled()) trace.emit({name_, core.cpu(), acquired_at_, core.now(), core.held() - held_before_});
   if (waiters_.empty()) {
     holder_ = nullptr;
     free_at_ = core.now();

@@ -60,20 +60,24 @@ class SimEnv {
   // -------------------------------------------------------------------------------------------------
   void spin_lock(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_lock(lock, false)) return;
     lock.lock();
     remember(address_of(&lock));
   }
   void spin_unlock(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_unlock(lock, false)) return;
     lock.unlock();
   }
   void spin_lock_bh(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_lock(lock, true)) return;
     lock.lock_bh();
     remember(address_of(&lock));
   }
   void spin_unlock_bh(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_unlock(lock, true)) return;
     lock.unlock_bh();
   }
   template <class T>
@@ -162,6 +166,7 @@ class SimEnv {
   std::int64_t pp_ref_sub_return(Netmem netmem, std::int64_t n) {
     kernel::this_cpu().atomic(sim::PhysAddr(netmem.page));
     std::int64_t left = get<std::int64_t>(netmem, mm::page_field::kPpRefCount) - n;
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::torn_reference)) kernel::this_cpu().point("torn", netmem.page, true);
     set<std::int64_t>(netmem, mm::page_field::kPpRefCount, left);
     return left;
   }
@@ -180,6 +185,7 @@ class SimEnv {
   }
   void set_dma_addr(Netmem netmem, DmaAddr addr) {
     touch(netmem.page, true);
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_addr) && addr == 0) return;
     set<std::uint64_t>(netmem, mm::page_field::kDmaAddr, addr);
   }
   /// Tracking index in pp_magic, bits 7..38.
@@ -237,10 +243,18 @@ class SimEnv {
   bool in_softirq() const { return kernel::this_cpu().in_softirq(); }
   int smp_processor_id() const { return static_cast<int>(kernel::this_cpu().cpu()); }
   int numa_mem_id() const { return static_cast<int>(frames_.zones().front().nid); }
-  void rcu_read_lock() { kernel::rcu_read_lock(); }
-  void rcu_read_unlock() { kernel::rcu_read_unlock(); }
-  void synchronize_rcu() { kernel::synchronize_rcu(); }
-  void synchronize_net() { kernel::synchronize_net(); }
+  void rcu_read_lock() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_rcu_read_lock)) kernel::rcu_read_lock();
+  }
+  void rcu_read_unlock() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_rcu_read_lock)) kernel::rcu_read_unlock();
+  }
+  void synchronize_rcu() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_synchronize_rcu)) kernel::synchronize_rcu();
+  }
+  void synchronize_net() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_synchronize_rcu)) kernel::synchronize_net();
+  }
   void cond_resched() { kernel::this_cpu().cond_resched(); }
   void msleep(std::uint64_t ms) { kernel::msleep(ms); }
   std::uint64_t now_ms() const { return kernel_.now() / sim::kMillisecond; }
@@ -260,6 +274,7 @@ class SimEnv {
            has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
            get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
   }
+  void set_mutant(Mutant mutant) { mutant_ = mutant; }
   bool debug_net() const { return debug_net_; }
   void set_debug_net(bool on) { debug_net_ = on; }
 
@@ -353,6 +368,9 @@ class SimEnv {
   /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it
   /// is a use after free.
   void free_regions();
+  /// True: this lock is left out.
+  bool mutated_lock(SpinLock& lock, bool bh);
+  bool mutated_unlock(SpinLock& lock, bool bh);
   void check_alive() {
     if (PAGEPOOL_UNLIKELY(freed_)) report_use_after_free();
   }
@@ -372,6 +390,7 @@ class SimEnv {
   mm::SparseStore& store_;
   const unsigned id_;
   bool debug_net_ = false;
+  Mutant mutant_ = Mutant::none;
   std::uint64_t pool_address_ = 0;
   Region pool_{}, ring_{};
   bool freed_ = false;

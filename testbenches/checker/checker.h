@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -179,12 +180,19 @@ class Checker {
     return f;
   }
   void sample(Finding& f, std::uint64_t pfn, std::uint64_t address);
+  void note_lock_order(const kernel::LockHeld& e);
   void check_end_of_pools();
   void check_end_of_mappings();
   void check_end_of_frames();
 
   const sim::Timeline& timeline_;
   CheckerConfig config_;
+  struct LockEvent {
+    const char* lock;
+    sim::Tick acquired;
+  };
+  std::vector<std::vector<LockEvent>> lock_events_;                   // per core: released lately
+  std::set<std::pair<std::uint64_t, std::uint64_t>> lock_orders_;  // (outer, inner) by name
   FindingLog log_;
   std::function<void(Finding&)> on_new_;
   Summary summary_;

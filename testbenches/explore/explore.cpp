@@ -112,8 +112,11 @@ Json run_cell(const Cell& cell) {
       token.schedule = cell.shrink ? shrink(runner, found.schedule, key, 600) : found.schedule;
       const Outcome again = runner.run(token.schedule);
       token.digest = again.digest;
+      // The first of a schedule in time is the story; the others follow from it.
+      const FoundFinding* first = nullptr;
       for (const FoundFinding& f : again.findings) {
         if (f.key() == key) found.finding = f;
+        if (first == nullptr || f.time < first->time) first = &f;
       }
       Json f;
       f["class"] = found.finding.kind;
@@ -122,6 +125,7 @@ Json run_cell(const Cell& cell) {
       f["whom"] = found.finding.whom;
       f["detail"] = found.finding.detail;
       f["holder"] = found.finding.holder;
+      f["follows"] = first != nullptr && first->time < found.finding.time && first->key() != key ? first->kind : "";
       f["departures"] = token.schedule.size();
       f["after"] = found.after;
       f["seen"] = found.seen;
@@ -172,6 +176,11 @@ std::string report(const Json& r) {
   text += r["found"].empty() ? "no finding\n" : "";
   for (const auto& f : r["found"]) {
     const auto word = [&f](const char* name) { return f[name].get<std::string>(); };
+    if (!word("follows").empty()) {
+      text += fmt::format("\n{}: follows from the {} of the same schedule, at {}\n", word("class"), word("follows"),
+                          word("place"));
+      continue;
+    }
     text += fmt::format("\n{}: {} departure{} from the natural order, first after {} schedules, seen {} times\n",
                         word("class"), f["departures"].get<std::size_t>(), f["departures"] == 1 ? "" : "s",
                         f["after"].get<std::uint64_t>(), f["seen"].get<std::uint64_t>());

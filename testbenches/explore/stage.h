@@ -22,10 +22,10 @@ struct ExploreConfig {
   std::string story = "return_vs_destroy";
   unsigned pages = 4;                               ///< pages out when the race begins
   unsigned pool_size = 16;                          ///< slots of the pool's ring
-  sim::Tick longest_hold = 25 * sim::kMillisecond;  ///< cores are held at most this long for something to happen
-  sim::Tick tail = 30 * sim::kMillisecond;          ///< from the end of the last racer to the end of the run
+  sim::Tick longest_hold = 5 * sim::kMillisecond;   ///< cores are held at most this long for something to happen
+  sim::Tick tail = 150 * sim::kMillisecond;         ///< from the end of the last racer to the end of the run
   sim::Tick patience = 300 * sim::kMillisecond;     ///< a racer that has not ended by then never will
-  sim::Tick shutdown_bound = 20 * sim::kMillisecond;  ///< for a pool to end after its destroy
+  sim::Tick shutdown_bound = 120 * sim::kMillisecond;  ///< for a pool to end after its destroy
 };
 
 struct StageConfig {
@@ -82,7 +82,7 @@ class Stage {
   /// Makes the IOMMU work and binds a device whose driver has a page_pool and nothing else.
   void bind_device();
   std::shared_ptr<pagepool::Pool> make_pool();
-  /// Takes `n` pages out of the pool.
+  /// Takes `n` pages out of the pool; what the pool keeps besides goes back to the page allocator.
   void take_pages(pagepool::Pool& pool, unsigned n);
   /// What kfree_skb does with a page: to its pool, or to the page allocator.
   void return_page(sim::Pfn page);

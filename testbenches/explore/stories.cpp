@@ -42,6 +42,7 @@ void alloc_fragments(Stage& s) {
     POOLSIM_ASSERT(piece.has_value());
     s.out.push_back(piece->page);
   }
+  s.pool->update_nid(s.pool->params().nid);
 }
 
 const std::vector<Story>& all() {
