@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Everything comes from Debian 12 packages (scripts/lib/packages.txt).
+# Everything comes from Debian 12 packages (scripts/lib/packages.txt). What an installed poolsim needs again stands in
+# cmake/poolsim-config.cmake.in too.
 
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SYSTEMC_PC REQUIRED IMPORTED_TARGET systemc)

@@ -4,6 +4,20 @@
 # poolsim_test(NAME LIBRARIES ...)
 #   One test binary `test_NAME` from testbenches/tests/NAME/*.cpp; each TEST runs in its own process.
 
+include(GNUInstallDirs)
+
+# Headers are found from the root of the tree, here and where it is installed.
+function(poolsim_includes target scope)
+  target_include_directories(${target} ${scope} $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>
+                                                $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/poolsim>)
+endfunction()
+
+# The target is installed and exported as poolsim::NAME.
+function(poolsim_install target name)
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  install(TARGETS ${target} EXPORT poolsim-targets ARCHIVE COMPONENT development)
+endfunction()
+
 function(poolsim_room name)
   cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES;SUBDIRS" ${ARGN})
   set(patterns *.cpp)
@@ -24,9 +38,17 @@ function(poolsim_room name)
     add_library(poolsim_${name} INTERFACE)
     set(scope INTERFACE)
   endif()
-  target_include_directories(poolsim_${name} ${scope} ${CMAKE_SOURCE_DIR})
+  poolsim_includes(poolsim_${name} ${scope})
   target_link_libraries(poolsim_${name} ${scope} ${deps} ${ROOM_LIBRARIES})
-  add_library(poolsim::${name} ALIAS poolsim_${name})
+  # What users call poolsim::pagepool is the header-only pool for real threads (pagepool/CMakeLists.txt).
+  set(exported ${name})
+  if(name STREQUAL "pagepool")
+    set(exported pagepool_sim)
+  endif()
+  add_library(poolsim::${exported} ALIAS poolsim_${name})
+  poolsim_install(poolsim_${name} ${exported})
+  install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/poolsim
+          COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN "pch.h" EXCLUDE)
 endfunction()
 
 include(GoogleTest)

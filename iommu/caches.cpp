@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "iommu/caches.h"
 
+#include <algorithm>
+
 namespace iommu {
 namespace {
 
@@ -59,15 +61,8 @@ const IotlbEntry* Caches::peek_translation(const Request& request, Space space, 
 }
 
 const IotlbEntry* Caches::find_translation(const Request& request, Space space, bool sum) {
-  ++counters_.iotlb_lookups;
   const IotlbEntry* e = peek_translation(request, space, sum);
-  if (e == nullptr) {
-    ++counters_.iotlb_misses;
-    return nullptr;
-  }
-  ++counters_.iotlb_hits;
-  ++counters_.iotlb_hits_by_class[e->page_class];
-  iotlb_.touch(e);
+  if (e != nullptr) iotlb_.touch(e);
   return e;
 }
 
@@ -188,6 +183,18 @@ unsigned Caches::invalidate(const Invalidation& what) {
   }
   counters_.iotlb_dropped += dropped;
   return dropped;
+}
+
+unsigned Caches::sets_of(const Invalidation& what, bool indexed) const {
+  // A range, or an address of a guest: any set may hold a piece of it.
+  if (!indexed || what.gvma || !what.has_address || what.bytes != 4096) return iotlb_.sets();
+  return std::min(iotlb_.sets(), static_cast<unsigned>(class_shift_.size()));
+}
+
+unsigned Caches::directory_sets_of(bool process, bool has_device, bool indexed) const {
+  if (process) return indexed ? 1 : pdt_.sets();
+  // The process contexts of the device may lie anywhere: their cache is searched beside the other one.
+  return std::max(indexed && has_device ? 1u : ddt_.sets(), pdt_.sets());
 }
 
 unsigned Caches::invalidate_ddt(std::optional<std::uint32_t> device_id) {

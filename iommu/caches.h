@@ -53,8 +53,6 @@ struct Invalidation {
 };
 
 struct CacheCounters {
-  std::uint64_t iotlb_lookups = 0, iotlb_hits = 0, iotlb_misses = 0;
-  std::array<std::uint64_t, 8> iotlb_hits_by_class{};
   std::uint64_t iotlb_fills = 0, iotlb_dropped = 0;
   std::uint64_t ddt_hits = 0, ddt_misses = 0, pdt_hits = 0, pdt_misses = 0;
   std::array<std::uint64_t, 5> first_stage_walk_hits{},
@@ -67,7 +65,7 @@ class Caches {
 
   /// The entry that translates `iova` and allows what `request` asks; null = walk. `sum`: PC.ta.SUM.
   const IotlbEntry* find_translation(const Request& request, Space space, bool sum);
-  /// The same without any change of state (transport_dbg).
+  /// The same without any change of age (transport_dbg).
   const IotlbEntry* peek_translation(const Request& request, Space space, bool sum) const;
   void fill_translation(std::uint64_t iova, Space space, const Outcome& outcome);
 
@@ -93,6 +91,10 @@ class Caches {
   unsigned invalidate_ddt(std::optional<std::uint32_t> device_id);
   unsigned invalidate_pdt(std::uint32_t device_id, std::uint32_t process_id);
   void clear();
+  /// Sets that an invalidation looks at: all, or with `indexed` those that its address or device id selects.
+  unsigned sets_of(const Invalidation& what, bool indexed) const;
+  /// The same of IODIR.INVAL_DDT and, with `process`, INVAL_PDT.
+  unsigned directory_sets_of(bool process, bool has_device, bool indexed) const;
 
   unsigned class_shift(const IotlbEntry& entry) const { return class_shift_[entry.page_class]; }
   unsigned iotlb_valid() const;

@@ -141,6 +141,34 @@ void CommandProcessor::execute() {
   }
 }
 
+Invalidation CommandProcessor::decode_iotinval() const {
+  const std::uint64_t w0 = command_.dw0, w1 = command_.dw1;
+  Invalidation what;
+  what.gvma = cmd::func3(command_) == 1;
+  what.has_address = bit(w0, 10);
+  what.has_pscid = bit(w0, 32);
+  what.has_gscid = bit(w0, 33);
+  what.non_leaf = bit(w0, 34);
+  what.pscid = static_cast<std::uint32_t>(bits(w0, 31, 12));
+  what.gscid = static_cast<std::uint32_t>(bits(w0, 59, 44));
+  const std::uint64_t page = bits(w1, 61, 10);
+  what.address = page << 12;
+  what.bytes = 4096;
+  if (bit(w1, 9)) napot_range(page, what);
+  return what;
+}
+
+unsigned CommandProcessor::sets_to_scan(bool indexed) const {
+  switch (cmd::opcode(command_)) {
+    case cmd::kIotinval:
+      return caches_.sets_of(decode_iotinval(), indexed);
+    case cmd::kIodir:
+      return caches_.directory_sets_of(cmd::func3(command_) == 1, bit(command_.dw0, 33), indexed);
+    default:
+      return 0;
+  }
+}
+
 void CommandProcessor::iotinval() {
   const std::uint64_t w0 = command_.dw0, w1 = command_.dw1;
   const unsigned func = cmd::func3(command_);
@@ -150,18 +178,7 @@ void CommandProcessor::iotinval() {
       (func == 1 && bit(w0, 32))) {
     return illegal();
   }
-  Invalidation what;
-  what.gvma = func == 1;
-  what.has_address = bit(w0, 10);
-  what.has_pscid = bit(w0, 32);
-  what.has_gscid = bit(w0, 33);
-  what.non_leaf = nl;
-  what.pscid = static_cast<std::uint32_t>(bits(w0, 31, 12));
-  what.gscid = static_cast<std::uint32_t>(bits(w0, 59, 44));
-  const std::uint64_t page = bits(w1, 61, 10);
-  what.address = page << 12;
-  what.bytes = 4096;
-  if (s) napot_range(page, what);
+  const Invalidation what = decode_iotinval();
   Invalidate event;
   event.kind = what.gvma ? Invalidate::Kind::kGvma : Invalidate::Kind::kVma;
   event.has_address = what.has_address;

@@ -62,6 +62,9 @@ class CommandProcessor {
   void execute();
 
   const Command& command() const { return command_; }
+  /// Cache sets that the command that was read looks at (0: not an invalidation of the IOMMU's caches).
+  /// `indexed`: one address or one device selects its sets; otherwise all are scanned.
+  unsigned sets_to_scan(bool indexed) const;
   bool asserted() const;
 
  private:
@@ -70,6 +73,7 @@ class CommandProcessor {
   void illegal() { stop(qcsr::kCmdIll); }
   void stop(std::uint32_t flag);
   void advance();
+  Invalidation decode_iotinval() const;
   void iotinval();
   void iofence();
   void iodir();

@@ -32,6 +32,7 @@ void IommuConfig::validate(const std::string& prefix) const {
           prefix + "iotlb_page_sizes", "must ascend and stay below 58");
   }
   check(input_queue >= 1 && input_queue <= 4096, prefix + "input_queue", "must be 1..4096");
+  check(miss_queue >= 1 && miss_queue <= 4096, prefix + "miss_queue", "must be 1..4096");
   check(walkers >= 1 && walkers <= 256, prefix + "walkers", "must be 1..256");
   check(fault_buffer >= 1 && fault_buffer <= 4096, prefix + "fault_buffer", "must be 1..4096");
   check(lookup_interval >= 1, prefix + "lookup_interval", "must be at least 1");

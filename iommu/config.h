@@ -31,7 +31,7 @@ struct ArchitectureConfig {
   bool gxl_writable = false;
   bool be_writable = false;
   unsigned hpm_counters = 8;       ///< including iohpmcycles
-  unsigned hpm_counter_bits = 64;  ///< width of iohpmctr1.. and iohpmcycles (max 63 for the latter)
+  unsigned hpm_counter_bits = 64;  ///< width of iohpmctr1..; iohpmcycles always has its 63
   unsigned hpm_max_event = 8;      ///< largest eventID that iohpmevt accepts
   unsigned vector_bits = 2;        ///< writable bits of each icvec field; 2^n MSI vectors
   DdtMode reset_mode = DdtMode::kOff;
@@ -58,7 +58,9 @@ struct IommuConfig {
   bool walk_cache_enabled = true;
 
   unsigned input_queue = 64;   ///< device requests held inside; more wait at the socket
-  unsigned walkers = 8;        ///< walks in flight; further misses wait in the input queue
+  unsigned walkers = 8;        ///< walks in flight; further misses wait in the miss queue
+  unsigned miss_queue = 64;    ///< requests that wait for a walk, merged or not; when full, lookups stop
+  bool hit_under_miss = true;  ///< false: lookups stop as long as one request waits for a walk
   unsigned fault_buffer = 16;  ///< fault records waiting to be written to memory
 
   sim::Cycle lookup_cycles = 2;           ///< arrival -> translated request leaves, for an IOTLB hit
@@ -68,10 +70,11 @@ struct IommuConfig {
   sim::Cycle forward_cycles = 1;          ///< translation known by a walk -> request leaves
   sim::Cycle command_fetch_cycles = 2;    ///< cqt written or last command done -> fetch of a command leaves
   sim::Cycle command_cycles = 2;          ///< command read -> executed (invalidation takes effect here)
-  sim::Cycle invalidate_scan_cycles = 0;  ///< added for each set an invalidation must scan
-  sim::Cycle fence_cycles = 2;            ///< IOFENCE.C: conditions met -> store leaves / complete
-  sim::Cycle fault_cycles = 2;            ///< fault found -> record write leaves
-  sim::Cycle interrupt_cycles = 2;        ///< pending bit set -> MSI write leaves
+  sim::Cycle invalidate_scan_cycles = 0;  ///< added for each set an invalidation looks at
+  bool invalidate_indexed = true;   ///< one page (one device) selects its sets; false: every set is scanned
+  sim::Cycle fence_cycles = 2;      ///< IOFENCE.C: conditions met -> store leaves / complete
+  sim::Cycle fault_cycles = 2;      ///< fault found -> record write leaves
+  sim::Cycle interrupt_cycles = 2;  ///< pending bit set -> MSI write leaves
   sim::Cycle ats_timeout_cycles =
       60'000'000'000;              ///< ATS invalidation request -> given up (PCIe: one minute)
   sim::Cycle register_cycles = 4;  ///< register access -> response

@@ -16,6 +16,7 @@ struct Environment {
   std::uint64_t capabilities = 0;
   std::uint32_t fctl = 0;
   std::uint64_t ddtp = 0;
+  std::uint32_t qosid = 0;  ///< iommu_qosid: of the IOMMU's own accesses, and of everybody's in Bare mode
   std::uint8_t bare_shift = 30;
 
   bool has(std::uint64_t c) const { return (capabilities & c) != 0; }
@@ -24,6 +25,8 @@ struct Environment {
   bool extended() const { return has(cap::kMsiFlat); }
   unsigned pas() const { return static_cast<unsigned>(bits(capabilities, 37, 32)); }
   bool beyond_pas(std::uint64_t address) const { return pas() < 64 && (address >> pas()) != 0; }
+  std::uint16_t own_rcid() const { return static_cast<std::uint16_t>(bits(qosid, 11, 0)); }
+  std::uint16_t own_mcid() const { return static_cast<std::uint16_t>(bits(qosid, 27, 16)); }
   DdtMode mode() const { return static_cast<DdtMode>(ddtp & 0xf); }
   unsigned ddt_levels() const {
     const auto m = static_cast<unsigned>(mode());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "iommu/core.h"
 
+#include <algorithm>
+
 namespace iommu {
 namespace {
 
@@ -84,7 +86,7 @@ void Core::reset() {
   page_queue.reset();
   commands.reset();
   hpm.reset();
-  qosid_ = 0;
+  env.qosid = 0;
   tr_req_iova_ = tr_req_ctl_ = tr_response_ = 0;
   debug_go_ = false;
 }
@@ -104,7 +106,30 @@ Outcome Core::peek(const Request& request, Memory& memory) {
 
 bool Core::book(const Walk& walk) { return book(walk.request(), walk.outcome(), walk.counts()); }
 
+void Core::count(const Request& request, const Outcome& outcome, const WalkCounts& counts) {
+  TranslationCounters& t = translations_;
+  if (!request.message && (outcome.first_active || outcome.second_active)) {
+    ++t.lookups;
+    if (outcome.iotlb_hit) {
+      ++t.hits;
+      ++t.hits_by_class[outcome.page_class];
+    } else {
+      ++t.misses;
+    }
+  }
+  const std::uint64_t accesses = counts.total();
+  if (accesses == 0) return;
+  ++t.walks;
+  t.longest_walk = std::max(t.longest_walk, accesses);
+  for (unsigned i = 0; i < 5; ++i) {
+    t.accesses[i] += counts.accesses[i];
+    t.first_level[i] += counts.first_level[i];
+    t.second_level[i] += counts.second_level[i];
+  }
+}
+
 bool Core::book(const Request& request, const Outcome& outcome, const WalkCounts& counts) {
+  count(request, outcome, counts);
   const HpmSubject subject = subject_of(request, outcome);
   if (!request.message) {
     hpm.count(request.is_ats()                                        ? HpmEvent::kAtsRequest
@@ -224,10 +249,23 @@ void Core::page_request_done(const PageRequest& m, const Outcome& outcome) {
   if (!page_queue.push(record)) respond(m, kSuccess, outcome.prpr);
 }
 
+/// A memory fault ends the queue: the requests behind the one that met it are lost, and answered, with it.
 void Core::page_record_written(MemoryStatus status) {
-  const PageRequest m = unpack(page_queue.front());
+  if (status != MemoryStatus::kOk) fail_page_requests(0);
   page_queue.supply(status);
-  if (status != MemoryStatus::kOk) respond(m, 15, false);
+}
+
+void Core::fail_page_requests(std::size_t from) {
+  constexpr std::uint8_t kFailure = 15;
+  for (std::size_t i = from; i < page_queue.waiting(); ++i)
+    respond(unpack(page_queue.waiting(i)), kFailure, false);
+}
+
+/// Switching the queue off drops the requests that still wait for their write.
+void Core::write_pqcsr(std::uint32_t value) {
+  const bool on = page_queue.regs.has(qcsr::kEnable), off = (value & qcsr::kEnable) == 0;
+  if (on && off) fail_page_requests(page_queue.writing() ? 1 : 0);
+  page_queue.write_csr(value);
 }
 
 Request Core::debug_request() const {

@@ -22,6 +22,21 @@ struct FaultCounters {
   std::array<std::uint64_t, 320> by_cause{};  ///< 257.. at their own number
 };
 
+/// Counted where the performance monitor counts, by the same rules: one translation, one lookup.
+struct TranslationCounters {
+  std::uint64_t lookups =
+      0;  ///< translations with an active stage = hits + misses (and HPM event 4 = misses)
+  std::uint64_t hits = 0, misses = 0;
+  std::array<std::uint64_t, 8> hits_by_class{};  ///< index into IommuConfig::iotlb_page_sizes
+  std::uint64_t walks = 0;                       ///< translations that read memory
+  std::uint64_t longest_walk = 0;                ///< most accesses of one of them
+  std::array<std::uint64_t, 5> accesses{};       ///< by WalkTable; HPM events 5 to 8 are the first four
+  std::array<std::uint64_t, 5> first_level{}, second_level{};  ///< entries loaded, by level
+  std::uint64_t total_accesses() const {
+    return accesses[0] + accesses[1] + accesses[2] + accesses[3] + accesses[4];
+  }
+};
+
 class Core {
  public:
   Core(const IommuConfig& config, const sim::RandomStream& random, Surroundings& surroundings);
@@ -75,6 +90,7 @@ class Core {
   void debug_done(const Outcome& outcome);
 
   const FaultCounters& faults() const { return faults_; }
+  const TranslationCounters& translations() const { return translations_; }
 
  private:
   std::uint64_t read8(std::uint32_t offset) const;
@@ -85,15 +101,18 @@ class Core {
   void write_fctl(std::uint32_t value);
   void write_base(QueueRegisters& queue, std::uint64_t value, bool index_is_tail);
   void write_ipsr(std::uint32_t value);
+  void write_pqcsr(std::uint32_t value);
+  void fail_page_requests(std::size_t from);
   bool queue_active() const;
   std::uint64_t pas_ppn_mask() const;
+  void count(const Request& request, const Outcome& outcome, const WalkCounts& counts);
   void respond(const PageRequest& message, std::uint8_t code, bool prpr);
 
   Surroundings& surroundings_;
-  std::uint32_t qosid_ = 0;
   std::uint64_t tr_req_iova_ = 0, tr_req_ctl_ = 0, tr_response_ = 0;
   bool debug_go_ = false;
   FaultCounters faults_;
+  TranslationCounters translations_;
   Walk walk_;
 };
 

@@ -115,7 +115,7 @@ std::uint32_t Core::read4(std::uint32_t offset) const {
     case reg::kIocountinh:
       return hpm.inhibit();
     case reg::kQosid:
-      return qosid_;
+      return env.qosid;
     default:
       break;
   }
@@ -188,14 +188,14 @@ void Core::write4(std::uint32_t offset, std::uint32_t value) {
       return fault_queue.write_csr(value);
     // Present without capabilities.ATS too (the conformance cases want it so); nothing feeds the queue then.
     case reg::kPqcsr:
-      return page_queue.write_csr(value);
+      return write_pqcsr(value);
     case reg::kIpsr:
       return write_ipsr(value);
     case reg::kIocountinh:
       if (env.has(cap::kHpm)) hpm.write_inhibit(value);
       return;
     case reg::kQosid:
-      if (env.has(cap::kQosid)) qosid_ = value & env.config.qosid_mask;
+      if (env.has(cap::kQosid)) env.qosid = value & env.config.qosid_mask;
       return;
     default:
       break;

@@ -32,6 +32,8 @@ Engine::Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& con
       sim_(simulation),
       config_(config),
       core_(config_, simulation.random(std::string(iommu.name()) + ".replacement"), *this),
+      qos_((config.architecture.capabilities & cap::kQosid) != 0),
+      miss_limit_(config.hit_under_miss ? config.miss_queue : 1),
       slots_(config.input_queue),
       queue_(config.input_queue),
       walkers_(config.walkers),
@@ -158,7 +160,7 @@ tlm::tlm_sync_enum Engine::device_request(tlm::tlm_generic_payload& payload, tlm
 void Engine::lookups(sim::Cycle now) {
   while (queue_count_ != 0) {
     Slot& slot = slots_[queue_[queue_first_]];
-    if (slot.due > now) break;
+    if (slot.due > now || misses_full()) break;
     queue_first_ = (queue_first_ + 1) % queue_.size();
     --queue_count_;
     append(slot);
@@ -182,6 +184,8 @@ void Engine::resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cyc
   if (outcome.mrif) return store_to_mrif(slot, outcome);
   slot.phys = outcome.address;
   slot.page_shift = outcome.page_shift;
+  slot.rcid = outcome.rcid;
+  slot.mcid = outcome.mcid;
   slot.state = Slot::State::kReady;
   slot.due = leaves;
   ++ready_;
@@ -206,6 +210,7 @@ bool Engine::join_walk(Slot& slot) {
       continue;
     w.waiting.push_back(slot.index);
     slot.state = Slot::State::kWalking;
+    ++walking_;
     ++counters_.merged;
     return true;
   }
@@ -230,6 +235,7 @@ Engine::Walker& Engine::start_walker(Walker::For purpose, sim::Cycle now) {
 void Engine::start_walk(Slot& slot, sim::Cycle now) {
   start_walker(Walker::For::kDevice, now).waiting.push_back(slot.index);
   slot.state = Slot::State::kWalking;
+  ++walking_;
   ++counters_.walks;
 }
 
@@ -248,7 +254,6 @@ void Engine::retry_misses(sim::Cycle now) {
 void Engine::finish_walk(Walker& walker, sim::Cycle now) {
   const Outcome& outcome = walker.walk.outcome();
   const WalkCounts& counts = walker.walk.counts();
-  for (unsigned t = 0; t < 5; ++t) counters_.accesses[t] += counts.accesses[t];
   walker.busy = false;
   --busy_walkers_;
   if (walker.purpose == Walker::For::kMessage) {
@@ -264,6 +269,7 @@ void Engine::finish_walk(Walker& walker, sim::Cycle now) {
   }
   for (std::size_t i = 0; i < walker.waiting.size(); ++i) {
     Slot& slot = slots_[walker.waiting[i]];
+    --walking_;
     if (i == 0) {
       resolve(slot, outcome, core_.book(walker.walk), now + config_.forward_cycles);
     } else if (outcome.ok() && !outcome.mrif && allows(outcome, slot.request)) {
@@ -305,6 +311,15 @@ void Engine::forward_ready(sim::Cycle now) {
   }
 }
 
+/// The QoS ids of the device context go with the translated request.
+void Engine::stamp(tlm::tlm_generic_payload& payload, const Slot& slot) {
+  sim::DmaTag* tag = nullptr;
+  payload.get_extension(tag);
+  if (tag == nullptr) return;
+  tag->rcid = slot.rcid;
+  tag->mcid = slot.mcid;
+}
+
 void Engine::forward(Slot& slot, sim::Cycle now) {
   unlink(slot);
   --ready_;
@@ -320,6 +335,7 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
                             slot.page_shift, sim_.now()});
   }
   payload.set_address(slot.phys);
+  if (qos_) stamp(payload, slot);
   payload.set_extension<Slot>(&slot);
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = sim_.timeline().outgoing_delay();
@@ -427,7 +443,7 @@ sim::Wakeup Engine::tick(sim::Cycle now) {
 
 sim::Cycle Engine::next_due(sim::Cycle now) const {
   sim::Cycle next = forward_wake_;
-  if (queue_count_ != 0) next = std::min(next, slots_[queue_[queue_first_]].due);
+  if (queue_count_ != 0 && !misses_full()) next = std::min(next, slots_[queue_[queue_first_]].due);
   if (register_count_ != 0) next = std::min(next, register_queue_[register_first_].due);
   if (active_agents_ != 0) {
     for (const Agent& a : agents_) {
@@ -458,10 +474,10 @@ sim::Cycle Engine::next_due(sim::Cycle now) const {
 }
 
 void Engine::update_probes() {
-  const CacheCounters& c = core_.caches.counters();
-  lookups_.set(c.iotlb_lookups);
-  hits_.set(c.iotlb_hits);
-  misses_.set(c.iotlb_misses);
+  const TranslationCounters& t = core_.translations();
+  lookups_.set(t.lookups);
+  hits_.set(t.hits);
+  misses_.set(t.misses);
   walks_in_flight_.set(busy_walkers_);
   faults_.set(core_.faults().total);
   cqh_.set(core_.commands.regs.head);
@@ -479,6 +495,7 @@ bool Engine::idle() const {
 
 void Engine::stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const {
   const CacheCounters& c = core_.caches.counters();
+  const TranslationCounters& t = core_.translations();
   const auto count = [&](std::string_view name, std::uint64_t v) {
     visit(name, static_cast<double>(v), "1");
   };
@@ -486,12 +503,12 @@ void Engine::stats(const std::function<void(std::string_view, double, std::strin
   count("forwarded", counters_.forwarded);
   count("refused", counters_.refused);
   count("dropped_posted_writes", counters_.dropped_writes);
-  count("iotlb.lookups", c.iotlb_lookups);
-  count("iotlb.hits", c.iotlb_hits);
+  count("iotlb.lookups", t.lookups);
+  count("iotlb.hits", t.hits);
   for (std::size_t i = 0; i < config_.iotlb_page_sizes.size(); ++i) {
-    count(fmt::format("iotlb.hits.page_shift_{}", config_.iotlb_page_sizes[i]), c.iotlb_hits_by_class[i]);
+    count(fmt::format("iotlb.hits.page_shift_{}", config_.iotlb_page_sizes[i]), t.hits_by_class[i]);
   }
-  count("iotlb.misses", c.iotlb_misses);
+  count("iotlb.misses", t.misses);
   count("iotlb.merged_misses", counters_.merged);
   count("iotlb.fills", c.iotlb_fills);
   count("iotlb.invalidated", c.iotlb_dropped);
@@ -506,8 +523,18 @@ void Engine::stats(const std::function<void(std::string_view, double, std::strin
   }
   constexpr const char* tables[] = {"ddt", "pdt", "first_stage", "second_stage", "msi"};
   count("walks", counters_.walks);
+  count("walks.debug", counters_.debug_walks);
   count("walks.waited_for_walker", counters_.waited_for_walker);
-  for (unsigned t = 0; t < 5; ++t) count(fmt::format("walks.accesses.{}", tables[t]), counters_.accesses[t]);
+  count("walks.accesses", t.total_accesses());
+  for (unsigned i = 0; i < 5; ++i) count(fmt::format("walks.accesses.{}", tables[i]), t.accesses[i]);
+  for (unsigned level = 0; level < 5; ++level) {
+    count(fmt::format("walks.first_stage.level_{}", level), t.first_level[level]);
+    count(fmt::format("walks.second_stage.level_{}", level), t.second_level[level]);
+  }
+  visit("walks.accesses_per_walk.mean",
+        t.walks != 0 ? static_cast<double>(t.total_accesses()) / static_cast<double>(t.walks) : 0.0, "1");
+  count("walks.accesses_per_walk.max", t.longest_walk);
+  count("invalidations", counters_.invalidations);
   count("commands", counters_.commands);
   count("fences", counters_.fences);
   count("msis", counters_.msis);

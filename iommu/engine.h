@@ -76,6 +76,7 @@ class Engine final : public Surroundings {
     sim::Cycle due = 0;      // kQueued: lookup, kReady: may leave
     std::uint64_t notice_address = 0;
     std::uint16_t notice_id = 0;
+    std::uint16_t rcid = 0, mcid = 0;
     bool dtf = false;
     Request request;
   };
@@ -124,6 +125,8 @@ class Engine final : public Surroundings {
   Request request_of(const tlm::tlm_generic_payload& payload) const;
   static bool crosses_page(const tlm::tlm_generic_payload& payload);
   void lookups(sim::Cycle now);
+  /// Lookups stop: too many requests wait for a walk.
+  bool misses_full() const { return missing_ + walking_ >= miss_limit_; }
   void look_up(Slot& slot, sim::Cycle now);
   void resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cycle leaves);
   void miss(Slot& slot, sim::Cycle now);
@@ -134,6 +137,7 @@ class Engine final : public Surroundings {
   void finish_walk(Walker& walker, sim::Cycle now);
   void forward_ready(sim::Cycle now);
   void forward(Slot& slot, sim::Cycle now);
+  static void stamp(tlm::tlm_generic_payload& payload, const Slot& slot);
   void answer(Slot& slot, sim::Cycle seen);
   void respond(Slot& slot, tlm::tlm_generic_payload& payload);
   void refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
@@ -148,6 +152,7 @@ class Engine final : public Surroundings {
   void act_agents(sim::Cycle now);
   void issue_agents(sim::Cycle now);
   void issue(std::uint32_t agent, sim::Cycle now);
+  void stamp(sim::Transaction& transaction, std::uint32_t agent) const;
   void answered(Agent& agent, std::uint32_t index, MemoryStatus status, sim::Cycle seen);
   MemoryAccess* begin_access(std::uint32_t agent);
   void act(std::uint32_t agent, sim::Cycle now);
@@ -179,6 +184,8 @@ class Engine final : public Surroundings {
   sim::Simulation& sim_;
   const IommuConfig config_;
   Core core_;
+  const bool qos_;                  // capabilities.QOSID
+  const std::uint32_t miss_limit_;  // requests that may wait for a walk before lookups stop
 
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_slots_;
@@ -186,6 +193,7 @@ class Engine final : public Surroundings {
   std::size_t queue_first_ = 0, queue_count_ = 0;
   std::uint32_t pending_first_ = kNone, pending_last_ = kNone;  // after lookup, not yet gone; arrival order
   std::uint32_t pending_ = 0, ready_ = 0, missing_ = 0;         // all of these, kReady, kMiss
+  std::uint32_t walking_ = 0;                                   // kWalking
   sim::Cycle next_lookup_ = 0;
   sim::Cycle next_forward_ = 0;
   sim::Cycle forward_wake_ = sim::kNeverCycle;
@@ -227,8 +235,7 @@ class Engine final : public Surroundings {
   struct Counters {
     std::uint64_t requests = 0, forwarded = 0, refused = 0, dropped_writes = 0, merged = 0, walks = 0,
                   debug_walks = 0, waited_for_walker = 0, commands = 0, fences = 0, msis = 0,
-                  unexpected_completions = 0;
-    std::uint64_t accesses[5] = {0, 0, 0, 0, 0};
+                  unexpected_completions = 0, invalidations = 0;
   } counters_;
 
   sim::Probe lookups_, hits_, misses_, walks_in_flight_, faults_, cqh_, cqt_, fqt_, waiting_;

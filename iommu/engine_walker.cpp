@@ -87,6 +87,26 @@ MemoryAccess* Engine::begin_access(std::uint32_t index) {
   }
 }
 
+/// Device directory, queues and messages go under the IOMMU's own QoS ids, what belongs to a device under
+/// its.
+void Engine::stamp(sim::Transaction& t, std::uint32_t agent) const {
+  t.tag.rcid = core_.env.own_rcid();
+  t.tag.mcid = core_.env.own_mcid();
+  const Outcome* device = nullptr;
+  if (agent >= kFirstWalker) {
+    const Walk& walk = walkers_[agent - kFirstWalker].walk;
+    if (walk.table() != WalkTable::kDeviceDirectory) device = &walk.outcome();
+  }
+  if (device != nullptr) {
+    t.tag.rcid = device->rcid;
+    t.tag.mcid = device->mcid;
+  } else if (agent == kMrifAgent) {
+    const Slot& slot = slots_[mrif_queue_[mrif_first_]];
+    t.tag.rcid = slot.rcid;
+    t.tag.mcid = slot.mcid;
+  }
+}
+
 void Engine::issue(std::uint32_t index, sim::Cycle now) {
   Agent& a = agents_[index];
   MemoryAccess* access = begin_access(index);
@@ -99,6 +119,7 @@ void Engine::issue(std::uint32_t index, sim::Cycle now) {
                                                 access->address, access->bytes);
   if (write) std::memcpy(t->get_data_ptr(), access->data.data(), access->bytes);
   t->user[0] = index;
+  if (qos_) stamp(*t, index);
   a.transaction = t;
   a.state = Agent::State::kOutstanding;
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
@@ -149,9 +170,8 @@ void Engine::act(std::uint32_t index, sim::Cycle now) {
       execute_at_ = now;
       if (core_.commands.state() == CommandProcessor::State::kExecute) {
         ++counters_.commands;
-        const unsigned op = cmd::opcode(core_.commands.command());
-        if (op == cmd::kIotinval) execute_at_ += config_.invalidate_scan_cycles * config_.iotlb.sets;
-        if (op == cmd::kIodir) execute_at_ += config_.invalidate_scan_cycles * config_.ddt_cache.sets;
+        execute_at_ +=
+            config_.invalidate_scan_cycles * core_.commands.sets_to_scan(config_.invalidate_indexed);
       }
       return;
     case kFaultAgent:
@@ -211,14 +231,15 @@ MemoryStatus Engine::compare_exchange(const MemoryAccess& access, bool& swapped)
 
 void Engine::poll_units(sim::Cycle now) {
   const auto idle = [&](std::uint32_t i) { return agents_[i].state == Agent::State::kIdle; };
+  // What may leave a record or a message comes before the units that write them.
+  if (core_.debug_requested() && !debug_walking_) start_debug_walk(now);
   if (idle(kCommandAgent)) poll_commands(now);
   if (core_.fault_queue.pending() && idle(kFaultAgent)) schedule(kFaultAgent, now + config_.fault_cycles);
   if (core_.page_queue.pending() && idle(kPageAgent)) schedule(kPageAgent, now + config_.fault_cycles);
   if (mrif_count_ != 0 && idle(kMrifAgent)) schedule(kMrifAgent, now + config_.forward_cycles);
-  if (idle(kInterruptAgent) && core_.interrupts.ipsr() != 0 && core_.interrupts.pending()) {
+  if (core_.interrupts.pending() && idle(kInterruptAgent)) {
     schedule(kInterruptAgent, now + config_.interrupt_cycles);
   }
-  if (core_.debug_requested() && !debug_walking_) start_debug_walk(now);
   const std::uint32_t wires = core_.interrupts.wires();
   for (std::uint32_t changed = wires ^ wires_; changed != 0; changed &= changed - 1) {
     const auto v = static_cast<unsigned>(std::countr_zero(changed));
@@ -271,6 +292,7 @@ void Engine::invalidated(const Invalidate& event) {
     w.overtaken = true;
   }
   walk_barrier_ = walk_serial_;
+  ++counters_.invalidations;
   Invalidate e = event;
   e.time = sim_.now();
   sim_.note(kDigestInvalidate, static_cast<std::uint64_t>(e.kind) << 32 | e.dropped, e.address);
@@ -339,6 +361,8 @@ void Engine::store_to_mrif(Slot& slot, const Outcome& outcome) {
     return refuse(slot, Cause::kTypeDisallowed, 0, false);
   }
   slot.phys = outcome.mrif_address;
+  slot.rcid = outcome.rcid;
+  slot.mcid = outcome.mcid;
   slot.notice_address = outcome.notice_address;
   slot.notice_id = outcome.notice_id;
   slot.state = Slot::State::kMrif;

@@ -1,18 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "iommu/interrupts.h"
 
+#include <algorithm>
+
 namespace iommu {
 
 void Interrupts::reset() {
   ipsr_ = 0;
   icvec_ = 0;
   vectors_ = {};
+  count_ = 0;
 }
 
 void Interrupts::raise(std::uint32_t ipsr_bit) {
   if ((ipsr_ & ipsr_bit) != 0) return;
   ipsr_ |= ipsr_bit;
-  if (!wired()) vectors_[vector_of(static_cast<unsigned>(std::countr_zero(ipsr_bit)))].pending = true;
+  if (wired()) return;
+  const unsigned v = vector_of(static_cast<unsigned>(std::countr_zero(ipsr_bit)));
+  if (vectors_[v].masked) {
+    vectors_[v].pending = true;
+  } else {
+    queue(v, ipsr_bit);
+  }
+}
+
+void Interrupts::queue(unsigned v, std::uint32_t ipsr_bit) {
+  for (std::size_t i = 0; i < count_; ++i) {
+    if (queue_[i].vector == v && queue_[i].ipsr_bit == ipsr_bit) return;
+  }
+  // A cause whose vector was changed while its message waits keeps the earlier one only.
+  if (count_ < queue_.size()) queue_[count_++] = {static_cast<std::uint8_t>(v), ipsr_bit};
+}
+
+void Interrupts::write_control(unsigned v, std::uint32_t value) {
+  Vector& vector = vectors_[v];
+  vector.masked = (value & 1) != 0;
+  if (vector.masked) {
+    // What has not left yet is remembered instead.
+    const auto end = std::remove_if(queue_.begin(), queue_.begin() + count_, [&](const Message& m) {
+      vector.pending = vector.pending || m.vector == v;
+      return m.vector == v;
+    });
+    count_ = static_cast<std::size_t>(end - queue_.begin());
+  } else if (vector.pending) {
+    vector.pending = false;
+    queue(v, 0);
+  }
 }
 
 void Interrupts::clear(std::uint32_t ones, std::uint32_t still_asserted) {
@@ -30,23 +63,14 @@ void Interrupts::write_icvec(std::uint64_t value) {
   icvec_ = value & writable;
 }
 
-bool Interrupts::pending() const {
-  for (const Vector& v : vectors_) {
-    if (v.pending && !v.masked) return true;
-  }
-  return false;
-}
-
 MemoryAccess& Interrupts::begin() {
-  for (Vector& v : vectors_) {
-    if (!v.pending || v.masked) continue;
-    v.pending = false;
-    access_.kind = MemoryAccess::Kind::kWrite;
-    access_.address = v.address;
-    access_.bytes = 4;
-    store32(access_.data.data(), v.data, env_.big_endian());
-    break;
-  }
+  const Vector& v = vectors_[queue_[0].vector];
+  std::copy(queue_.begin() + 1, queue_.begin() + count_, queue_.begin());
+  --count_;
+  access_.kind = MemoryAccess::Kind::kWrite;
+  access_.address = v.address;
+  access_.bytes = 4;
+  store32(access_.data.data(), v.data, env_.big_endian());
   return access_;
 }
 

@@ -18,7 +18,7 @@ class Interrupts {
 
   void reset();
 
-  /// Sets an ipsr bit. On 0 -> 1 with MSIs: queues the message of its vector.
+  /// Sets an ipsr bit. On 0 -> 1 with MSIs: queues one message of its vector, behind those that wait.
   void raise(std::uint32_t ipsr_bit);
   /// Software writes ones to clear; `still_asserted` are the bits whose condition still holds.
   void clear(std::uint32_t ones, std::uint32_t still_asserted);
@@ -36,10 +36,11 @@ class Interrupts {
   const Vector& vector(unsigned v) const { return vectors_[v]; }
   void write_address(unsigned v, std::uint64_t value) { vectors_[v].address = value & mask(55, 2); }
   void write_data(unsigned v, std::uint32_t value) { vectors_[v].data = value; }
-  void write_control(unsigned v, std::uint32_t value) { vectors_[v].masked = (value & 1) != 0; }
+  /// Unmasking sends the message that was remembered, if there is one.
+  void write_control(unsigned v, std::uint32_t value);
 
   /// A message waits to be written (and is not masked).
-  bool pending() const;
+  bool pending() const { return count_ != 0; }
   /// The write of the next message.
   MemoryAccess& begin();
   /// Address of the message whose write was refused, for the fault record.
@@ -53,10 +54,19 @@ class Interrupts {
   unsigned vector_of(unsigned ipsr_index) const {
     return static_cast<unsigned>(bits(icvec_, 4 * ipsr_index + 3, 4 * ipsr_index));
   }
+  void queue(unsigned v, std::uint32_t ipsr_bit);
+
+  /// A message that waits; `ipsr_bit` is 0 for the one a vector remembered while it was masked.
+  struct Message {
+    std::uint8_t vector = 0;
+    std::uint32_t ipsr_bit = 0;
+  };
   const Environment& env_;
   std::uint32_t ipsr_ = 0;
   std::uint64_t icvec_ = 0;
   std::array<Vector, 16> vectors_{};
+  std::array<Message, 4 + 16> queue_{};  // one a pending bit and one a vector: what is behind merges
+  std::size_t count_ = 0;
   MemoryAccess access_;
 };
 

@@ -124,6 +124,7 @@ void Walk::read_first_pte() {
 
 void Walk::load_first_pte(std::uint64_t spa) {
   first_walk_.entry_address = spa;
+  ++counts_.first_level[first_walk_.level];
   read(spa, first_.entry_bytes, State::kFirstPte);
 }
 
@@ -169,8 +170,8 @@ void Walk::first_leaf() {
   const bool dirty = wants_dirty(leaf);
   if ((pte & pte::kA) == 0 || (dirty && (pte & pte::kD) == 0)) {
     if (!device_.tc(dc::kSade)) return fail(page_fault());
+    if (!first_entry_writable_) return guest_fault(true);
     if (!keep_memory_) {
-      if (!first_entry_writable_) return guest_fault(true);
       return update(State::kFirstUpdate, first_walk_, dirty, first_, device_.tc(dc::kSbe));
     }
     leaf.dirty = leaf.dirty || dirty;
@@ -227,6 +228,7 @@ void Walk::start_second_stage(std::uint64_t gpa, Purpose purpose) {
 void Walk::read_second_pte() {
   const std::uint64_t index = table_index(second_, second_walk_.level, gpa_, 2);
   second_walk_.entry_address = second_walk_.table + index * second_.entry_bytes;
+  ++counts_.second_level[second_walk_.level];
   read(second_walk_.entry_address, second_.entry_bytes, State::kSecondPte);
 }
 

@@ -51,11 +51,12 @@ class RecordQueue {
 
   bool pending() const { return count_ != 0; }
   std::size_t waiting() const { return count_; }
+  bool writing() const { return in_flight_; }
   /// The write of the oldest record, or null if it had to be dropped.
   MemoryAccess* begin();
   void supply(MemoryStatus status);
-  /// The record whose write is under way.
-  const Record& front() const { return buffer_[first_]; }
+  /// Record `i` of those that wait; 0 is the one whose write is under way.
+  const Record& waiting(std::size_t i) const { return buffer_[(first_ + i) % buffer_.size()]; }
   /// The interrupt condition holds at present, apart from new records.
   bool asserted() const {
     return regs.has(qcsr::kInterruptEnable) && regs.has(qcsr::kMemoryFault | qcsr::kOverflow);

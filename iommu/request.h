@@ -59,6 +59,7 @@ struct Outcome {
   bool t2gpa = false;
   bool prpr = false;  ///< messages: DC.tc.PRPR
   bool iotlb_hit = false;
+  std::uint8_t page_class = 0;                       ///< of the IOTLB entry, if iotlb_hit
   bool first_active = false, second_active = false;  ///< stages that are not Bare
   std::uint32_t pscid = 0;
   std::uint32_t gscid = 0;

@@ -24,6 +24,8 @@ void Walk::start(const Environment& env, Caches& caches, CacheUse use, const Req
       return fail(Cause::kTypeDisallowed);
     outcome_.address = request.iova;
     outcome_.readable = outcome_.writable = outcome_.executable = true;
+    outcome_.rcid = env.own_rcid();
+    outcome_.mcid = env.own_mcid();
     return finish();
   }
   if (!env.device_id_fits(request.device_id)) return fail(Cause::kTypeDisallowed);
@@ -273,6 +275,7 @@ bool Walk::serve_from_iotlb() {
   outcome_.writable = e->writable;
   outcome_.executable = e->executable;
   outcome_.iotlb_hit = true;
+  outcome_.page_class = e->page_class;
   finish();
   return true;
 }

@@ -18,7 +18,9 @@ namespace iommu {
 enum class WalkTable : std::uint8_t { kDeviceDirectory, kProcessDirectory, kFirstStage, kSecondStage, kMsi };
 
 struct WalkCounts {
-  std::uint16_t accesses[5] = {0, 0, 0, 0, 0};  ///< by WalkTable
+  std::uint16_t accesses[5] = {0, 0, 0, 0, 0};    ///< by WalkTable
+  std::uint8_t first_level[5] = {0, 0, 0, 0, 0};  ///< loads of first-stage entries by level, 0 = 4 KiB leaves
+  std::uint8_t second_level[5] = {0, 0, 0, 0, 0};  ///< the same of the second stage
   std::uint16_t total() const {
     return static_cast<std::uint16_t>(accesses[0] + accesses[1] + accesses[2] + accesses[3] + accesses[4]);
   }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which address bit selects what in the DRAM, as a list from the least significant bit after the 6 bits of a
 // 64-byte burst: "bank_group:2,column:7,bank:2,rank:1,row:16". A field may come in several pieces, lowest
-// bits first. Bits above the list (memory larger than the modelled devices) extend the row number, so no size
-// is refused.
+// bits first. Or by the numbers of the address bits, in any order of the fields:
+// "bank_group=6-7,column=8-14,bank=15+16,row=17-32", each field's bits from its least significant one; then
+// every bit from 6 to the highest must be named once. Bits above the list (memory larger than the modelled
+// devices) extend the row number, so no size of memory is refused.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -27,7 +29,8 @@ class AddressMapping {
  public:
   /// `text`: "il" (bank group, column, bank, rank, row), "ro" (column, bank group, bank, rank, row), "brc"
   /// (column, row, bank group, bank, rank), each with the channel bits lowest, or a list as above. Throws
-  /// sim::Error when a field has too few or too many bits, or is unknown.
+  /// sim::Error when a field has too few or too many bits, or is unknown, when two fields share a bit, or
+  /// when one between the lowest and the highest belongs to none.
   AddressMapping(std::string_view text, const DramTiming& timing, unsigned channels, unsigned ranks);
 
   /// `offset` = address - base of the memory.
@@ -49,7 +52,9 @@ class AddressMapping {
     std::uint8_t field, from, to, width;
     std::uint64_t mask;
   };
+  void add(unsigned field, unsigned from, unsigned width, unsigned to);
   std::vector<Piece> pieces_;
+  unsigned row_bits_ = 0;  // of the devices
 };
 
 }  // namespace mm

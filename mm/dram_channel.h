@@ -3,26 +3,47 @@
 // addresses, no data: bursts go in, commands are issued cycle by cycle, completions come out. DramController
 // puts TLM around it, the conformance runner drives it directly.
 //
-// Policy: FR-FCFS per bank (oldest row hit, else oldest; a request older than the age cap when its bank next
-// chooses is not passed any more), open page, column commands before row commands, then oldest first. Reads
-// before writes; writes are served when no reads wait, and from `write_high` waiting on down to `write_low`
-// whatever waits. Refresh of a rank is due every tREFI: from then on the rank takes no new commands, its
-// banks are precharged as soon as they may be, and it is refreshed. Refreshes that fall into idle time are
-// made up, with their right times, at the next arrival: idle time costs nothing.
+// Scheduler. fr_fcfs: in each bank the oldest row hit, else the oldest request; a request older than the age
+// cap when its bank next chooses is not passed any more; between banks the oldest request whose command is
+// legal. fcfs: the same, but column commands go strictly in the order of arrival (rows are opened ahead of
+// it). Reads before writes; writes are served when no reads wait, or from `write_high` waiting on; once
+// begun, a drain ends when reads wait and no more than `write_low` writes do. A read of a burst that waits in
+// the write queue gets it from there, in the cycle in which it is first seen.
+//
+// Pages. open: a row stays open until another row of the bank is wanted, or a refresh. closed: each RD and WR
+// precharges its bank (auto-precharge). adaptive: the row stays open while requests for it wait, is closed
+// with the last of them when another row is waited for, and otherwise as a two-bit counter of the bank says,
+// which learns from whether the next request was to the same row.
+//
+// Refresh of a rank is due every tREFI: from then on the rank takes no new commands, its banks are precharged
+// as soon as they may be, and it is refreshed. Same-bank (DDR5): every tREFI / 2 / banks, one bank of each
+// bank group, in turn; the others go on. Refreshes that fall into idle time are made up, with their right
+// times, at the next arrival: idle time costs nothing.
 //
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
 // updated at each command; a bank knows its candidate; the next command and its time are chosen once, after
 // the last one, and corrected when a request arrives in between.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "mm/address_mapping.h"
 #include "mm/dram_timing.h"
+#include "mm/fifo.h"
 #include "sim/types.h"
 
 namespace mm {
+
+enum class DramScheduler : std::uint8_t { kFrFcfs, kFcfs };
+enum class PagePolicy : std::uint8_t { kOpen, kClosed, kAdaptive };
+
+/// By their names in configurations.
+const std::map<std::string, DramScheduler>& dram_schedulers();
+const std::map<std::string, PagePolicy>& page_policies();
 
 struct DramChannelConfig {
   unsigned ranks = 1;
@@ -32,6 +53,9 @@ struct DramChannelConfig {
   unsigned write_low = 6;
   std::uint64_t age_cap_cycles = 1024;
   bool refresh = true;
+  bool same_bank_refresh = false;  ///< needs DramTiming::has_same_bank_refresh()
+  DramScheduler scheduler = DramScheduler::kFrFcfs;
+  PagePolicy page_policy = PagePolicy::kOpen;
 };
 
 /// What a burst found in its bank.
@@ -40,18 +64,20 @@ enum class RowOutcome : std::uint8_t { kHit, kClosed, kConflict };
 /// A burst whose data have passed. Times in memory cycles.
 struct DramCompletion {
   sim::Cycle arrival;  ///< entered the queue
-  sim::Cycle issue;    ///< time of its RD or WR
+  sim::Cycle issue;    ///< time of its RD or WR; of a read answered by the write queue, when it was seen
   sim::Cycle end;      ///< end of data
   std::uint32_t token;
   bool write;
   RowOutcome outcome;
 };
 
-/// A command as issued, for checkers and traces. Bank fields are 0 where the command has none.
+/// A command as issued, for checkers and traces. Fields are 0 where the command has none; PREsb and REFsb
+/// have a bank and no bank group.
 struct DramCommandRecord {
   sim::Cycle time;
   DramCommand command;
   std::uint32_t rank, bank_group, bank, row;
+  bool auto_precharge = false;
 };
 
 class DramCommandListener {
@@ -68,8 +94,11 @@ class DramChannel {
 
   const DramTiming& timing() const { return timing_; }
 
-  /// Makes up the refreshes of idle time up to `now`. Before enqueue() and step() of a cycle.
+  /// Issues, with their right times, what was due before `now`, and makes up the refreshes of idle time up to
+  /// `now`. Before enqueue() and step() of a cycle. So the owner may sleep over commands that nobody outside
+  /// sees.
   void advance(sim::Cycle now) {
+    while (next_time_ < now) issue(next_time_);
     if (waiting() == 0 && now >= idle_refresh_) make_up_refreshes(now);
   }
 
@@ -80,20 +109,26 @@ class DramChannel {
   /// Puts a burst into its queue; has_room() required. Its first command may be issued at `now`.
   void enqueue(sim::Cycle now, bool write, const DramAddress& address, std::uint32_t token);
 
-  /// What step() did: nothing that matters outside, or a place became free in a queue (RD or WR issued).
-  enum class Step : std::uint8_t { kNothing, kReadIssued, kWriteIssued };
-  /// Issues the command that is due at `now`, if any.
-  Step step(sim::Cycle now) { return now < next_time_ ? Step::kNothing : issue(now); }
+  /// Issues the command that is due at `now`, if any. True if a place became free in a queue (RD or WR).
+  bool step(sim::Cycle now) { return now >= next_time_ && issue(now); }
   /// Time of the next command, kNone when nothing waits.
   sim::Cycle next_command() const { return next_time_; }
+  /// No read that waits now can be complete before this; kNone when none waits.
+  sim::Cycle earliest_completion() const {
+    return waiting_[0] == 0 ? next_completion()
+                            : std::min(next_completion(), next_time_ + timing_.cl + timing_.data_cycles());
+  }
+  /// Bursts that waited when no place had become free at `now` yet; after advance(now).
+  unsigned waiting_before(bool write, sim::Cycle now) const {
+    return waiting_[write] + (last_column_ == now && last_column_write_ == write ? 1 : 0) +
+           (!write && last_forward_ == now ? forwards_ : 0);
+  }
 
   /// Completions of reads (and of writes, if asked for) in the order of their end.
   void report_writes(bool on) { report_writes_ = on; }
-  sim::Cycle next_completion() const {
-    return done_head_ == done_tail_ ? kNone : done_[done_head_ & done_mask_].end;
-  }
-  const DramCompletion& front() const { return done_[done_head_ & done_mask_]; }
-  void pop() { ++done_head_; }
+  sim::Cycle next_completion() const { return done_.empty() ? kNone : done_.front().end; }
+  const DramCompletion& front() const { return done_.front(); }
+  void pop() { done_.pop_front(); }
 
   void listen(DramCommandListener* listener) { listener_ = listener; }
 
@@ -102,8 +137,10 @@ class DramChannel {
     std::array<std::uint64_t, 8> group_commands{};  ///< per bank group, over the ranks
     std::array<std::uint64_t, 3> reads{};           ///< by RowOutcome
     std::array<std::uint64_t, 3> writes{};
-    std::uint64_t drains = 0;  ///< switches from reads to writes
-    std::uint64_t aged = 0;    ///< choices where the age cap overruled a row hit
+    std::uint64_t drains = 0;           ///< switches from reads to writes
+    std::uint64_t aged = 0;             ///< choices where the age cap overruled a row hit
+    std::uint64_t auto_precharges = 0;  ///< RD and WR with auto-precharge
+    std::uint64_t forwarded = 0;        ///< reads answered by the write queue; they are in no other counter
   };
   const Counters& counters() const { return counters_; }
   /// Changes whenever a burst enters or a command is issued to a bank.
@@ -117,9 +154,9 @@ class DramChannel {
   struct Slot {
     sim::Cycle arrival;
     std::uint64_t sequence;
-    std::uint32_t row;
+    std::uint32_t row, column;
     std::uint32_t token;
-    std::uint16_t next, prev;
+    std::uint16_t next, prev, bank;
     RowOutcome outcome;
   };
   struct List {
@@ -131,12 +168,15 @@ class DramChannel {
     std::uint16_t candidate = kNil;
     DramCommand kind = DramCommand::kAct;
     std::uint8_t rank = 0, group = 0;  // group: over all ranks
-    List list[2];                      // reads, writes
+    std::uint8_t closes = 1;           // adaptive page policy: 2 and 3 = close
+    std::uint32_t last_row = kClosed;
+    List list[2];  // reads, writes
   };
   struct Rank {
     Times next{};
     sim::Cycle refresh_due = 0;
     std::uint64_t open_banks = 0;  // bit mask of the rank's banks
+    unsigned same_bank = 0;        // bank that REFsb is due for
     std::uint32_t acts = 0;
     std::array<sim::Cycle, 4> act_times{};
   };
@@ -144,25 +184,31 @@ class DramChannel {
     Times bank{}, group{}, rank{}, sibling{};
   };
 
-  Step issue(sim::Cycle now);
+  bool issue(sim::Cycle now);
+  void issue_column(unsigned bank, sim::Cycle now);
   void issue_refresh(unsigned rank, sim::Cycle now);
   void make_up_refreshes(sim::Cycle now);
-  sim::Cycle refresh_time(const Rank& rank) const;
-  DramCommand refresh_command(const Rank& rank) const {
-    return rank.open_banks != 0 ? DramCommand::kPreAll : DramCommand::kRef;
+  sim::Cycle refresh_time(unsigned rank) const;
+  DramCommand refresh_command(const Rank& rank) const;
+  std::uint64_t refreshed_banks(const Rank& rank) const {
+    return config_.same_bank_refresh ? same_bank_mask_ << rank.same_bank : ~std::uint64_t{0};
   }
   void apply(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now);
-  void record(DramCommand command, unsigned rank, const Bank* bank, unsigned index, sim::Cycle now);
+  void record(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now, bool auto_precharge = false);
   void choose(unsigned bank, sim::Cycle now);
   void set_candidate(unsigned bank, std::uint16_t slot, DramCommand kind);
-  void close(unsigned rank);
+  bool forward(const DramAddress& address, const Bank& bank, sim::Cycle now, std::uint32_t token);
+  bool closes_row(const Bank& bank) const;
+  void learn(Bank& bank, std::uint32_t row) const;
+  void auto_precharge(unsigned bank);
   bool update_mode();
   void rechoose(sim::Cycle now);
   void schedule(sim::Cycle now);
   void consider(unsigned bank, sim::Cycle now);
   void complete(unsigned bank, sim::Cycle now);
   sim::Cycle legal(unsigned bank) const;
-  template <bool kOneRank>
+  /// kSimple: one rank, all-bank refresh.
+  template <bool kSimple>
   void best_candidate(sim::Cycle now);
 
   DramTiming timing_;
@@ -170,6 +216,8 @@ class DramChannel {
   unsigned banks_per_group_log2_, groups_per_rank_, banks_per_rank_;
   std::array<Latencies, kDramCommands> latency_{};
   unsigned faw_ = 0;
+  std::uint64_t same_bank_mask_ = 0;  // bank 0 of every bank group
+  unsigned refresh_interval_ = 0;
 
   std::vector<Bank> banks_;
   std::vector<Times> groups_;
@@ -186,12 +234,16 @@ class DramChannel {
   std::vector<sim::Cycle> bounds_;  // scratch of best_candidate(): per group ACT, PRE, RD or WR
   std::vector<Slot> slots_;
   std::vector<std::uint16_t> free_slots_;
+  Fifo<std::uint16_t> order_[2];  // fcfs: slots in order of arrival
   unsigned capacity_[2];
   unsigned waiting_[2] = {0, 0};
   bool draining_ = false;  // the queue that is served: false = reads
-  bool forced_ = false;    // the drain began at the high watermark
   std::uint64_t sequence_ = 0;
   std::uint64_t bank_commands_ = 0;
+  sim::Cycle last_column_ = kNone;  // the last RD or WR
+  bool last_column_write_ = false;
+  sim::Cycle last_forward_ = kNone;  // and how many reads were answered by the write queue then
+  unsigned forwards_ = 0;
 
   // The chosen next command.
   sim::Cycle next_time_ = kNone;
@@ -199,8 +251,7 @@ class DramChannel {
   unsigned next_bank_ = 0;           // or the rank to refresh
   sim::Cycle idle_refresh_ = kNone;  // next refresh command if nothing arrives
 
-  std::vector<DramCompletion> done_;
-  std::uint32_t done_head_ = 0, done_tail_ = 0, done_mask_ = 0;
+  Fifo<DramCompletion> done_;
   bool report_writes_ = false;
   DramCommandListener* listener_ = nullptr;
   Counters counters_;

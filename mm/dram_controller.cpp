@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "mm/address_mapping.h"
-#include "mm/dram_channel.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
 
@@ -46,7 +45,7 @@ struct ChannelProbes {
 }  // namespace
 
 void DramConfig::validate() const {
-  const DramTiming t = timing ? *timing : dram_standard(standard);
+  const DramTiming& t = resolved_timing();
   t.validate();
   const auto power = [](const char* field, unsigned v, unsigned max) {
     if (!std::has_single_bit(v) || v > max) {
@@ -63,17 +62,48 @@ void DramConfig::validate() const {
   range("write_queue", write_queue, 1, 1024);
   range("write_high", write_high, 1, write_queue);
   range("write_low", write_low, 0, write_high);
+  if (same_bank_refresh && !t.has_same_bank_refresh()) {
+    throw sim::Error(fmt::format("dram.same_bank_refresh: {} has none (rfc_sb is 0)", t.name));
+  }
   AddressMapping(mapping, t, channels, ranks);
+  const std::uint64_t bytes =
+      std::uint64_t{channels} * ranks * t.bank_groups * t.banks * t.rows * t.columns * kBurstBytes;
+  if (size_bytes != 0 && size_bytes != bytes) {
+    throw sim::Error(
+        fmt::format("dram.size: {} bytes, but {} channels x {} ranks x {} bank groups x {} banks x {} rows x "
+                    "{} columns x 64 "
+                    "bytes are {}",
+                    size_bytes, channels, ranks, t.bank_groups, t.banks, t.rows, t.columns, bytes));
+  }
+}
+
+DramChannelConfig DramConfig::channel() const {
+  return {ranks,          read_queue, write_queue,       write_high, write_low,
+          age_cap_cycles, refresh,    same_bank_refresh, scheduler,  page_policy};
 }
 
 struct DramController::Impl {
   /// A request between its acceptance and its response.
   struct Request {
     tlm::tlm_generic_payload* payload;
-    std::uint64_t next;   // offset of the first burst not yet in a queue
-    std::uint64_t end;    // offset after the last burst
-    std::uint32_t parts;  // bursts whose data have not passed (reads)
-    sim::Cycle due;       // first edge that sees it
+    std::uint64_t first, end;  // offsets of its bursts
+    std::uint32_t parts;       // reads: bursts whose data have not passed
+    std::uint32_t outside;     // bursts that are not yet in a channel's queue
+    sim::Cycle due;            // first edge that sees it
+    DramAddress address;       // of the first burst
+    bool write;
+  };
+  struct Burst {
+    std::uint32_t request;
+    DramAddress address;
+  };
+  /// A channel and what was accepted for it.
+  struct Lane {
+    std::unique_ptr<DramChannel> channel;
+    std::unique_ptr<ChannelProbes> probes;
+    Fifo<Burst> staged[2];          // reads, writes: seen, and no room in the queue
+    unsigned accepted[2] = {0, 0};  // bursts accepted that are not in the queue
+    std::uint64_t back_pressure = 0;
   };
 
   Impl(DramController& self, sim::Simulation& sim, SparseStore& store, const DramConfig& config,
@@ -82,28 +112,27 @@ struct DramController::Impl {
         sim(sim),
         store(store),
         config(config),
-        timing(config.timing ? *config.timing : dram_standard(config.standard)),
+        timing(config.resolved_timing()),
         mapping(config.mapping, timing, config.channels, config.ranks),
-        capacity{std::uint64_t{config.read_queue} * config.channels,
-                 std::uint64_t{config.write_queue} * config.channels} {
-    const DramChannelConfig c{config.ranks,     config.read_queue,     config.write_queue, config.write_high,
-                              config.write_low, config.age_cap_cycles, config.refresh};
+        capacity{config.read_queue, config.write_queue},
+        lanes(config.channels) {
     for (unsigned i = 0; i < config.channels; ++i) {
-      channels.push_back(std::make_unique<DramChannel>(timing, c));
-      probes.push_back(
-          std::make_unique<ChannelProbes>(sim.probes(), fmt::format("{}.ch{}", path, i), timing));
+      lanes[i].channel = std::make_unique<DramChannel>(timing, config.channel());
+      lanes[i].probes =
+          std::make_unique<ChannelProbes>(sim.probes(), fmt::format("{}.ch{}", path, i), timing);
     }
   }
 
   tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival);
   bool refuse(tlm::tlm_generic_payload& payload) const;
   void move_data(tlm::tlm_generic_payload& payload);
-  void admit(sim::Cycle now, bool write);
+  bool take_place(const Request& r);
+  void admit(sim::Cycle now);
+  void enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address);
+  void unstage(sim::Cycle now, Lane& lane);
   void collect(sim::Cycle now);
   void respond(sim::Cycle now);
-  void offer_end_req(sim::Cycle now);
-  void send_end_req();
-  bool step_channels(sim::Cycle now);
+  void offer_end_req();
   void update_probes();
   sim::Cycle next_event(sim::Cycle now);
 
@@ -123,25 +152,18 @@ struct DramController::Impl {
   DramConfig config;
   DramTiming timing;
   AddressMapping mapping;
-  std::vector<std::unique_ptr<DramChannel>> channels;
-  std::vector<std::unique_ptr<ChannelProbes>> probes;
+  unsigned capacity[2];
+  std::vector<Lane> lanes;
 
   std::vector<Request> requests;
   std::vector<std::uint32_t> free;
-  Fifo<std::uint32_t> input[2];  // reads, writes: accepted, not wholly in the queues
-  Fifo<std::uint32_t> ready;     // to be answered, in order
+  Fifo<std::uint32_t> input;  // accepted, not yet seen
+  Fifo<std::uint32_t> ready;  // to be answered, in order
   bool waits_for_end_resp = false;
   sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
 
-  // Back-pressure. Bursts accepted whose RD or WR was not yet issued; a place that becomes free at a time
-  // counts for requests that arrive strictly later, so that the order of modules at one time does not matter.
-  std::uint64_t capacity[2];
-  std::uint64_t used[2] = {0, 0};
-  std::uint64_t freed[2] = {0, 0};  // at freed_at
-  sim::Tick freed_at = 0;
-  tlm::tlm_generic_payload* last = nullptr;  // accepted as the last one before `full`: its END_REQ is owed
-  bool full = false;
-  sim::Cycle end_req_due = 0;
+  bool full = false;       // END_REQ is owed to `last`
+  std::uint32_t last = 0;  // the request accepted last, whose bursts did not all have room
 
   std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, refused = 0, back_pressure = 0;
   LatencyHistogram read_latency;
@@ -150,8 +172,7 @@ struct DramController::Impl {
 DramController::DramController(sc_core::sc_module_name name, sim::Simulation& sim, SparseStore& store,
                                const DramConfig& config, const std::string& path)
     : sc_module(name),
-      Clocked(sim.timeline(),
-              (config.validate(), config.timing ? *config.timing : dram_standard(config.standard)).clock),
+      Clocked(sim.timeline(), (config.validate(), config.resolved_timing()).clock),
       port("port"),
       impl_(std::make_unique<Impl>(*this, sim, store, config, path)) {
   port.bind(*this);
@@ -200,51 +221,81 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   if (p.has_mm()) p.acquire();
   move_data(p);
 
-  const bool write = p.is_write();
-  const std::uint64_t first = p.get_address() - store.base().value;
-  const std::uint64_t end = first + p.get_data_length();
+  const std::uint64_t offset = p.get_address() - store.base().value;
   const std::uint32_t i = allocate();
   Request& r = requests[i];
   r.payload = &p;
-  r.next = first / kBurstBytes * kBurstBytes;
-  r.end = (end + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
-  r.parts = static_cast<std::uint32_t>((r.end - r.next) / kBurstBytes);
+  r.write = p.is_write();
+  r.first = offset / kBurstBytes * kBurstBytes;
+  r.end = (offset + p.get_data_length() + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
+  r.parts = r.outside = static_cast<std::uint32_t>((r.end - r.first) / kBurstBytes);
+  r.address = mapping.decode(r.first);
   r.due = self.poke(arrival);
-  input[write].push_back(i);
-  ++(write ? writes : reads);
-  (write ? write_bytes : read_bytes) += p.get_data_length();
+  input.push_back(i);
+  ++(r.write ? writes : reads);
+  (r.write ? write_bytes : read_bytes) += p.get_data_length();
 
-  used[write] += r.parts;
-  const bool same_time = freed_at >= arrival;
-  for (const bool w : {false, true}) full |= used[w] + (same_time ? freed[w] : 0) >= capacity[w];
-  if (full) {
+  if (!take_place(r)) {
     ++back_pressure;
-    end_req_due = r.due;
-    last = &p;
+    full = true;
+    last = i;
     return tlm::TLM_ACCEPTED;
   }
   phase = tlm::END_REQ;
   return tlm::TLM_UPDATED;
 }
 
+/// Counts the bursts of a request for their channels; false if one has no room for all of its own. A place
+/// that becomes free at a time counts for requests that arrive later, so that the order of modules at one
+/// time does not matter.
+bool DramController::Impl::take_place(const Request& r) {
+  const sim::Cycle now = self.clock().at_or_after(sim.now());
+  bool room = true;
+  for (std::uint64_t offset = r.first; offset < r.end; offset += kBurstBytes) {
+    Lane& lane = lanes[offset == r.first ? r.address.channel : mapping.decode(offset).channel];
+    lane.channel->advance(now);
+    if (++lane.accepted[r.write] + lane.channel->waiting_before(r.write, now) <= capacity[r.write]) continue;
+    room = false;
+    ++lane.back_pressure;
+  }
+  return room;
+}
+
 /// Moves bursts that are due from the input into the channels' queues.
-void DramController::Impl::admit(sim::Cycle now, bool write) {
-  static constexpr std::uint64_t kWriteOrdered = sim::digest_tag("dram.write");
-  while (!input[write].empty()) {
-    const std::uint32_t i = input[write].front();
-    Request& r = requests[i];
-    if (r.due > now) break;
-    while (r.next < r.end) {
-      const DramAddress a = mapping.decode(r.next);
-      DramChannel& channel = *channels[a.channel];
-      if (!channel.has_room(write)) return;
-      channel.enqueue(now, write, a, i);
-      r.next += kBurstBytes;
+void DramController::Impl::admit(sim::Cycle now) {
+  while (!input.empty() && requests[input.front()].due <= now) {
+    const std::uint32_t i = input.front();
+    input.pop_front();
+    const Request r = requests[i];
+    for (std::uint64_t offset = r.first; offset < r.end; offset += kBurstBytes) {
+      const DramAddress a = offset == r.first ? r.address : mapping.decode(offset);
+      Lane& lane = lanes[a.channel];
+      if (lane.staged[r.write].empty() && lane.channel->has_room(r.write)) {
+        enter(now, lane, i, a);
+      } else {
+        lane.staged[r.write].push_back({i, a});
+      }
     }
-    input[write].pop_front();
-    if (write) {
-      sim.note(kWriteOrdered, r.payload->get_address(), r.payload->get_data_length());
-      ready.push_back(i);
+  }
+}
+
+/// Puts a burst into its queue. A write is over when all of it is there.
+void DramController::Impl::enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address) {
+  static constexpr std::uint64_t kWriteOrdered = sim::digest_tag("dram.write");
+  Request& r = requests[i];
+  lane.channel->enqueue(now, r.write, address, i);
+  --lane.accepted[r.write];
+  if (--r.outside != 0 || !r.write) return;
+  sim.note(kWriteOrdered, r.payload->get_address(), r.payload->get_data_length());
+  ready.push_back(i);
+}
+
+void DramController::Impl::unstage(sim::Cycle now, Lane& lane) {
+  for (const bool write : {false, true}) {
+    while (!lane.staged[write].empty() && lane.channel->has_room(write)) {
+      const Burst burst = lane.staged[write].front();
+      lane.staged[write].pop_front();
+      enter(now, lane, burst.request, burst.address);
     }
   }
 }
@@ -252,10 +303,10 @@ void DramController::Impl::admit(sim::Cycle now, bool write) {
 /// Takes the bursts whose data have passed.
 void DramController::Impl::collect(sim::Cycle now) {
   static constexpr std::uint64_t kReadDone = sim::digest_tag("dram.read");
-  for (auto& channel : channels) {
-    while (channel->next_completion() <= now) {
-      const std::uint32_t i = channel->front().token;
-      channel->pop();
+  for (Lane& lane : lanes) {
+    while (lane.channel->next_completion() <= now) {
+      const std::uint32_t i = lane.channel->front().token;
+      lane.channel->pop();
       Request& r = requests[i];
       if (--r.parts != 0) continue;
       // From acceptance, one cycle before it was first seen.
@@ -272,7 +323,6 @@ void DramController::Impl::respond(sim::Cycle now) {
     ready.pop_front();
     tlm::tlm_generic_payload& p = *requests[i].payload;
     free.push_back(i);
-    if (full && &p == last) send_end_req();
     tlm::tlm_phase phase = tlm::BEGIN_RESP;
     sc_core::sc_time delay = sim.timeline().outgoing_delay();
     const tlm::tlm_sync_enum status = self.port->nb_transport_bw(p, phase, delay);
@@ -281,66 +331,43 @@ void DramController::Impl::respond(sim::Cycle now) {
   }
 }
 
-void DramController::Impl::offer_end_req(sim::Cycle now) {
-  if (full && now >= end_req_due && used[0] < capacity[0] && used[1] < capacity[1]) send_end_req();
-}
-
-void DramController::Impl::send_end_req() {
+/// Before respond(): END_REQ never comes after the response.
+void DramController::Impl::offer_end_req() {
+  if (!full || requests[last].outside != 0) return;
   full = false;
   tlm::tlm_phase phase = tlm::END_REQ;
   sc_core::sc_time delay = sim.timeline().outgoing_delay();
-  self.port->nb_transport_bw(*last, phase, delay);
-}
-
-/// True if a place in a queue became free.
-bool DramController::Impl::step_channels(sim::Cycle now) {
-  bool any = false;
-  for (std::size_t c = 0; c < channels.size(); ++c) {
-    const DramChannel::Step step = channels[c]->step(now);
-    if (step == DramChannel::Step::kNothing) continue;
-    const bool write = step == DramChannel::Step::kWriteIssued;
-    if (freed_at != sim.now()) {
-      freed_at = sim.now();
-      freed[0] = freed[1] = 0;
-    }
-    ++freed[write];
-    --used[write];
-    any = true;
-  }
-  return any;
+  self.port->nb_transport_bw(*requests[last].payload, phase, delay);
 }
 
 void DramController::Impl::update_probes() {
-  for (std::size_t c = 0; c < channels.size(); ++c) probes[c]->update(*channels[c]);
+  for (Lane& lane : lanes) lane.probes->update(*lane.channel);
 }
 
+/// Commands need no wake-up unless somebody watches the channel or waits for a place in its queue.
 sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
-  sim::Cycle next = sim::kNeverCycle;
-  // What was poked for a later edge: this tick may have been an earlier one.
-  const auto later = [&](sim::Cycle due) { next = due > now ? std::min(next, due) : next; };
-  for (auto& queue : input) {
-    if (!queue.empty()) later(requests[queue.front()].due);
-  }
-  if (full) later(end_req_due);
-  if (!ready.empty()) later(response_due);
-  for (const auto& channel : channels) {
-    next = std::min({next, channel->next_command(), channel->next_completion()});
+  sim::Cycle next = input.empty() ? sim::kNeverCycle : requests[input.front()].due;
+  if (!ready.empty() && response_due > now) next = std::min(next, response_due);
+  const bool watched = sim.probes().listened();
+  for (const Lane& lane : lanes) {
+    next = std::min(next, lane.channel->earliest_completion());
+    if (watched || !lane.staged[0].empty() || !lane.staged[1].empty()) {
+      next = std::min(next, lane.channel->next_command());
+    }
   }
   return next;
 }
 
 sim::Wakeup DramController::tick(sim::Cycle now) {
   Impl& m = *impl_;
-  for (auto& channel : m.channels) channel->advance(now);
-  m.admit(now, false);
-  m.admit(now, true);
-  if (m.step_channels(now)) {
-    m.admit(now, false);
-    m.admit(now, true);
+  for (Impl::Lane& lane : m.lanes) lane.channel->advance(now);
+  m.admit(now);
+  for (Impl::Lane& lane : m.lanes) {
+    if (lane.channel->step(now)) m.unstage(now, lane);
   }
   m.collect(now);
-  m.update_probes();
-  m.offer_end_req(now);
+  if (m.sim.probes().listened()) m.update_probes();
+  m.offer_end_req();
   m.respond(now);
   return sim::Wakeup::at(m.next_event(now));
 }
@@ -393,10 +420,14 @@ void DramController::stats(
   out("read_latency_p99", n(m.read_latency.quantile(0.99)), "cycles");
   out("read_latency_max", n(m.read_latency.max()), "cycles");
   const sim::Cycle now = clock().at_or_before(m.sim.now());
-  std::uint64_t commands[kDramCommands] = {}, reads[3] = {}, writes[3] = {}, drains = 0;
-  for (auto& channel : m.channels) {
-    channel->advance(now);
-    const DramChannel::Counters& c = channel->counters();
+  std::uint64_t commands[kDramCommands] = {}, reads[3] = {}, writes[3] = {}, drains = 0, auto_precharges = 0,
+                forwarded = 0;
+  for (Impl::Lane& lane : m.lanes) {
+    lane.channel->advance(now);
+    lane.channel->step(now);
+    const DramChannel::Counters& c = lane.channel->counters();
+    auto_precharges += c.auto_precharges;
+    forwarded += c.forwarded;
     for (unsigned i = 0; i < kDramCommands; ++i) commands[i] += c.commands[i];
     for (unsigned i = 0; i < 3; ++i) {
       reads[i] += c.reads[i];
@@ -410,9 +441,14 @@ void DramController::stats(
   for (unsigned i = 0; i < kDramCommands; ++i) {
     out(fmt::format("commands_{}", to_string(static_cast<DramCommand>(i))), n(commands[i]), "");
   }
+  out("auto_precharges", n(auto_precharges), "");
   out("write_drains", n(drains), "");
+  out("reads_forwarded", n(forwarded), "");
+  for (std::size_t i = 0; m.lanes.size() > 1 && i < m.lanes.size(); ++i) {
+    out(fmt::format("ch{}.back_pressure", i), n(m.lanes[i].back_pressure), "bursts");
+  }
   const double bursts = n(reads[0] + reads[1] + reads[2] + writes[0] + writes[1] + writes[2]);
-  const double peak = n(now) / m.timing.data_cycles() * n(m.channels.size());
+  const double peak = n(now) / m.timing.data_cycles() * n(m.lanes.size());
   out("data_bus_utilisation", now == 0 ? 0.0 : bursts / peak, "");
 }
 

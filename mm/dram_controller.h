@@ -3,9 +3,9 @@
 // SparseStore.
 //
 // Modelled: requests of 1..4096 bytes split into 64-byte bursts; channels, ranks, bank groups, banks, open
-// rows; all timing constraints of mm/dram_timing.h; FR-FCFS with an age cap; separate read and write queues
-// with write drain; all-bank refresh (computed when needed: an idle controller costs nothing); back-pressure.
-// See mm/dram_channel.h.
+// rows; all timing constraints of mm/dram_timing.h; FCFS, or FR-FCFS with an age cap; separate read and write
+// queues with write drain; open, closed and adaptive pages; all-bank and same-bank refresh (computed when
+// needed: an idle controller costs nothing); back-pressure of each channel. See mm/dram_channel.h.
 //
 // Function and time: a write takes effect, and a read takes its data, at the moment its BEGIN_REQ is
 // accepted, in the order of the calls (this is the machine's point of coherence). The response then comes
@@ -14,11 +14,12 @@
 // Unloaded, from acceptance to the end of data, in memory cycles: 1 + CL + BL/2 for an open row, + RCD for a
 // closed bank, + RP for another open row.
 //
-// Protocol (sim/payload.h): BEGIN_REQ -> TLM_UPDATED/END_REQ, or TLM_ACCEPTED when the queues are full: then
-// send nothing until END_REQ. Refused at once with TLM_COMPLETED: address outside the memory (ADDRESS_ERROR,
-// completion status UR), length 0 or above 4096, streaming, bad byte enables (BURST_ERROR /
-// BYTE_ENABLE_ERROR). An initiator may answer BEGIN_RESP with TLM_COMPLETED, or with TLM_ACCEPTED and a later
-// END_RESP.
+// Protocol (sim/payload.h): BEGIN_REQ -> TLM_UPDATED/END_REQ, or TLM_ACCEPTED when the queue of a channel
+// that the request goes to has no room for it: then send nothing until END_REQ, which comes when it has
+// entered. A full channel does not hold up requests that were accepted for others. Refused at once with
+// TLM_COMPLETED: address outside the memory (ADDRESS_ERROR, completion status UR), length 0 or above 4096,
+// streaming, bad byte enables (BURST_ERROR / BYTE_ENABLE_ERROR). An initiator may answer BEGIN_RESP with
+// TLM_COMPLETED, or with TLM_ACCEPTED and a later END_RESP.
 #pragma once
 #include <functional>
 #include <memory>
@@ -28,6 +29,7 @@
 #include <systemc>
 #include <tlm>
 
+#include "mm/dram_channel.h"
 #include "mm/dram_timing.h"
 #include "mm/sparse_store.h"
 #include "sim/simulation.h"
@@ -47,11 +49,17 @@ struct DramConfig {
   unsigned read_queue = 32;   ///< bursts, per channel
   unsigned write_queue = 32;  ///< bursts, per channel
   unsigned write_high = 26;   ///< writes waiting that start a drain
-  unsigned write_low = 6;     ///< writes waiting below which such a drain ends when reads wait
+  unsigned write_low = 6;     ///< a drain ends when reads wait and no more writes than this do
   std::uint64_t age_cap_cycles =
       1024;  ///< a request that waited longer is not passed by row hits of its bank
   bool refresh = true;
+  bool same_bank_refresh = false;  ///< DDR5 only
+  DramScheduler scheduler = DramScheduler::kFrFcfs;
+  PagePolicy page_policy = PagePolicy::kOpen;
+  std::uint64_t size_bytes = 0;  ///< of all channels, to be checked against the geometry; 0 = not stated
 
+  const DramTiming& resolved_timing() const { return timing ? *timing : dram_standard(standard); }
+  DramChannelConfig channel() const;
   void validate() const;  ///< throws sim::Error naming the field
 };
 
@@ -66,6 +74,7 @@ class DramController final : public sc_core::sc_module,
 
   tlm::tlm_target_socket<64> port;
 
+  /// Calling context: outside a run.
   void stats(
       const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const;
 

@@ -68,6 +68,16 @@ void DramLegalityChecker::on_command(const DramCommandRecord& record) {
     case DramCommand::kRef:
       check_refresh(rank);
       break;
+    case DramCommand::kPreSb:
+      at_least("tPPD", rank.pre, t_.ppd);
+      for (unsigned g = 0; g < t_.bank_groups; ++g) {
+        Bank& b = rank.banks[g * t_.banks + record.bank];
+        if (b.open) check_precharge(rank, b);
+      }
+      break;
+    case DramCommand::kRefSb:
+      check_same_bank_refresh(rank);
+      break;
   }
 }
 
@@ -80,6 +90,8 @@ void DramLegalityChecker::check_activate(Rank& rank, Group& group, Bank& bank) {
   at_least("tRRD_S", rank.act, t_.rrd_s);
   at_least("tFAW", *std::min_element(rank.acts.begin(), rank.acts.end()), t_.faw);
   at_least("tRFC", rank.ref, t_.rfc);
+  at_least("tRFCsb", bank.ref_sb, t_.rfc_sb);
+  at_least("tREFSBRD", rank.ref_sb, t_.refsb_rd);
   *std::min_element(rank.acts.begin(), rank.acts.end()) = time;
   bank.open = true;
   bank.row = now_.row;
@@ -115,6 +127,14 @@ void DramLegalityChecker::check_column(Rank& rank, Group& group, Bank& bank, boo
   (write ? bank.wr : bank.rd) = time;
   (write ? group.wr : group.rd) = time;
   (write ? rank.wr : rank.rd) = time;
+  if (now_.auto_precharge) precharge_itself(bank);
+}
+
+/// Auto-precharge: as a PRE at the first moment that is allowed, without the command bus.
+void DramLegalityChecker::precharge_itself(Bank& bank) {
+  const std::int64_t after_write = bank.wr + t_.cwl + t_.burst_length / 2 + t_.wr;
+  bank.pre = std::max({bank.act + t_.ras, bank.rd + t_.rtp, after_write});
+  bank.open = false;
 }
 
 void DramLegalityChecker::check_precharge(Rank& rank, Bank& bank) {
@@ -133,12 +153,32 @@ void DramLegalityChecker::check_refresh(Rank& rank) {
     at_least("tRC before REF", b.act, t_.rc);
   }
   at_least("tRFC", rank.ref, t_.rfc);
+  at_least("tRFCsb", rank.ref_sb, t_.rfc_sb);
   // JEDEC lets eight refreshes be postponed, no more.
   if (rank.ref != kLongAgo) {
     require(static_cast<std::int64_t>(now_.time) - rank.ref <= 9 * std::int64_t{t_.refi},
             "refresh postponed too long");
   }
   rank.ref = static_cast<std::int64_t>(now_.time);
+}
+
+void DramLegalityChecker::check_same_bank_refresh(Rank& rank) {
+  require(t_.has_same_bank_refresh(), "REFsb of a device that has none");
+  for (unsigned g = 0; g < t_.bank_groups; ++g) {
+    Bank& b = rank.banks[g * t_.banks + now_.bank];
+    require(!b.open, "REFsb with an open bank");
+    at_least("tRP before REFsb", b.pre, t_.rp);
+    at_least("tRC before REFsb", b.act, t_.rc);
+    if (b.ref_sb != kLongAgo) {
+      const std::int64_t turn = std::int64_t{t_.refi_sb()} * t_.banks;
+      require(static_cast<std::int64_t>(now_.time) - b.ref_sb <= 9 * turn, "refresh postponed too long");
+    }
+    b.ref_sb = static_cast<std::int64_t>(now_.time);
+  }
+  at_least("tRRD_L before REFsb", rank.act, t_.rrd_l);
+  at_least("tRFC", rank.ref, t_.rfc);
+  at_least("tRFCsb", rank.ref_sb, t_.rfc_sb);
+  rank.ref_sb = static_cast<std::int64_t>(now_.time);
 }
 
 }  // namespace mm

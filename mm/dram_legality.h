@@ -28,7 +28,7 @@ class DramLegalityChecker final : public DramCommandListener {
   struct Bank {
     bool open = false;
     std::uint32_t row = 0;
-    std::int64_t act = kLongAgo, pre = kLongAgo, rd = kLongAgo, wr = kLongAgo;
+    std::int64_t act = kLongAgo, pre = kLongAgo, rd = kLongAgo, wr = kLongAgo, ref_sb = kLongAgo;
   };
   struct Group {
     std::int64_t act = kLongAgo, rd = kLongAgo, wr = kLongAgo;
@@ -38,6 +38,7 @@ class DramLegalityChecker final : public DramCommandListener {
     std::vector<Group> groups;
     std::vector<std::int64_t> acts;  // the last four
     std::int64_t act = kLongAgo, pre = kLongAgo, rd = kLongAgo, wr = kLongAgo, ref = kLongAgo;
+    std::int64_t ref_sb = kLongAgo;
   };
 
   void at_least(const char* rule, std::int64_t since, std::int64_t cycles);
@@ -47,6 +48,8 @@ class DramLegalityChecker final : public DramCommandListener {
   void check_column(Rank& rank, Group& group, Bank& bank, bool write);
   void check_precharge(Rank& rank, Bank& bank);
   void check_refresh(Rank& rank);
+  void check_same_bank_refresh(Rank& rank);
+  void precharge_itself(Bank& bank);
 
   DramTiming t_;
   std::vector<Rank> ranks_;

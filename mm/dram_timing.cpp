@@ -10,7 +10,7 @@
 namespace mm {
 
 const char* to_string(DramCommand command) {
-  static constexpr const char* kNames[] = {"ACT", "PRE", "RD", "WR", "PREA", "REF"};
+  static constexpr const char* kNames[] = {"ACT", "PRE", "RD", "WR", "PREA", "REF", "PREsb", "REFsb"};
   return kNames[static_cast<unsigned>(command)];
 }
 
@@ -39,6 +39,8 @@ const std::vector<DramTiming>& dram_standards() {
             .ppd = 0,
             .rfc = 433,
             .refi = 9364,
+            .rfc_sb = 0,
+            .refsb_rd = 0,
             .rtrs = 2,
             .two_cycle_commands = false,
             .bank_groups = 4,
@@ -67,6 +69,8 @@ const std::vector<DramTiming>& dram_standards() {
             .ppd = 0,
             .rfc = 576,
             .refi = 12480,
+            .rfc_sb = 0,
+            .refsb_rd = 0,
             .rtrs = 2,
             .two_cycle_commands = false,
             .bank_groups = 4,
@@ -95,6 +99,8 @@ const std::vector<DramTiming>& dram_standards() {
             .ppd = 2,
             .rfc = 710,
             .refi = 9375,
+            .rfc_sb = 312,
+            .refsb_rd = 72,
             .rtrs = 2,
             .two_cycle_commands = true,
             .bank_groups = 8,
@@ -123,6 +129,8 @@ const std::vector<DramTiming>& dram_standards() {
             .ppd = 2,
             .rfc = 827,
             .refi = 10925,
+            .rfc_sb = 364,
+            .refsb_rd = 84,
             .rtrs = 2,
             .two_cycle_commands = true,
             .bank_groups = 8,
@@ -158,10 +166,13 @@ void DramTiming::validate() const {
   rule(rrd_l >= rrd_s, "rrd_l must be at least rrd_s");
   rule(faw >= 4 * rrd_s, "faw must be at least 4 * rrd_s");
   rule(wtr_l >= wtr_s, "wtr_l must be at least wtr_s");
+  rule(rrd_s > 0 && rrd_l > 0 && wr > 0 && rtp > 0, "rrd_s, rrd_l, wr and rtp must be above 0");
   rule(refi > rfc + rc + rp, "refi must be above rfc + rc + rp");
+  rule(rfc_sb <= rfc && refsb_rd <= rfc_sb, "refsb_rd <= rfc_sb <= rfc must hold");
   rule(std::has_single_bit(bank_groups) && bank_groups <= 8, "bank_groups must be 1, 2, 4 or 8");
   rule(std::has_single_bit(banks) && banks <= 8, "banks must be 1, 2, 4 or 8");
   rule(std::has_single_bit(rows) && std::has_single_bit(columns), "rows and columns must be powers of two");
+  rule(rfc_sb == 0 || refi_sb() > rfc_sb + rc + rp, "refi / 2 / banks must be above rfc_sb + rc + rp");
 }
 
 std::vector<DramConstraint> dram_constraints(const DramTiming& t) {
@@ -170,26 +181,58 @@ std::vector<DramConstraint> dram_constraints(const DramTiming& t) {
   const unsigned data = t.data_cycles();
   const unsigned wr_to_pre = t.cwl + data + t.wr;
   std::vector<DramConstraint> c = {
-      {kBank, kAct, kRd, t.rcd},           {kBank, kAct, kWr, t.rcd},
-      {kBank, kAct, kPre, t.ras},          {kBank, kAct, kAct, t.rc},
-      {kBank, kPre, kAct, t.rp},           {kBank, kRd, kPre, t.rtp},
+      {kBank, kAct, kRd, t.rcd},
+      {kBank, kAct, kWr, t.rcd},
+      {kBank, kAct, kPre, t.ras},
+      {kBank, kAct, kAct, t.rc},
+      {kBank, kPre, kAct, t.rp},
+      {kBank, kRd, kPre, t.rtp},
       {kBank, kWr, kPre, wr_to_pre},
 
-      {kBankGroup, kAct, kAct, t.rrd_l},   {kBankGroup, kRd, kRd, t.ccd_l},
-      {kBankGroup, kWr, kWr, t.ccd_l_wr},  {kBankGroup, kWr, kRd, t.cwl + data + t.wtr_l},
+      {kBankGroup, kAct, kAct, t.rrd_l},
+      {kBankGroup, kRd, kRd, t.ccd_l},
+      {kBankGroup, kWr, kWr, t.ccd_l_wr},
+      {kBankGroup, kWr, kRd, t.cwl + data + t.wtr_l},
 
-      {kRank, kAct, kAct, t.rrd_s},        {kRank, kAct, kAct, t.faw, 4},
-      {kRank, kRd, kRd, t.ccd_s},          {kRank, kWr, kWr, t.ccd_s},
-      {kRank, kRd, kWr, t.rtw()},          {kRank, kWr, kRd, t.cwl + data + t.wtr_s},
-      {kRank, kPre, kPre, t.ppd},          {kRank, kPre, kPreAll, t.ppd},
-      {kRank, kAct, kPreAll, t.ras},       {kRank, kRd, kPreAll, t.rtp},
-      {kRank, kWr, kPreAll, wr_to_pre},    {kRank, kPreAll, kAct, t.rp},
-      {kRank, kPreAll, kRef, t.rp},        {kRank, kPre, kRef, t.rp},
-      {kRank, kAct, kRef, t.rc},           {kRank, kRef, kAct, t.rfc},
-      {kRank, kRef, kRef, t.rfc},          {kRank, kRef, kPreAll, t.rfc},
+      {kRank, kAct, kAct, t.rrd_s},
+      {kRank, kAct, kAct, t.faw, 4},
+      {kRank, kRd, kRd, t.ccd_s},
+      {kRank, kWr, kWr, t.ccd_s},
+      {kRank, kRd, kWr, t.rtw()},
+      {kRank, kWr, kRd, t.cwl + data + t.wtr_s},
+      {kRank, kPre, kPre, t.ppd},
+      {kRank, kPre, kPreAll, t.ppd},
+      {kRank, kAct, kPreAll, t.ras},
+      {kRank, kRd, kPreAll, t.rtp},
+      {kRank, kWr, kPreAll, wr_to_pre},
+      {kRank, kPreAll, kAct, t.rp},
+      {kRank, kPreAll, kRef, t.rp},
+      {kRank, kPre, kRef, t.rp},
+      {kRank, kAct, kRef, t.rc},
+      {kRank, kRef, kAct, t.rfc},
+      {kRank, kRef, kRef, t.rfc},
+      {kRank, kRef, kPreAll, t.rfc},
 
-      {kSibling, kRd, kRd, data + t.rtrs}, {kSibling, kWr, kWr, data + t.rtrs},
-      {kSibling, kRd, kWr, t.rtw()},       {kSibling, kWr, kRd, t.cwl + data + t.rtrs - t.cl},
+      // REFsb is to its banks what ACT is, and to the others a command of tREFSBRD.
+      {kBank, kAct, kPreSb, t.ras},
+      {kBank, kRd, kPreSb, t.rtp},
+      {kBank, kWr, kPreSb, wr_to_pre},
+      {kBank, kPreSb, kAct, t.rp},
+      {kBank, kPreSb, kRefSb, t.rp},
+      {kBank, kPre, kRefSb, t.rp},
+      {kBank, kAct, kRefSb, t.rc},
+      {kBank, kRefSb, kAct, t.rfc_sb},
+      {kRank, kRefSb, kRefSb, t.rfc_sb},
+      {kRank, kRefSb, kAct, t.refsb_rd},
+      {kRank, kAct, kRefSb, t.rrd_l},
+      {kRank, kPre, kPreSb, t.ppd},
+      {kRank, kPreSb, kPre, t.ppd},
+      {kRank, kPreSb, kPreSb, t.ppd},
+
+      {kSibling, kRd, kRd, data + t.rtrs},
+      {kSibling, kWr, kWr, data + t.rtrs},
+      {kSibling, kRd, kWr, t.rtw()},
+      {kSibling, kWr, kRd, t.cwl + data + t.rtrs - t.cl},
   };
   // The command bus: one command a cycle; two-cycle commands start the cycle before their time.
   for (unsigned p = 0; p < kDramCommands; ++p) {

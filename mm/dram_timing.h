@@ -18,8 +18,10 @@
 
 namespace mm {
 
-enum class DramCommand : std::uint8_t { kAct, kPre, kRd, kWr, kPreAll, kRef };
-inline constexpr unsigned kDramCommands = 6;
+/// kPreSb, kRefSb: one bank of every bank group (DDR5 PREsb, REFsb). A RD or WR with auto-precharge is a kRd
+/// or kWr with a flag.
+enum class DramCommand : std::uint8_t { kAct, kPre, kRd, kWr, kPreAll, kRef, kPreSb, kRefSb };
+inline constexpr unsigned kDramCommands = 8;
 const char* to_string(DramCommand command);
 
 struct DramTiming {
@@ -35,6 +37,7 @@ struct DramTiming {
   unsigned wtr_s, wtr_l;        ///< end of write data to RD
   unsigned ppd;                 ///< PRE to PRE of a rank (0: DDR4 has none)
   unsigned rfc, refi;           ///< refresh time and interval
+  unsigned rfc_sb, refsb_rd;    ///< same-bank refresh: its time, and REFsb to ACT of other banks (0: DDR4)
   unsigned rtrs;                ///< bus turnaround: gap for RD to WR, and between ranks
   bool two_cycle_commands;      ///< ACT, RD and WR take two cycles of the command bus
   unsigned bank_groups, banks;  ///< banks = per bank group
@@ -45,6 +48,10 @@ struct DramTiming {
   unsigned hit_cycles() const { return 1 + cl + data_cycles(); }
   unsigned closed_cycles() const { return hit_cycles() + rcd; }
   unsigned conflict_cycles() const { return closed_cycles() + rp; }
+  /// REFsb to REFsb. Same-bank refresh runs at twice the rate (fine granularity), and takes the banks in
+  /// turn.
+  unsigned refi_sb() const { return refi / 2 / banks; }
+  bool has_same_bank_refresh() const { return rfc_sb != 0; }
   /// RD to WR of one rank: the write data may start `rtrs` cycles after the end of the read data.
   unsigned rtw() const { return cl + data_cycles() + rtrs - cwl; }
 

@@ -12,8 +12,13 @@ class Fifo {
   Fifo() : ring_(16) {}
   bool empty() const { return head_ == tail_; }
   std::size_t size() const { return tail_ - head_; }
+  const T& front() const { return ring_[head_ & (ring_.size() - 1)]; }
   T& front() { return ring_[head_ & (ring_.size() - 1)]; }
   void pop_front() { ++head_; }
+  void push_front(const T& value) {
+    if (size() == ring_.size()) grow();
+    ring_[--head_ & (ring_.size() - 1)] = value;
+  }
   void push_back(const T& value) {
     if (size() == ring_.size()) grow();
     ring_[tail_++ & (ring_.size() - 1)] = value;

@@ -4,7 +4,8 @@
 // allocator. Source: net/core/devmem.c (mp_dmabuf_devmem_*), Linux 6.12 to 6.18.
 //
 // Refusals: a pool that does not map and sync (-EOPNOTSUPP, by the pool itself), pages of higher order
-// (-E2BIG).
+// (-E2BIG), a dmabuf without pieces (-EINVAL). What comes back and is no net_iov, or is still referred to, is
+// not taken (WARN_ON_ONCE in the kernel; refused() here).
 #pragma once
 #include <cerrno>
 #include <mutex>
@@ -22,7 +23,7 @@ class DevmemProvider final : public MemoryProvider<Pool> {
   /// `iovs`: netmems with the net_iov bit.
   explicit DevmemProvider(std::vector<Netmem> iovs) : free_(std::move(iovs)), total_(free_.size()) {}
 
-  int init(Pool& pool) override { return pool.params().order != 0 ? -E2BIG : 0; }
+  int init(Pool& pool) override { return total_ == 0 ? -EINVAL : pool.params().order != 0 ? -E2BIG : 0; }
   void uninit(Pool&) override {}
 
   Netmem alloc_netmems(Pool& pool) override {
@@ -38,6 +39,11 @@ class DevmemProvider final : public MemoryProvider<Pool> {
   }
 
   bool release_netmem(Pool& pool, Netmem netmem) override {
+    if (!netmem.is_net_iov() || pool.env().pp_ref_read(netmem) != 1) {
+      std::lock_guard guard(mutex_);
+      ++refused_;
+      return false;
+    }
     pool.env().clear_pp_info(netmem);
     std::lock_guard guard(mutex_);
     free_.push_back(netmem);
@@ -49,11 +55,16 @@ class DevmemProvider final : public MemoryProvider<Pool> {
     return free_.size();
   }
   std::size_t total_iovs() const { return total_; }
+  std::uint64_t refused() {
+    std::lock_guard guard(mutex_);
+    return refused_;
+  }
 
  private:
   std::mutex mutex_;
   std::vector<Netmem> free_;
   std::size_t total_;
+  std::uint64_t refused_ = 0;
 };
 
 }  // namespace pagepool

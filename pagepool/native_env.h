@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NativeEnv: page_pool on real threads with real atomics, for stress tests under the sanitizers, for
 // benchmarks, and for whoever wants a page recycler in user space. Header-only: link
-// poolsim::pagepool_native.
+// poolsim::pagepool.
 //
 //   pagepool::NativeEnv env(16384);                           // pages
 //   using Pool = pagepool::NativePool<pagepool::V618>;
@@ -11,11 +11,19 @@
 //   pool->destroy();  while (env.run_delayed_work() != 0) {}   // until no pool waits for its pages
 //
 // A thread says which core it stands for; two threads must not stand for one core at a time. Pages are
-// descriptors (struct page); bytes belong to them only if with_memory is asked for. The DMA API is a counter
-// that notices unmaps of what is not mapped.
+// descriptors (struct page) without bytes. The DMA API is a set of counters that notices unmaps of what is
+// not mapped, and unmaps and syncs that come after the driver has left the device.
+//
+// Callers that break the rules are reported (reports(): what, which pool, whose page) and their put is
+// dropped: a page of another pool, of none any more, or one that lies in the pool already. The memory of a
+// freed pool is kept until the environment goes (keep_freed_pools), so that a late put() finds an object that
+// knows it is dead. Two threads that put one page at the very same time may both pass; then `Negative(%d)
+// inflight` tells at the end, and nothing is undefined. Calling alloc functions of a freed pool is not
+// covered.
 #pragma once
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -36,11 +44,15 @@ struct alignas(64) NativePage {
   std::atomic<std::uint64_t> dma_addr{0};
   std::atomic<std::int64_t> pp_ref_count{0};
   std::atomic<int> ref_count{0};
+  std::atomic<int> pool_id{0};  ///< of the pool that `pp` is; 0 = none
   std::atomic<bool> mapped{false};
-  int nid = 0;
-  unsigned order = 0;
+  std::atomic<bool> idle{false};  ///< lies in the cache or the ring of its pool
   bool pfmemalloc = false;
+  bool free = true;  ///< lies with the allocator; under its lock
+  std::int16_t nid = 0;
+  std::atomic<const void*> pool_type{nullptr};
 };
+static_assert(sizeof(NativePage) == 64);
 
 /// netmem_ref: a page, or with bit 0 set a net_iov.
 struct NativeNetmem {
@@ -54,26 +66,65 @@ struct NativeNetmem {
   NativePage* desc() const { return reinterpret_cast<NativePage*>(word & ~std::uintptr_t{1}); }
 };
 
-class NativeEnv {
+/// What to do where threads may meet (a load or store of shared state, a lock, RCU): nothing.
+struct NoInterleaving {
+  static void point() {}
+};
+
+/// `Interleaving::point()` is called at every place where another thread may come between; a stress test
+/// waits there for random times.
+template <class Interleaving = NoInterleaving>
+class BasicNativeEnv {
  public:
   using Netmem = NativeNetmem;
   /// What dma_map_page() counts for.
   struct Device {
     bool need_sync = true;
+    std::atomic<bool> bound{true};      ///< a driver has the device: the DMA API may be called for it
+    std::atomic<bool> detached{false};  ///< taken out of its IOMMU domain
     std::atomic<std::int64_t> mapped{0};
     std::atomic<std::uint64_t> syncs{0};
-    std::atomic<std::uint64_t> bad_unmaps{0};  ///< of a page that was not mapped
+    std::atomic<std::uint64_t> bad_unmaps{0};   ///< of a page that was not mapped
+    std::atomic<std::uint64_t> late_unmaps{0};  ///< for a device without a driver
+    std::atomic<std::uint64_t> bad_syncs{0};    ///< of a page that was not mapped
   };
   static constexpr unsigned kMaxCpus = 64;
 
-  explicit NativeEnv(std::size_t pages, int nid = 0)
+  /// A rule that a caller broke, or a warning of page_pool.c.
+  struct Report {
+    enum class What : std::uint8_t {
+      foreign_pool,  ///< put into a pool that the page does not belong to
+      not_in_pool,   ///< put of a page that is in no pool
+      double_put,    ///< put of a page that lies in its pool
+      double_free,   ///< put_page of a page that has no reference, or is with the allocator already
+      warning        ///< of page_pool.c
+    } what;
+    Warning warning = Warning::negative_inflight;  ///< when what == warning
+    int pool = 0;                                  ///< that was called
+    int page_pool = 0;                             ///< that the page belongs to; 0 = none
+    std::size_t page = 0;                          ///< number of the page; SIZE_MAX: a net_iov, or none
+    int a = 0, b = 0;                              ///< numbers of the warning
+    bool operator==(const Report&) const = default;
+  };
+  static constexpr std::size_t kMaxReports = 256;
+
+  explicit BasicNativeEnv(std::size_t pages, int nid = 0)
       : arena_(std::make_unique<NativePage[]>(pages)), pages_(pages) {
     free_.reserve(pages);
     for (std::size_t i = pages; i-- > 0;) {
-      arena_[i].nid = nid;
+      arena_[i].nid = static_cast<std::int16_t>(nid);
       free_.push_back(&arena_[i]);
     }
   }
+  ~BasicNativeEnv() {
+    for (auto [pool, destroy] : freed_) destroy(pool);
+  }
+  BasicNativeEnv(const BasicNativeEnv&) = delete;
+  BasicNativeEnv& operator=(const BasicNativeEnv&) = delete;
+
+  /// Off: a freed pool is freed at once, so that AddressSanitizer and ThreadSanitizer see who still touches
+  /// it.
+  void keep_freed_pools(bool keep) { keep_freed_pools_ = keep; }
 
   /// This thread is core `cpu` from now on, in softirq context or not.
   static void enter_cpu(int cpu, bool softirq) {
@@ -89,9 +140,17 @@ class NativeEnv {
   }
   std::size_t total_pages() const { return pages_; }
   std::uint64_t warnings() const { return warnings_.load(std::memory_order_relaxed); }
+  /// Puts that were dropped.
+  std::uint64_t misuses() const { return misuses_.load(std::memory_order_relaxed); }
+  /// The first kMaxReports of both.
+  std::vector<Report> reports() {
+    std::lock_guard guard(report_mutex_);
+    return reports_;
+  }
   std::uint64_t freed_pools() const { return freed_pools_.load(std::memory_order_relaxed); }
   /// get_page / put_page of a holder outside the pool.
   void get_page(Netmem netmem) { netmem.desc()->ref_count.fetch_add(1, std::memory_order_relaxed); }
+  const NativePage& page(std::size_t number) const { return arena_[number]; }
 
   /// Runs the release work of every pool that waits, whatever its due time. Returns how many still wait.
   std::size_t run_delayed_work() {
@@ -121,18 +180,32 @@ class NativeEnv {
    private:
     std::atomic<bool> locked_{false};
   };
-  void spin_lock(SpinLock& lock) { lock.lock(); }
-  void spin_unlock(SpinLock& lock) { lock.unlock(); }
-  void spin_lock_bh(SpinLock& lock) { lock.lock(); }
-  void spin_unlock_bh(SpinLock& lock) { lock.unlock(); }
+  void spin_lock(SpinLock& lock) {
+    Interleaving::point();
+    lock.lock();
+  }
+  void spin_unlock(SpinLock& lock) {
+    Interleaving::point();
+    lock.unlock();
+  }
+  void spin_lock_bh(SpinLock& lock) { spin_lock(lock); }
+  void spin_unlock_bh(SpinLock& lock) { spin_unlock(lock); }
   template <class T>
-  void load(const T&) const {}
+  void load(const T&) const {
+    Interleaving::point();
+  }
   template <class T>
-  void look(const T&) const {}
+  void look(const T&) const {
+    Interleaving::point();
+  }
   template <class T>
-  void store(const T&) const {}
+  void store(const T&) const {
+    Interleaving::point();
+  }
   template <class T>
-  void rmw(const T&) const {}
+  void rmw(const T&) const {
+    Interleaving::point();
+  }
   bool memory_new(const void*, std::size_t) { return true; }
   void memory_delete(const void*, std::size_t) {}
   struct Function {};
@@ -162,7 +235,12 @@ class NativeEnv {
   void unlist_pool(Pool&) {}
   template <class Pool>
   void free_pool(Pool* pool) {
-    delete pool;
+    if (keep_freed_pools_) {
+      std::lock_guard guard(work_mutex_);
+      freed_.emplace_back(pool, [](void* p) { delete static_cast<Pool*>(p); });
+    } else {
+      delete pool;
+    }
     freed_pools_.fetch_add(1, std::memory_order_release);
   }
 
@@ -172,19 +250,26 @@ class NativeEnv {
   unsigned alloc_pages_bulk(Pool&, int, std::span<Netmem> pages) {
     Guard guard(*this, allocator_lock_);
     auto got = static_cast<unsigned>(std::min(pages.size(), free_.size()));
-    for (unsigned i = 0; i < got; ++i) pages[i] = take(0);
+    for (unsigned i = 0; i < got; ++i) pages[i] = take();
     return got;
   }
   template <class Pool>
-  Netmem alloc_page(Pool&, int, unsigned order) {
+  Netmem alloc_page(Pool&, int, unsigned) {
     Guard guard(*this, allocator_lock_);
-    return free_.empty() ? Netmem{} : take(order);
+    return free_.empty() ? Netmem{} : take();
   }
   void put_page(Netmem netmem) {
     NativePage* page = netmem.desc();
-    if (page->ref_count.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    int before = page->ref_count.fetch_sub(1, std::memory_order_acq_rel);
+    if (PAGEPOOL_UNLIKELY(before < 1)) report_misuse(Report::What::double_free, 0, page);
+    if (before != 1) return;
     Guard guard(*this, allocator_lock_);
-    free_.push_back(page);
+    if (PAGEPOOL_UNLIKELY(page->free)) {
+      report_misuse(Report::What::double_free, 0, page);
+    } else {
+      page->free = true;
+      free_.push_back(page);
+    }
   }
   bool is_pref_nid(Netmem netmem, int nid) const { return netmem.is_net_iov() || netmem.desc()->nid == nid; }
   bool is_pfmemalloc(Netmem netmem) const { return !netmem.is_net_iov() && netmem.desc()->pfmemalloc; }
@@ -205,12 +290,17 @@ class NativeEnv {
   void set_pp_info(Netmem netmem, Pool* pool) {
     NativePage* page = netmem.desc();
     page->pp.store(pool, std::memory_order_relaxed);
+    page->pool_id.store(static_cast<int>(pool->id()), std::memory_order_relaxed);
+    page->pool_type.store(&kTypeOf<Pool>, std::memory_order_relaxed);
     page->pp_magic.fetch_or(kPageSignature, std::memory_order_relaxed);
     page->pp_ref_count.store(1, std::memory_order_relaxed);
   }
   void clear_pp_info(Netmem netmem) {
     netmem.desc()->pp_magic.store(0, std::memory_order_relaxed);
     netmem.desc()->pp.store(nullptr, std::memory_order_relaxed);
+    netmem.desc()->pool_id.store(0, std::memory_order_relaxed);
+    netmem.desc()->pool_type.store(nullptr, std::memory_order_relaxed);
+    netmem.desc()->idle.store(false, std::memory_order_relaxed);
   }
   DmaAddr dma_addr(Netmem netmem) const { return netmem.desc()->dma_addr.load(std::memory_order_relaxed); }
   void set_dma_addr(Netmem netmem, DmaAddr addr) {
@@ -228,14 +318,32 @@ class NativeEnv {
   int track_fault(Pool&, Netmem) {
     return 0;
   }
+  void page_back(Netmem netmem) { netmem.desc()->idle.store(true, std::memory_order_relaxed); }
+  void page_out(Netmem netmem) { netmem.desc()->idle.store(false, std::memory_order_relaxed); }
   template <class Pool>
-  bool check_put(Pool&, Netmem) const {
-    return true;
+  bool check_put(Pool& pool, Netmem netmem) {
+    const NativePage* page = netmem.desc();
+    if (PAGEPOOL_LIKELY(page && page->pp.load(std::memory_order_relaxed) == &pool &&
+                        !page->idle.load(std::memory_order_relaxed)))
+      return true;
+    report_put(static_cast<int>(pool.id()), page, page && page->pp.load(std::memory_order_relaxed) == &pool);
+    return false;
   }
-  /// The pool that a page belongs to, for bulk returns over pools.
+  /// The pool that a page belongs to, or null: also when it is a pool of another type.
   template <class Pool>
   static Pool* pool_of(Netmem netmem) {
-    return static_cast<Pool*>(netmem.desc()->pp.load(std::memory_order_relaxed));
+    const NativePage* page = netmem.desc();
+    if (!page || page->pool_type.load(std::memory_order_relaxed) != &kTypeOf<Pool>) return nullptr;
+    return static_cast<Pool*>(page->pp.load(std::memory_order_relaxed));
+  }
+  /// page_pool_put_netmem_bulk of 6.18: pages without a pool are reported and left alone.
+  template <class Pool>
+  void put_netmem_bulk(std::span<Netmem> pages) {
+    Pool::put_netmem_bulk_over_pools(pages, [this](Netmem netmem) {
+      Pool* pool = pool_of<Pool>(netmem);
+      if (PAGEPOOL_UNLIKELY(!pool)) report_put(0, netmem.desc(), false);
+      return pool;
+    });
   }
 
   // --- DMA
@@ -249,7 +357,10 @@ class NativeEnv {
   }
   template <class Pool>
   void dma_unmap(Pool& pool, Netmem, DmaAddr addr, std::size_t, DmaDirection) {
+    Interleaving::point();
     auto* page = reinterpret_cast<NativePage*>(static_cast<std::uintptr_t>(addr));
+    if (!pool.dev()->bound.load(std::memory_order_relaxed))
+      pool.dev()->late_unmaps.fetch_add(1, std::memory_order_relaxed);
     if (page && page->mapped.exchange(false, std::memory_order_acq_rel)) {
       pool.dev()->mapped.fetch_sub(1, std::memory_order_relaxed);
     } else {
@@ -257,13 +368,18 @@ class NativeEnv {
     }
   }
   template <class Pool>
-  void dma_sync_for_device(Pool& pool, DmaAddr, std::uint64_t, std::uint64_t) {
+  void dma_sync_for_device(Pool& pool, DmaAddr addr, std::uint64_t, std::uint64_t) {
+    Interleaving::point();
+    const auto* page = reinterpret_cast<const NativePage*>(static_cast<std::uintptr_t>(addr));
+    if (!page || !page->mapped.load(std::memory_order_relaxed))
+      pool.dev()->bad_syncs.fetch_add(1, std::memory_order_relaxed);
     pool.dev()->syncs.fetch_add(1, std::memory_order_relaxed);
   }
   template <class Pool>
-  void dma_sync_for_cpu(Pool& pool, DmaAddr, std::uint64_t, std::uint64_t) {
-    pool.dev()->syncs.fetch_add(1, std::memory_order_relaxed);
+  void dma_sync_for_cpu(Pool& pool, DmaAddr addr, std::uint64_t offset, std::uint64_t size) {
+    dma_sync_for_device(pool, addr, offset, size);
   }
+  void iommu_detach_device(Device& device) { device.detached.store(true, std::memory_order_relaxed); }
   bool dma_dev_need_sync(const Device* device) const { return device->need_sync; }
   static constexpr unsigned dma_cache_alignment() { return 1; }
 
@@ -273,6 +389,7 @@ class NativeEnv {
   int smp_processor_id() const { return self().cpu; }
   int numa_mem_id() const { return 0; }
   void rcu_read_lock() {
+    Interleaving::point();
     auto& me = rcu_[self().cpu];
     if (me.nesting++ == 0)
       me.entered.store(rcu_epoch_.load(std::memory_order_relaxed), std::memory_order_seq_cst);
@@ -293,6 +410,27 @@ class NativeEnv {
     }
   }
   void synchronize_net() { synchronize_rcu(); }
+  void cond_resched() { std::this_thread::yield(); }
+  void msleep(std::uint64_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+  /// for_each_online_page of a scan: f(netmem) for every page in order, until f returns false.
+  template <class F>
+  std::uint64_t for_each_online_page(F&& f, bool schedulable = false) {
+    for (std::size_t i = 0; i < pages_; ++i) {
+      Interleaving::point();
+      if (schedulable && i % 1024 == 0) cond_resched();
+      if (!f(Netmem(&arena_[i]))) return i + 1;
+    }
+    return pages_;
+  }
+  template <class Pool>
+  bool belongs_to_pool(const Pool& pool, Netmem netmem) const {
+    const NativePage& page = *netmem.desc();
+    return page.ref_count.load(std::memory_order_acquire) != 0 &&
+           has_signature(page.pp_magic.load(std::memory_order_relaxed)) &&
+           page.pp.load(std::memory_order_relaxed) == &pool;
+  }
+  static constexpr bool debug_net() { return false; }
   std::uint64_t now_ms() const { return now_ms_.load(std::memory_order_relaxed); }
   template <class Pool>
   void schedule_delayed_work(Pool& pool, std::uint64_t) {
@@ -303,8 +441,9 @@ class NativeEnv {
   // --- Tracepoints
   // --------------------------------------------------------------------------------------------
   template <class Pool>
-  void warn(Pool&, Warning, int, int) {
+  void warn(Pool& pool, Warning what, int a, int b) {
     warnings_.fetch_add(1, std::memory_order_relaxed);
+    report({Report::What::warning, what, static_cast<int>(pool.id()), 0, SIZE_MAX, a, b});
   }
   template <class Pool>
   void warn_once(Pool& pool, Warning what, int a, int b) {
@@ -332,15 +471,36 @@ class NativeEnv {
     static thread_local constinit Self self;
     return self;
   }
+  /// Its address tells pool types apart.
+  template <class Pool>
+  static constexpr char kTypeOf = 0;
+  void report(const Report& what) {
+    std::lock_guard guard(report_mutex_);
+    if (reports_.size() < kMaxReports) reports_.push_back(what);
+  }
+  __attribute__((noinline)) void report_put(int pool, const NativePage* page, bool ours) {
+    using What = typename Report::What;
+    bool has_pool = page && page->pool_id.load(std::memory_order_relaxed) != 0;
+    report_misuse(ours ? What::double_put : has_pool ? What::foreign_pool : What::not_in_pool, pool, page);
+  }
+  void report_misuse(typename Report::What what, int pool, const NativePage* page) {
+    misuses_.fetch_add(1, std::memory_order_relaxed);
+    int owner = page ? page->pool_id.load(std::memory_order_relaxed) : 0;
+    std::size_t number = page >= arena_.get() && page < arena_.get() + pages_
+                             ? static_cast<std::size_t>(page - arena_.get())
+                             : SIZE_MAX;
+    report({what, {}, pool, owner, number});
+  }
+
   struct Guard {
-    Guard(NativeEnv&, SpinLock& l) : lock(l) { lock.lock(); }
+    Guard(BasicNativeEnv&, SpinLock& l) : lock(l) { lock.lock(); }
     ~Guard() { lock.unlock(); }
     SpinLock& lock;
   };
-  Netmem take(unsigned order) {
+  Netmem take() {
     NativePage* page = free_.back();
     free_.pop_back();
-    page->order = order;
+    page->free = false;
     page->ref_count.store(1, std::memory_order_relaxed);
     return Netmem(page);
   }
@@ -352,6 +512,11 @@ class NativeEnv {
   RecycleStats system_stats_[kMaxCpus];
   std::atomic<unsigned> next_id_{1};
   std::atomic<std::uint64_t> warnings_{0}, freed_pools_{0}, now_ms_{0};
+  std::atomic<std::uint64_t> misuses_{0};
+  std::mutex report_mutex_;
+  std::vector<Report> reports_;
+  bool keep_freed_pools_ = true;
+  std::vector<std::pair<void*, void (*)(void*)>> freed_;  // under work_mutex_, like work_
   std::mutex work_mutex_;
   std::vector<std::pair<void*, void (*)(void*)>> work_;
   struct alignas(64) RcuReader {
@@ -362,6 +527,7 @@ class NativeEnv {
   std::atomic<std::uint64_t> rcu_epoch_{1};
 };
 
+using NativeEnv = BasicNativeEnv<>;
 template <class Version, template <class, class> class Strategy = XarrayMerged>
 using NativePool = PagePool<NativeEnv, Version, Strategy>;
 

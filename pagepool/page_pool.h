@@ -114,8 +114,10 @@ class PagePool {
   /// page_pool_alloc_netmems: a whole page, or null.
   Netmem alloc_netmems() {
     Netmem netmem = get_cached();
-    if (PAGEPOOL_LIKELY(netmem)) return netmem;
-    return provider_ ? provider_->alloc_netmems(*this) : alloc_netmems_slow();
+    if (PAGEPOOL_UNLIKELY(!netmem))
+      netmem = provider_ ? provider_->alloc_netmems(*this) : alloc_netmems_slow();
+    if (PAGEPOOL_LIKELY(netmem)) env_.page_out(netmem);
+    return netmem;
   }
 
   /// page_pool_alloc_frag_netmem: a piece of a page shared with other fragments.
@@ -213,17 +215,24 @@ class PagePool {
   }
 
   /// page_pool_put_netmem_bulk since 6.13: references are dropped first, then the pools are served one after
-  /// another in order of first appearance. `pool_of(netmem)` gives the pool that a page says it belongs to.
+  /// another in order of first appearance. `pool_of(netmem)` gives the pool that a page says it belongs to;
+  /// null: it has reported that there is none, and the page is left alone.
   template <class PoolOf>
   static void put_netmem_bulk_over_pools(std::span<Netmem> data, PoolOf&& pool_of) {
     std::size_t count = 0;
     for (Netmem netmem : data) {
       PagePool* pool = pool_of(netmem);
+      if (PAGEPOOL_UNLIKELY(!pool)) continue;
       if (pool->env_.check_put(*pool, netmem) && pool->unref_netmem(netmem, 1) == 0) data[count++] = netmem;
     }
     std::array<Netmem, kBulkQueueSize> bulk;
     while (count != 0) {
       PagePool* pool = pool_of(data[0]);
+      if (PAGEPOOL_UNLIKELY(!pool)) {  // released by a destroyer that took it for its own
+        data = data.subspan(1);
+        --count;
+        continue;
+      }
       bool allow_direct = pool->napi_local();
       std::size_t n = 0, foreign = 0;
       for (std::size_t i = 0; i < count; ++i) {
@@ -332,7 +341,9 @@ class PagePool {
     const Netdev* netdev = netdev_.load(std::memory_order_relaxed);
     std::uint64_t now = env_.now_ms();
     if (now >= defer_warn_ms_ && (!netdev || netdev == net_ptr_poison())) {
-      env_.warn(*this, Warning::stalled, inflight, static_cast<int>((now - defer_start_ms_) / 1000));
+      // 32-bit jiffies of HZ 1000, as the kernel computes it.
+      int sec = static_cast<std::int32_t>(static_cast<std::uint32_t>(now - defer_start_ms_)) / 1000;
+      env_.warn(*this, Warning::stalled, inflight, sec);
       defer_warn_ms_ = now + params_.defer_warn_interval_ms;
     }
     env_.schedule_delayed_work(*this, params_.defer_time_ms);
@@ -641,6 +652,7 @@ class PagePool {
 
   /// __page_pool_put_page: into the cache, or to be put into the ring (returned), or out of the pool.
   Netmem put_page(Netmem netmem, unsigned dma_sync_size, bool allow_direct) {
+    env_.page_back(netmem);  // before another consumer can have it
     if (PAGEPOOL_LIKELY(can_be_recycled(netmem))) {
       strategy_.sync_for_device(*this, netmem, dma_sync_size);
       if (allow_direct && recycle_in_cache(netmem)) return Netmem{};

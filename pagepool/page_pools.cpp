@@ -92,10 +92,12 @@ std::shared_ptr<Pool> PagePools::create(kernel::Device& device, const PoolParams
   return pool;
 }
 
-Pool* PagePools::pool_of(sim::Pfn pfn) const {
-  const mm::PageFrames& frames = kernel_.frames();
-  if (!has_signature(frames.get<std::uint64_t>(pfn, mm::page_field::kPpMagic))) return nullptr;
-  std::uint64_t pp = frames.get<std::uint64_t>(pfn, mm::page_field::kPp);
+Pool* PagePools::pool_of(sim::Pfn pfn) const { return pool_of_struct(kernel_.frames().page(pfn)); }
+
+Pool* PagePools::pool_of_struct(sim::PhysAddr address) const {
+  auto field = [&](unsigned offset) { return kernel_.store().load<std::uint64_t>(address + offset); };
+  if (!has_signature(field(mm::page_field::kPpMagic))) return nullptr;
+  std::uint64_t pp = field(mm::page_field::kPp);
   for (auto [address, id] : by_address_)
     if (address == pp) return find(id);
   return nullptr;

@@ -46,6 +46,8 @@ class PagePools {
 
   /// The pool that the struct page of `pfn` belongs to (signature and pp), or null.
   Pool* pool_of(sim::Pfn pfn) const;
+  /// The same for a struct page or struct net_iov at `address`.
+  Pool* pool_of_struct(sim::PhysAddr address) const;
   /// skb_pp_recycle / napi_pp_put_page: returns a page to its pool; false: it belongs to none, put_page() it.
   bool napi_pp_put_page(sim::Pfn pfn);
   /// Hook of the driver core: all pools of the device get device_unbind().

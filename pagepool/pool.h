@@ -29,6 +29,14 @@ const char* to_string(PoolVersion version);
 /// "6.12" or "6.18"; sim::Error otherwise.
 PoolVersion parse_pool_version(const std::string& word);
 
+class DmabufBinding;
+
+/// struct net_iov: a piece of a dmabuf, by its number.
+struct NetIov {
+  std::uint32_t index = 0;
+  bool operator==(const NetIov&) const = default;
+};
+
 /// struct page_pool_params: what a driver asks for.
 struct PoolParams {
   unsigned order = 0;
@@ -42,6 +50,9 @@ struct PoolParams {
   unsigned queue_idx = 0;
   std::uint32_t flags = 0;  ///< PP_FLAG_*
   int cpuid = -1;           ///< page_pool_create_percpu
+  /// Memory provider of the RX queue (pagepool/dmabuf_binding.h): used when PP_FLAG_ALLOW_UNREADABLE_NETMEM
+  /// is set; the pool then gives net_iovs instead of pages.
+  std::shared_ptr<DmabufBinding> dmabuf;
 };
 
 /// For tests of the explorer only: one synchronisation of the pool and its strategy is left out.
@@ -70,10 +81,10 @@ struct PoolOptions {
   PoolVersion version = PoolVersion::v6_12;
   std::uint64_t release_period_ms = kDeferTimeMs;
   std::uint64_t warn_interval_ms = kDeferWarnIntervalMs;
-  unsigned pool_size = 0;  ///< not 0: instead of what the driver asks for
+  unsigned pool_size = 0;    ///< not 0: instead of what the driver asks for
   unsigned ring_batch = 16;  ///< slots that a ptr_ring consumer gives back at once: 32 in a 32-bit kernel
   Mutant mutant = Mutant::none;
-  bool debug_net = false;  ///< CONFIG_DEBUG_NET, where a strategy looks at it
+  bool debug_net = false;    ///< CONFIG_DEBUG_NET, where a strategy looks at it
   /// Throws sim::Error naming the field.
   void validate() const;
 };
@@ -113,6 +124,10 @@ class Pool {
   virtual std::optional<sim::Pfn> alloc_page() = 0;
   virtual std::optional<PageFragment> alloc_frag(unsigned size) = 0;
   virtual std::optional<PageFragment> alloc(unsigned size) = 0;
+  /// page_pool_alloc_netmems and page_pool_put_full_netmem of a pool whose memory is a dmabuf. Such a pool
+  /// has no pages: alloc_page() and the fragments give nothing; and a pool of pages has no net_iov.
+  virtual std::optional<NetIov> alloc_net_iov() = 0;
+  virtual void put_net_iov(NetIov iov, bool allow_direct) = 0;
   /// page_pool_get_dma_addr; 0 when not mapped. No cost: the caller has the struct page at hand.
   virtual sim::Iova dma_addr(sim::Pfn page) const = 0;
 

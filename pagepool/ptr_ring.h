@@ -47,14 +47,15 @@ class PtrRing {
   bool produce(T item) {
     env_.load(producer_);
     if (PAGEPOOL_UNLIKELY(size_ == 0)) return false;
-    Slot& slot = queue_[producer_];
+    unsigned at = producer_.load(std::memory_order_relaxed);
+    Slot& slot = queue_[at];
     env_.load(slot);
     if (PAGEPOOL_UNLIKELY(!is_null(slot.load(std::memory_order_acquire)))) return false;
     env_.store(slot);
     env_.store(producer_);
     // From here on the consumer may have it.
     slot.store(item, std::memory_order_release);
-    if (PAGEPOOL_UNLIKELY(++producer_ >= size_)) producer_ = 0;
+    producer_.store(PAGEPOOL_UNLIKELY(++at >= size_) ? 0 : at, std::memory_order_relaxed);
     return true;
   }
 
@@ -93,7 +94,8 @@ class PtrRing {
   unsigned used() const {
     unsigned head = consumer_head_.load(std::memory_order_relaxed);
     if (size_ == 0 || is_null(queue_[head].load(std::memory_order_relaxed))) return 0;
-    return producer_ > head ? producer_ - head : producer_ + size_ - head;
+    unsigned producer = producer_.load(std::memory_order_relaxed);
+    return producer > head ? producer - head : producer + size_ - head;
   }
   /// Consumed slots not yet given back to producers. Diagnostic, as used().
   unsigned unreclaimed() const { return consumer_head_.load(std::memory_order_relaxed) - consumer_tail_; }
@@ -130,7 +132,7 @@ class PtrRing {
   }
 
   Env& env_;
-  alignas(64) unsigned producer_ = 0;
+  alignas(64) std::atomic<unsigned> producer_{0};  // written under its lock
   typename Env::SpinLock producer_lock_{"ptr_ring.producer_lock"};
   alignas(64) std::atomic<unsigned> consumer_head_{0};  // next to consume
   unsigned consumer_tail_ = 0;                          // first slot not yet given back

@@ -66,10 +66,10 @@ std::uint64_t SimEnv::find_region(const std::byte* at) const {
   return pool_.address;
 }
 
-void SimEnv::mark_idle(sim::Pfn pfn, bool idle) {
-  std::uint64_t flags = frames_.get<std::uint64_t>(pfn, mm::page_field::kFlags);
-  frames_.set<std::uint64_t>(pfn, mm::page_field::kFlags,
-                             idle ? flags | kPageIdleInPool : flags & ~kPageIdleInPool);
+void SimEnv::mark_idle(Netmem netmem, bool idle) {
+  std::uint64_t flags = get<std::uint64_t>(netmem, mm::page_field::kFlags);
+  set<std::uint64_t>(netmem, mm::page_field::kFlags,
+                     idle ? flags | kPageIdleInPool : flags & ~kPageIdleInPool);
 }
 
 unsigned SimEnv::alloc_bulk(int nid, std::span<Netmem> pages) {
@@ -80,7 +80,7 @@ unsigned SimEnv::alloc_bulk(int nid, std::span<Netmem> pages) {
 }
 
 void SimEnv::clear_pp_info(Netmem netmem) {
-  touch(netmem.page, true);
+  touch(netmem.address(), true);
   std::uint32_t index = magic_dma_index(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
   if (index != 0) warned(id_, Warning::dma_index_left, static_cast<int>(index), 0);
   set<std::uint64_t>(netmem, mm::page_field::kPpMagic, 0);
@@ -131,7 +131,7 @@ bool SimEnv::mutated_unlock(SpinLock& lock, bool bh) {
 }
 
 void SimEnv::set_dma_index(Netmem netmem, std::uint32_t index) {
-  touch(netmem.page, true);
+  touch(netmem.address(), true);
   if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_index) && index == 0) return;
   std::uint64_t magic = get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & ~kDmaIndexMask;
   set<std::uint64_t>(netmem, mm::page_field::kPpMagic, magic | std::uint64_t{index} << kDmaIndexShift);
@@ -188,7 +188,7 @@ std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f,
 
 void SimEnv::report_misuse(Netmem netmem, bool ours) {
   std::uint64_t flags = get<std::uint64_t>(netmem, mm::page_field::kFlags);
-  Pool* owner = pools_.pool_of(pfn(netmem));
+  Pool* owner = pools_.pool_of_struct(sim::PhysAddr(netmem.address()));
   MisuseKind kind = ours && (flags & kPageIdleInPool) != 0 ? MisuseKind::double_put
                     : owner                                ? MisuseKind::foreign_pool
                                                            : MisuseKind::not_in_pool;
@@ -229,28 +229,28 @@ void SimEnv::warned(unsigned pool, Warning what, int a, int b) {
 void SimEnv::state_hold(Netmem netmem, std::uint32_t hold) {
   static constexpr std::uint64_t kTag = sim::digest_tag("pagepool.state_hold");
   kernel_.simulation().note(kTag, id_, pfn(netmem).value);
-  mark_idle(pfn(netmem), true);
+  mark_idle(netmem, true);
   pools_.totals().hold.add(1);
   pools_.totals().inflight.add(1);
-  pools_.mm_trace().held(pfn(netmem), "page_pool alloc cache", id_);
+  if (!netmem.is_net_iov()) pools_.mm_trace().held(pfn(netmem), "page_pool alloc cache", id_);
   if (pools_.trace().state_hold.enabled())
-    pools_.trace().state_hold.emit({id_, pfn(netmem), hold, pools_.where()});
+    pools_.trace().state_hold.emit({id_, pfn(netmem), hold, pools_.where(), netmem.is_net_iov()});
 }
 
 void SimEnv::state_release(Netmem netmem, std::uint32_t release) {
   static constexpr std::uint64_t kTag = sim::digest_tag("pagepool.state_release");
   kernel_.simulation().note(kTag, id_, pfn(netmem).value);
-  mark_idle(pfn(netmem), false);
+  mark_idle(netmem, false);
   pools_.totals().release.add(1);
   pools_.totals().inflight.add(-1);
   if (pools_.trace().state_release.enabled())
-    pools_.trace().state_release.emit({id_, pfn(netmem), release, pools_.where()});
+    pools_.trace().state_release.emit({id_, pfn(netmem), release, pools_.where(), netmem.is_net_iov()});
 }
 
 void SimEnv::recycled(Netmem netmem, RecycleOutcome outcome) {
   sim::Pfn page = pfn(netmem);
+  if (netmem.is_net_iov()) return;
   if (outcome == RecycleOutcome::cached || outcome == RecycleOutcome::ring) {
-    mark_idle(page, true);
     pools_.mm_trace().held(
         page, outcome == RecycleOutcome::cached ? "page_pool alloc cache" : "page_pool ring", id_);
   }

@@ -21,10 +21,13 @@
 
 namespace pagepool {
 
-/// netmem_ref of the modelled kernel: address of the struct page. 0 = none.
+/// netmem_ref of the modelled kernel: address of the struct page, or with bit 0 set of the struct net_iov,
+/// which has the pool's fields at the same offsets. 0 = none.
 struct SimNetmem {
-  std::uint64_t page = 0;
-  explicit operator bool() const { return page != 0; }
+  std::uint64_t word = 0;
+  bool is_net_iov() const { return (word & 1) != 0; }
+  std::uint64_t address() const { return word & ~std::uint64_t{1}; }
+  explicit operator bool() const { return word != 0; }
   bool operator==(const SimNetmem&) const = default;
 };
 
@@ -51,10 +54,13 @@ class SimEnv {
   unsigned id() const { return id_; }
   PagePools& pools() { return pools_; }
   kernel::Kernel& kernel() { return kernel_; }
-  sim::Pfn pfn(Netmem netmem) const { return frames_.page_to_pfn(sim::PhysAddr(netmem.page)); }
+  /// A net_iov has no page: 0, as the kernel's tracepoints say.
+  sim::Pfn pfn(Netmem netmem) const {
+    return netmem.is_net_iov() ? sim::Pfn(0) : frames_.page_to_pfn(sim::PhysAddr(netmem.address()));
+  }
   Netmem netmem(sim::Pfn pfn) const { return {frames_.page(pfn).value}; }
   std::uint64_t pool_address() const { return pool_address_; }
-  void mark_idle(sim::Pfn pfn, bool idle);
+  void mark_idle(Netmem netmem, bool idle);
 
   // --- Memory
   // -------------------------------------------------------------------------------------------------
@@ -143,36 +149,39 @@ class SimEnv {
   }
   void put_page(Netmem netmem) { pagepool::put_page(kernel_, pfn(netmem)); }
   bool is_pref_nid(Netmem netmem, int nid) {
-    touch(netmem.page, false);
+    if (netmem.is_net_iov()) return true;
+    touch(netmem.address(), false);
     return static_cast<int>(frames_.nid_of(pfn(netmem))) == nid;
   }
   bool is_pfmemalloc(Netmem netmem) {
-    touch(netmem.page, false);
+    if (netmem.is_net_iov()) return false;
+    touch(netmem.address(), false);
     return (get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & mm::kPfMemallocBit) != 0;
   }
   int page_ref_count(Netmem netmem) {
-    touch(netmem.page, false);
+    if (netmem.is_net_iov()) return 1;
+    touch(netmem.address(), false);
     return get<std::int32_t>(netmem, mm::page_field::kRefcount);
   }
   std::int64_t pp_ref_read(Netmem netmem) {
-    touch(netmem.page, false);
+    touch(netmem.address(), false);
     return get<std::int64_t>(netmem, mm::page_field::kPpRefCount);
   }
   void pp_ref_set(Netmem netmem, std::int64_t n) {
-    touch(netmem.page, true);
+    touch(netmem.address(), true);
     set<std::int64_t>(netmem, mm::page_field::kPpRefCount, n);
   }
   void pp_ref_inc(Netmem netmem) { pp_ref_sub_return(netmem, -1); }
   std::int64_t pp_ref_sub_return(Netmem netmem, std::int64_t n) {
-    kernel::this_cpu().atomic(sim::PhysAddr(netmem.page));
+    kernel::this_cpu().atomic(sim::PhysAddr(netmem.address()));
     std::int64_t left = get<std::int64_t>(netmem, mm::page_field::kPpRefCount) - n;
-    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::torn_reference)) kernel::this_cpu().point("torn", netmem.page, true);
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::torn_reference)) kernel::this_cpu().point("torn", netmem.address(), true);
     set<std::int64_t>(netmem, mm::page_field::kPpRefCount, left);
     return left;
   }
   template <class P>
   void set_pp_info(Netmem netmem, P*) {
-    touch(netmem.page, true);
+    touch(netmem.address(), true);
     set<std::uint64_t>(netmem, mm::page_field::kPp, pool_address_);
     set<std::uint64_t>(netmem, mm::page_field::kPpMagic,
                        get<std::uint64_t>(netmem, mm::page_field::kPpMagic) | kPageSignature);
@@ -180,17 +189,17 @@ class SimEnv {
   }
   void clear_pp_info(Netmem netmem);
   DmaAddr dma_addr(Netmem netmem) {
-    touch(netmem.page, false);
+    touch(netmem.address(), false);
     return get<std::uint64_t>(netmem, mm::page_field::kDmaAddr);
   }
   void set_dma_addr(Netmem netmem, DmaAddr addr) {
-    touch(netmem.page, true);
+    touch(netmem.address(), true);
     if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_addr) && addr == 0) return;
     set<std::uint64_t>(netmem, mm::page_field::kDmaAddr, addr);
   }
   /// Tracking index in pp_magic, bits 7..38.
   std::uint32_t dma_index(Netmem netmem) {
-    touch(netmem.page, false);
+    touch(netmem.address(), false);
     return magic_dma_index(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
   }
   void set_dma_index(Netmem netmem, std::uint32_t index);
@@ -199,6 +208,10 @@ class SimEnv {
   int track_fault(P&, Netmem) {
     return 0;
   }
+  /// Where the model of the machine has no say: pages that are back in the pool, and pages that left it for a
+  /// user.
+  void page_back(Netmem netmem) { mark_idle(netmem, true); }
+  void page_out(Netmem netmem) { mark_idle(netmem, false); }
   /// A caller that breaks the rules is reported, and the put dropped.
   template <class P>
   bool check_put(P&, Netmem netmem) {
@@ -268,8 +281,9 @@ class SimEnv {
   /// `schedulable`: others of this core get a turn every kScanStep pages. Returns the pages walked.
   std::uint64_t for_each_online_page(const std::function<bool(Netmem)>& f, bool schedulable = false);
   /// Fields that a scan looks at, after it paid for the struct page.
-  bool belongs_to_pool(Netmem netmem) const {
-    kernel::this_cpu().point("scan", netmem.page, false);
+  template <class P>
+  bool belongs_to_pool(const P&, Netmem netmem) const {
+    kernel::this_cpu().point("scan", netmem.address(), false);
     return get<std::int32_t>(netmem, mm::page_field::kRefcount) != 0 &&
            has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
            get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
@@ -321,11 +335,11 @@ class SimEnv {
   };
   template <class T>
   T get(Netmem netmem, unsigned field) const {
-    return store_.load<T>(sim::PhysAddr(netmem.page + field));
+    return store_.load<T>(sim::PhysAddr(netmem.address() + field));
   }
   template <class T>
   void set(Netmem netmem, unsigned field, T value) {
-    store_.store<T>(sim::PhysAddr(netmem.page + field), value);
+    store_.store<T>(sim::PhysAddr(netmem.address() + field), value);
   }
   /// The line of a lock just taken is here: what lies beside the lock comes with it.
   void remember(std::uint64_t address) {

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "pagepool/devmem_provider.h"
+#include "pagepool/dmabuf_binding.h"
 #include "pagepool/page_pool.h"
 #include "pagepool/page_pools.h"
 #include "pagepool/sim_env.h"
@@ -53,19 +55,31 @@ class SimPool final : public Pool {
 
   // --- Allocation ---
   std::optional<sim::Pfn> alloc_page() override {
-    if (!usable()) return std::nullopt;
+    if (!usable() || provider_) return std::nullopt;
     SimNetmem netmem = core_->alloc_netmems();
     update_probes();
     if (!netmem) return std::nullopt;
     return handed_out(netmem);
   }
   std::optional<PageFragment> alloc_frag(unsigned size) override {
-    if (!usable()) return std::nullopt;
+    if (!usable() || provider_) return std::nullopt;
     return handed_out(core_->alloc_frag(size));
   }
   std::optional<PageFragment> alloc(unsigned size) override {
-    if (!usable()) return std::nullopt;
+    if (!usable() || provider_) return std::nullopt;
     return handed_out(core_->alloc(size));
+  }
+  std::optional<NetIov> alloc_net_iov() override {
+    if (!usable() || !provider_) return std::nullopt;
+    SimNetmem netmem = core_->alloc_netmems();
+    update_probes();
+    if (!netmem) return std::nullopt;
+    return params_.dmabuf->iov_at(sim::PhysAddr(netmem.address()));
+  }
+  void put_net_iov(NetIov iov, bool allow_direct) override {
+    if (!usable() || !provider_) return;
+    core_->put_full_netmem(net_iov(iov), allow_direct);
+    update_probes();
   }
   sim::Iova dma_addr(sim::Pfn page) const override {
     return sim::Iova(pools_.kernel().frames().get<std::uint64_t>(page, mm::page_field::kDmaAddr));
@@ -183,12 +197,15 @@ class SimPool final : public Pool {
   std::vector<sim::Pfn> cached_pages() const override {
     std::vector<sim::Pfn> pages;
     if (!core_) return pages;
+    if (provider_) return pages;
     core_->for_each_cached([&](SimNetmem netmem) { pages.push_back(env_.pfn(netmem)); });
     core_->ring().for_each([&](SimNetmem netmem) { pages.push_back(env_.pfn(netmem)); });
     return pages;
   }
 
  private:
+  SimNetmem net_iov(NetIov iov) const { return {params_.dmabuf->address(iov).value | 1}; }
+
   bool init(int& error) {
     typename Core::Params p;
     p.order = params_.order;
@@ -203,12 +220,19 @@ class SimPool final : public Pool {
     p.netdev = params_.netdev;
     p.queue_idx = params_.queue_idx;
     p.flags = params_.flags;
+    if (params_.dmabuf && (params_.flags & PP_FLAG_ALLOW_UNREADABLE_NETMEM) != 0) {
+      std::vector<SimNetmem> iovs;
+      for (std::uint32_t i = params_.dmabuf->size(); i-- > 0;) iovs.push_back(net_iov({i}));
+      provider_ = std::make_unique<DevmemProvider<Core>>(std::move(iovs));
+      p.provider = provider_.get();
+    }
     p.defer_time_ms = options_.release_period_ms;
     p.defer_warn_interval_ms = options_.warn_interval_ms;
     core_ = Core::create(
         env_, p, params_.cpuid, error,
         options_.version == PoolVersion::v6_12 ? AnyVersion::of<V612>() : AnyVersion::of<V618>());
     if (!core_) return false;
+    if (provider_) params_.dmabuf->get();
     // get_device(): until 6.15 a pool that maps keeps the memory of struct device, and nothing else of it.
     holds_device_ = options_.version == PoolVersion::v6_12 && (params_.flags & PP_FLAG_DMA_MAP) != 0;
     if (holds_device_) device_.get_device();
@@ -224,6 +248,7 @@ class SimPool final : public Pool {
     last_.gone = true;
     last_.cache = last_.ring = 0;
     if (created()) {
+      if (provider_) params_.dmabuf->put();
       pools_.totals().pools.add(-1);
       if (pools_.trace().freed.enabled()) pools_.trace().freed.emit({env_.id(), pools_.where()});
     }
@@ -239,7 +264,6 @@ class SimPool final : public Pool {
   }
   sim::Pfn handed_out(SimNetmem netmem) {
     sim::Pfn page = env_.pfn(netmem);
-    env_.mark_idle(page, false);
     pools_.mm_trace().held(page, "page_pool user", env_.id());
     if (pools_.trace().allocated.enabled()) pools_.trace().allocated.emit({env_.id(), page, pools_.where()});
     return page;
@@ -266,6 +290,7 @@ class SimPool final : public Pool {
   std::unique_ptr<Core> freed_;  // what was core_: code of another core may still be inside
   kernel::DelayedWork work_;
   std::function<void()> disconnect_;
+  std::unique_ptr<DevmemProvider<Core>> provider_;
   PoolState last_;
   bool detached_ = false;
   bool holds_device_ = false;

@@ -34,6 +34,7 @@ struct StateHold {
   sim::Pfn pfn;
   std::uint32_t hold;
   TraceContext where;
+  bool is_net_iov = false;  ///< then pfn is 0
 };
 /// A page was counted out. It is unmapped already, if it ever will be.
 struct StateRelease {
@@ -42,6 +43,7 @@ struct StateRelease {
   sim::Pfn pfn;
   std::uint32_t release;
   TraceContext where;
+  bool is_net_iov = false;  ///< then pfn is 0
 };
 /// The pool is about to call dma_unmap_page for a page that it believes to be mapped at `iova`. What the DMA
 /// API finds there (kernel::DmaUnmapped) may be somebody else's by now.

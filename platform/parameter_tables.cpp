@@ -30,10 +30,17 @@ void register_dram(ParameterSet& set, mm::DramConfig& c) {
   set.integer("dram.write_queue", c.write_queue, 1, 1024, "write bursts queued in a channel");
   set.integer("dram.write_high", c.write_high, 1, 1024, "waiting writes that start a drain");
   set.integer("dram.write_low", c.write_low, 0, 1024,
-              "waiting writes below which a drain ends when reads wait");
+              "a drain ends when reads wait and no more writes than this do");
   set.integer("dram.age_cap_cycles", c.age_cap_cycles, 1, 1'000'000,
               "memory cycles after which a request is not passed by row hits of its bank any more");
   set.boolean("dram.refresh", c.refresh, "refresh the devices");
+  set.boolean("dram.same_bank_refresh", c.same_bank_refresh,
+              "refresh one bank of each bank group at a time (DDR5)");
+  const auto& schedulers = mm::dram_schedulers();
+  set.choice("dram.scheduler", c.scheduler, {schedulers.begin(), schedulers.end()},
+             "order of the requests of a channel");
+  const auto& policies = mm::page_policies();
+  set.choice("dram.page_policy", c.page_policy, {policies.begin(), policies.end()}, "when a row is closed");
 }
 
 void register_buddy(ParameterSet& set, mm::BuddyConfig& c) {

@@ -56,6 +56,15 @@ void register_architecture(ParameterSet& set, iommu::ArchitectureConfig& c) {
   set.integer("iommu.architecture.hpm_counters", c.hpm_counters, 0, 32,
               "performance counters, with iohpmcycles");
   set.integer("iommu.architecture.hpm_counter_bits", c.hpm_counter_bits, 1, 64, "their width");
+  set.integer("iommu.architecture.hpm_max_event", c.hpm_max_event, 0, 32767,
+              "largest eventID that iohpmevt takes");
+  set.boolean("iommu.architecture.gxl_writable", c.gxl_writable, "fctl.GXL can be written");
+  set.boolean("iommu.architecture.be_writable", c.be_writable,
+              "fctl.BE can be written (with capability end)");
+  set.size("iommu.architecture.bare_stage_bytes", c.bare_stage_bytes, 4096, std::uint64_t{1} << 57,
+           "page size reported for a stage that is Bare, a power of two");
+  set.integer("iommu.architecture.qosid_mask", c.qosid_mask, 0, 0xffffffff,
+              "writable bits of iommu_qosid: RCID 11:0, MCID 27:16");
   set.integer("iommu.architecture.vector_bits", c.vector_bits, 0, 4, "2^n MSI vectors");
   set.choice("iommu.architecture.max_mode", c.max_mode,
              {{"1lvl", DdtMode::k1Lvl}, {"2lvl", DdtMode::k2Lvl}, {"3lvl", DdtMode::k3Lvl}},
@@ -77,6 +86,10 @@ void register_iommu(ParameterSet& set, iommu::IommuConfig& c) {
   set.boolean("iommu.walk_cache_enabled", c.walk_cache_enabled, "have the walk caches");
   set.integer("iommu.input_queue", c.input_queue, 1, 4096, "device requests held inside");
   set.integer("iommu.walkers", c.walkers, 1, 256, "walks in flight");
+  set.integer("iommu.miss_queue", c.miss_queue, 1, 4096, "requests that wait for a walk; full: lookups stop");
+  set.boolean("iommu.hit_under_miss", c.hit_under_miss, "no: lookups stop while a request waits for a walk");
+  set.boolean("iommu.invalidate_indexed", c.invalidate_indexed,
+              "a page or device selects its sets; no: every set is scanned");
   set.integer("iommu.fault_buffer", c.fault_buffer, 1, 4096, "fault records waiting to be written");
   struct Latency {
     const char* name;
@@ -92,15 +105,17 @@ void register_iommu(ParameterSet& set, iommu::IommuConfig& c) {
       {"forward_cycles", &C::forward_cycles, "translation known to departure"},
       {"command_fetch_cycles", &C::command_fetch_cycles, "cqt written, or last command done, to fetch"},
       {"command_cycles", &C::command_cycles, "command read to executed"},
-      {"invalidate_scan_cycles", &C::invalidate_scan_cycles, "for each set an invalidation scans"},
+      {"invalidate_scan_cycles", &C::invalidate_scan_cycles, "for each set an invalidation looks at"},
       {"fence_cycles", &C::fence_cycles, "IOFENCE.C: conditions met to store"},
       {"fault_cycles", &C::fault_cycles, "fault to record write"},
+      {"ats_timeout_cycles", &C::ats_timeout_cycles, "ATS invalidation request to given up"},
       {"interrupt_cycles", &C::interrupt_cycles, "pending bit to MSI write"},
       {"register_cycles", &C::register_cycles, "register access to response"},
   };
   for (const Latency& l : kLatencies) {
     const sim::Cycle low = l.member == &C::lookup_interval ? 1 : 0;
-    set.integer(std::string("iommu.") + l.name, c.*l.member, low, 1'000'000, l.doc);
+    const sim::Cycle high = l.member == &C::ats_timeout_cycles ? 1'000'000'000'000 : 1'000'000;
+    set.integer(std::string("iommu.") + l.name, c.*l.member, low, high, l.doc);
   }
 }
 

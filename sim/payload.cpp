@@ -29,6 +29,7 @@ Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t addres
   t->tag.relaxed_ordering = t->tag.id_ordering = t->tag.posted = false;
   t->tag.traffic_class = 0;
   t->tag.tag = 0;
+  t->tag.rcid = t->tag.mcid = 0;
   t->tag.status = CompletionStatus::kSuccess;
   t->user[0] = t->user[1] = 0;
   t->acquire();

@@ -31,7 +31,7 @@ enum class CompletionStatus : std::uint8_t {
 };
 
 /// What travels with a device request. A model that finds none assumes requester 0.
-/// Who writes what: the initiator everything but `status`; the completer `status`.
+/// Who writes what: the initiator everything but `status`; the completer `status`; an IOMMU on the way the QoS ids.
 struct DmaTag : tlm::tlm_extension<DmaTag> {
   RequesterId requester{0};
   std::uint32_t process_id = 0;  ///< PASID, valid if has_process_id
@@ -44,6 +44,7 @@ struct DmaTag : tlm::tlm_extension<DmaTag> {
   bool posted = false;  ///< a memory write that wants no response (PCIe MWr)
   std::uint8_t traffic_class = 0;
   std::uint16_t tag = 0;
+  std::uint16_t rcid = 0, mcid = 0;  ///< QoS ids, written by the IOMMU into what it sends (RISC-V QoS-ID)
   CompletionStatus status = CompletionStatus::kSuccess;
 
   tlm::tlm_extension_base* clone() const override { return new DmaTag(*this); }

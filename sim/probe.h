@@ -29,11 +29,14 @@ class ProbeHub {
   explicit ProbeHub(const Timeline& timeline) : timeline_(timeline) {}
   const std::vector<Probe*>& probes() const { return probes_; }
   const Timeline& timeline() const { return timeline_; }
+  /// Whether anybody listens to any probe. Without a listener a module may bring its probes up to date late.
+  bool listened() const { return listened_ != 0; }
 
  private:
   friend class Probe;
   const Timeline& timeline_;
   std::vector<Probe*> probes_;
+  unsigned listened_ = 0;
 };
 
 class Probe {
@@ -56,7 +59,10 @@ class Probe {
   unsigned bits() const { return bits_; }
   const std::vector<std::string>& states() const { return states_; }
   /// Set by whoever records; one listener a probe (a recorder that fans out is a listener itself).
-  void listen(ProbeListener* listener) { listener_ = listener; }
+  void listen(ProbeListener* listener) {
+    hub_.listened_ += (listener != nullptr) - (listener_ != nullptr);
+    listener_ = listener;
+  }
 
  private:
   void notify();

@@ -101,6 +101,7 @@ void Nic::Core::mastering_changed(FunctionIndex f, bool before) {
 
 void Nic::Core::send_pending_messages(FunctionIndex f) {
   PciFunction& function = device.functions[f];
+  if (function.take_msi_pending()) control.message(f, 0);
   if (!function.msix_enabled()) return;
   for (std::uint32_t m = function.msix_pending; m != 0; m &= m - 1) {
     const auto entry = static_cast<unsigned>(std::countr_zero(m));
@@ -136,6 +137,7 @@ void Nic::Core::flr(FunctionIndex f) {
     if (device.pf().vf_enable()) set_vf_enable(false);
     device.pf().reset();
     device.regs.power_on_reset();
+    io_address_ = 0;
     device.refresh_functions();
     software_reset();
   } else {
@@ -201,7 +203,7 @@ void Nic::Core::reset_vf(unsigned vf) {
 
 bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes,
                             bool side_effects) {
-  enum class Space { kNone, kCsr, kFlash, kMsix, kVfCsr, kVfMsix } space = Space::kNone;
+  enum class Space { kNone, kCsr, kIo, kFlash, kMsix, kVfCsr, kVfMsix } space = Space::kNone;
   std::uint64_t offset = 0;
   unsigned vf = 0;
   const auto claims = [&](std::uint64_t base, std::uint64_t size) {
@@ -219,6 +221,7 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
       space = Space::kFlash;
     }
   }
+  if (space == Space::kNone && pf.io_enabled() && claims(pf.io_bar(), pci::kIoBarBytes)) space = Space::kIo;
   if (space == Space::kNone && device.active_vfs() != 0 && pf.vf_memory_enable() && pf.powered()) {
     const std::uint64_t stride = std::max(pci::kVfBarBytes, pf.system_page_bytes());
     for (const unsigned index : {0u, 3u}) {
@@ -244,6 +247,9 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
         case Space::kCsr:
           csr_write(at, value);
           break;
+        case Space::kIo:
+          io_write(at, value);
+          break;
         case Space::kVfCsr:
           vf_write(vf, at, value);
           break;
@@ -262,6 +268,9 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
     switch (space) {
       case Space::kCsr:
         value = csr_read(at, side_effects);
+        break;
+      case Space::kIo:
+        value = io_read(at, side_effects);
         break;
       case Space::kVfCsr:
         value = vf_read(vf, at, side_effects);
@@ -282,6 +291,18 @@ bool Nic::Core::mmio_access(std::uint64_t address, bool write, std::uint8_t* dat
   return true;
 }
 
+/// IOADDR and IODATA: the CSRs, one at a time. What lies beyond them (flash) reads 0.
+std::uint32_t Nic::Core::io_read(std::uint32_t offset, bool side_effects) {
+  if (offset == pci::kIoAddr) return io_address_;
+  const bool csr = offset == pci::kIoData && io_address_ < pci::kBar0Bytes;
+  return csr ? csr_read(io_address_, side_effects) : 0;
+}
+
+void Nic::Core::io_write(std::uint32_t offset, std::uint32_t value) {
+  if (offset == pci::kIoAddr) io_address_ = value;
+  if (offset == pci::kIoData && io_address_ < pci::kBar0Bytes) csr_write(io_address_, value);
+}
+
 // ---- one cycle
 // ------------------------------------------------------------------------------------------------
 
@@ -299,6 +320,8 @@ void Nic::Core::run() {
       const auto vector = static_cast<unsigned>(std::countr_zero(due));
       FunctionIndex f = kPf;
       unsigned entry = 0;
+      rx.flush_vector(vector);
+      tx.flush_vector(vector);
       if (irq.route(vector, f, entry)) control.message(f, entry);
       irq.sent(vector);
     }

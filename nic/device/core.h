@@ -59,6 +59,8 @@ class Nic::Core {
                      bool side_effects);
   bool mmio_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes, bool side_effects);
 
+  std::uint32_t io_read(std::uint32_t offset, bool side_effects);
+  void io_write(std::uint32_t offset, std::uint32_t value);
   std::uint32_t csr_read(std::uint32_t offset, bool side_effects = true);
   void csr_write(std::uint32_t offset, std::uint32_t value);
   std::uint32_t vf_read(unsigned vf, std::uint32_t offset, bool side_effects = true);
@@ -111,6 +113,7 @@ class Nic::Core {
         interrupts, link_blocked, vfs;
   } probes_;
   sim::Cycle autonegotiation_end_ = sim::kNeverCycle;
+  std::uint32_t io_address_ = 0;  // IOADDR
 };
 
 }  // namespace nic

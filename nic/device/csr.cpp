@@ -77,6 +77,8 @@ std::uint32_t Nic::Core::csr_read(std::uint32_t offset, bool side_effects) {
       return mirror_read(info.index, offset & 0xFF, side_effects);
     case K::kFrtimer:
       return free_running_timer();
+    case K::kPbaClear:
+      return device.pf().msix_pending;
     default:
       return value;
   }
@@ -131,6 +133,9 @@ void Nic::Core::csr_write(std::uint32_t offset, std::uint32_t value) {
       return irq.write_eitr(n, value);
     case K::kP2vMailbox:
       return write_p2v(n, value);
+    case K::kPbaClear:
+      device.pf().msix_pending &= ~value;
+      return;
     case K::kWriteOneToClear:
       device.regs[offset] &= ~value;
       return;

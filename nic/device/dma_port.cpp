@@ -79,16 +79,21 @@ void DmaPort::hand_over(sim::Transaction& t) {
 
 sim::Transaction* DmaPort::make_message(FunctionIndex f, unsigned entry) {
   PciFunction& function = d_.functions[f];
-  if (!d_.exists(f) || !function.msix_enabled() || !d_.may_master(f)) {
+  const bool msi = d_.exists(f) && entry == 0 && function.msi_enabled();
+  if (!d_.exists(f) || !(msi || function.msix_enabled()) || !d_.may_master(f)) {
     ++d_.stats.interrupts_lost;
     return nullptr;
   }
-  if (function.msix_masked(entry)) {
-    function.msix_pending |= 1u << entry;
+  if (msi ? function.msi_masked() : function.msix_masked(entry)) {
+    if (msi) {
+      function.set_msi_pending();
+    } else {
+      function.msix_pending |= 1u << entry;
+    }
     return nullptr;
   }
-  function.msix_pending &= ~(1u << entry);
-  const PciFunction::MsixEntry& e = function.msix(entry);
+  if (!msi) function.msix_pending &= ~(1u << entry);
+  const PciFunction::MsixEntry e = msi ? function.msi() : function.msix(entry);
   sim::Transaction* t = d_.sim.payloads().acquire(tlm::TLM_WRITE_COMMAND, e.address, 4);
   t->tag.requester = d_.requester(f);
   t->tag.posted = true;

@@ -8,6 +8,7 @@ namespace nic {
 namespace {
 
 constexpr std::uint16_t kEthIpv4 = 0x0800, kEthIpv6 = 0x86DD;
+constexpr std::uint16_t kNfsPort = 2049;
 constexpr std::uint8_t kProtoTcp = 6, kProtoUdp = 17, kProtoEsp = 50, kProtoAh = 51, kProtoSctp = 132;
 
 constexpr std::array<std::uint32_t, 256> crc_table(std::uint32_t polynomial) {
@@ -22,7 +23,15 @@ constexpr std::array<std::uint32_t, 256> crc_table(std::uint32_t polynomial) {
 constexpr auto kEthernetCrc = crc_table(0xEDB88320);
 constexpr auto kCastagnoli = crc_table(0x82F63B78);
 
-void parse_l4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint8_t protocol) {
+/// NFS by its port: write requests go to it, read replies come from it; RFCTL may switch off either.
+void recognise_nfs(const std::uint8_t* l4, FrameInfo& info, std::uint32_t rfctl_reg) {
+  const bool request = load_be16(l4 + 2) == kNfsPort && (rfctl_reg & rfctl::NFSW_DIS) == 0;
+  const bool reply = load_be16(l4) == kNfsPort && (rfctl_reg & rfctl::NFSR_DIS) == 0;
+  if (request || reply) info.packet_type |= rxd::NFS;
+}
+
+void parse_l4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint8_t protocol,
+              std::uint32_t rfctl_reg) {
   const std::size_t left = frame.size() - info.l4_offset;
   switch (protocol) {
     case kProtoTcp: {
@@ -31,12 +40,15 @@ void parse_l4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint8_t
       if (left < 20) return;
       const unsigned header = (frame[info.l4_offset + 12] >> 4) * 4u;
       if (header >= 20 && header <= left) info.l4_header_bytes = static_cast<std::uint16_t>(header);
+      recognise_nfs(&frame[info.l4_offset], info, rfctl_reg);
       return;
     }
     case kProtoUdp:
       info.l4 = L4::kUdp;
       info.packet_type |= rxd::UDP;
-      if (left >= 8) info.l4_header_bytes = 8;
+      if (left < 8) return;
+      info.l4_header_bytes = 8;
+      recognise_nfs(&frame[info.l4_offset], info, rfctl_reg);
       return;
     case kProtoSctp:
       info.l4 = L4::kSctp;
@@ -54,7 +66,7 @@ void parse_l4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint8_t
   info.l4 = L4::kOther;
 }
 
-void parse_ipv4(std::span<const std::uint8_t> frame, FrameInfo& info) {
+void parse_ipv4(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint32_t rfctl_reg) {
   const std::size_t left = frame.size() - info.l3_offset;
   const std::uint8_t* ip = frame.data() + info.l3_offset;
   if (left < 20 || ip[0] >> 4 != 4) return;
@@ -68,10 +80,33 @@ void parse_ipv4(std::span<const std::uint8_t> frame, FrameInfo& info) {
   const unsigned total = load_be16(ip + 2);
   if (total >= header && total <= left) info.l4_bytes = total - header;
   info.fragment = (load_be16(ip + 6) & 0x3FFF) != 0;  // more fragments, or an offset
-  if (!info.fragment) parse_l4(frame, info, ip[9]);
+  if (!info.fragment) parse_l4(frame, info, ip[9], rfctl_reg);
 }
 
-void parse_ipv6(std::span<const std::uint8_t> frame, FrameInfo& info) {
+/// Addresses that stand in for those of the IPv6 header: a home address option (RFC 6275, option 201 of a
+/// destination options header), and that of a type 2 routing header. `at`: the extension header in the
+/// packet.
+void note_mobility(const std::uint8_t* ip, std::size_t at, std::size_t length, std::uint8_t kind,
+                   FrameInfo& info) {
+  constexpr std::uint8_t kRouting = 43, kDestinationOptions = 60, kHomeAddress = 201, kPad1 = 0;
+  if (kind == kRouting && length >= 24 && ip[at + 2] == 2) {
+    info.routing_address = static_cast<std::uint16_t>(info.l3_offset + at + 8);
+  }
+  if (kind != kDestinationOptions) return;
+  for (std::size_t o = at + 2; o + 2 <= at + length;) {
+    if (ip[o] == kPad1) {
+      ++o;
+      continue;
+    }
+    const std::size_t option = 2u + ip[o + 1];
+    if (ip[o] == kHomeAddress && option == 18 && o + option <= at + length) {
+      info.home_address = static_cast<std::uint16_t>(info.l3_offset + o + 2);
+    }
+    o += option;
+  }
+}
+
+void parse_ipv6(std::span<const std::uint8_t> frame, FrameInfo& info, std::uint32_t rfctl_reg) {
   const std::size_t left = frame.size() - info.l3_offset;
   const std::uint8_t* ip = frame.data() + info.l3_offset;
   if (left < 40 || ip[0] >> 4 != 6) return;
@@ -81,12 +116,14 @@ void parse_ipv6(std::span<const std::uint8_t> frame, FrameInfo& info) {
   std::size_t at = 40;  // within the packet
   std::uint8_t next = ip[6];
   // Hop-by-hop, routing, fragment, destination options. Stops at the first header it cannot read completely.
-  while (next == 0 || next == 43 || next == 44 || next == 60) {
+  const bool extensions = (rfctl_reg & rfctl::IPV6_EX_DIS) == 0;
+  while (extensions && (next == 0 || next == 43 || next == 44 || next == 60)) {
     if (at + 8 > left) break;
     const std::size_t length = next == 44 ? 8 : (ip[at + 1] + 1u) * 8u;
     if (at + length > left) break;
     info.packet_type |= rxd::IPV6_EXT;
     info.ipv6_extension = true;
+    if ((rfctl_reg & rfctl::NEW_IPV6_EXT_DIS) == 0) note_mobility(ip, at, length, next, info);
     if (next == 44) info.fragment = info.fragment || (load_be16(ip + at + 2) & 0xFFF9) != 0;
     next = ip[at];
     at += length;
@@ -94,7 +131,7 @@ void parse_ipv6(std::span<const std::uint8_t> frame, FrameInfo& info) {
   info.l4_offset = static_cast<std::uint16_t>(info.l3_offset + at);
   if (payload + 40u >= at && payload + 40u <= left)
     info.l4_bytes = static_cast<std::uint32_t>(payload + 40u - at);
-  if (!info.fragment) parse_l4(frame, info, next);
+  if (!info.fragment) parse_l4(frame, info, next, rfctl_reg);
 }
 
 std::uint8_t l4_protocol(const FrameInfo& info) {
@@ -103,20 +140,28 @@ std::uint8_t l4_protocol(const FrameInfo& info) {
 
 }  // namespace
 
-FrameInfo parse_frame(std::span<const std::uint8_t> frame, std::uint16_t vlan_ethertype) {
+FrameInfo parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& options) {
   FrameInfo info;
   if (frame.size() < 14) return info;
   std::size_t at = 12;
   info.ethertype = load_be16(frame.data() + at);
-  if (info.ethertype == vlan_ethertype && frame.size() >= 18) {
-    info.tagged = true;
-    info.vlan_tci = load_be16(frame.data() + 14);
+  if (options.double_vlan && info.ethertype == options.vet >> 16 && frame.size() >= 18) {
+    info.outer_tagged = true;
     at = 16;
     info.ethertype = load_be16(frame.data() + at);
   }
+  if (info.ethertype == (options.vet & 0xFFFF) && frame.size() >= at + 6) {
+    info.tagged = true;
+    info.tag_offset = static_cast<std::uint8_t>(at);
+    info.vlan_tci = load_be16(frame.data() + at + 2);
+    at += 4;
+    info.ethertype = load_be16(frame.data() + at);
+  }
   info.l3_offset = static_cast<std::uint16_t>(at + 2);
-  if (info.ethertype == kEthIpv4) parse_ipv4(frame, info);
-  if (info.ethertype == kEthIpv6) parse_ipv6(frame, info);
+  if (info.ethertype == kEthIpv4) parse_ipv4(frame, info, options.rfctl);
+  if (info.ethertype == kEthIpv6 && (options.rfctl & rfctl::IPV6_DIS) == 0) {
+    parse_ipv6(frame, info, options.rfctl);
+  }
   return info;
 }
 
@@ -153,14 +198,14 @@ std::uint32_t pseudo_header_sum(std::span<const std::uint8_t> frame, const Frame
 }
 
 std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameInfo& info,
-                               std::uint32_t rxcsum_reg) {
+                               std::uint32_t rxcsum_reg, std::uint32_t rfctl_reg) {
   std::uint32_t status = 0;
   if (info.ipv4 && (rxcsum_reg & rxcsum::IPOFLD) != 0) {
     status |= rxd::IPCS;
     const std::size_t header = static_cast<std::size_t>(info.l4_offset - info.l3_offset);
     if (ones_complement_sum(frame.subspan(info.l3_offset, header)) != 0xFFFF) status |= rxd::IPE;
   }
-  if (info.l4_bytes == 0) return status;
+  if (info.l4_bytes == 0 || (info.ipv6 && (rfctl_reg & rfctl::IPV6_XSUM_DIS) != 0)) return status;
   std::uint32_t length = info.l4_bytes;
   switch (info.l4) {
     case L4::kTcp:
@@ -194,6 +239,19 @@ std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameI
   const std::uint32_t start = pseudo_header_sum(frame, info, length, l4_protocol(info));
   if (ones_complement_sum(frame.subspan(info.l4_offset, length), start) != 0xFFFF) status |= rxd::L4E;
   return status;
+}
+
+PacketChecksum packet_checksum(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                               std::uint32_t rxcsum_reg) {
+  if ((rxcsum_reg & rxcsum::IPPCSE) == 0) {
+    const std::size_t start = rxcsum_reg & 0xFF;
+    return {start < frame.size() ? ones_complement_sum(frame.subspan(start)) : std::uint16_t{0}, false};
+  }
+  const bool udp_fragment = info.ipv4 && info.fragment && frame[info.l3_offset + 9u] == kProtoUdp;
+  if (!udp_fragment || info.l4_bytes == 0) return {};
+  const auto payload = frame.subspan(info.l4_offset, info.l4_bytes);
+  const bool first = (load_be16(frame.data() + info.l3_offset + 6) & 0x1FFF) == 0;
+  return {ones_complement_sum(payload), first && payload.size() >= 8 && load_be16(payload.data() + 6) != 0};
 }
 
 std::uint32_t ethernet_fcs(std::span<const std::uint8_t> frame) {

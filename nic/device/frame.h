@@ -25,6 +25,8 @@ struct FrameInfo {
   std::uint16_t ethertype = 0;  ///< after a VLAN tag
   std::uint16_t vlan_tci = 0;   ///< valid if tagged
   bool tagged = false;
+  bool outer_tagged = false;     ///< CTRL_EXT.EXT_VLAN: an outer tag lies before the other
+  std::uint8_t tag_offset = 12;  ///< of the (inner) tag, if tagged
   bool ipv4 = false;
   bool ipv6 = false;
   bool ipv6_extension = false;
@@ -35,6 +37,9 @@ struct FrameInfo {
   std::uint16_t l4_offset = 0;        ///< 0: no complete IP header
   std::uint16_t l4_header_bytes = 0;  ///< 0: no complete TCP or UDP header
   std::uint16_t ip_identification = 0;
+  /// IPv6: home address option and type 2 routing header (offset of the address in the frame, 0 = none),
+  /// which the "Ex" hash types use instead of the header's source and destination.
+  std::uint16_t home_address = 0, routing_address = 0;
   std::uint32_t l4_bytes = 0;  ///< IP payload by the header's own length, if it lies inside the frame
 
   /// Length of the headers through L3; 0 if no IP header was recognised.
@@ -42,11 +47,25 @@ struct FrameInfo {
   std::uint32_t l4_end() const { return l4_header_bytes != 0 ? l4_offset + l4_header_bytes : 0u; }
 };
 
-/// `vlan_ethertype`: VET.
-FrameInfo parse_frame(std::span<const std::uint8_t> frame, std::uint16_t vlan_ethertype);
+struct ParseOptions {
+  std::uint32_t vet = 0x81008100;  ///< VET: 15:0 type of a VLAN tag, 31:16 of an outer tag
+  bool double_vlan = false;        ///< CTRL_EXT.EXT_VLAN
+  std::uint32_t rfctl = 0;         ///< RFCTL: what not to recognise
+};
+FrameInfo parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& options = {});
 
 /// Status and error bits (descriptor QW1 31:0) of the checksum offload: IPCS, L4I, UDPCS, IPE, L4E.
 std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameInfo& info,
+                               std::uint32_t rxcsum, std::uint32_t rfctl = 0);
+
+/// What a write-back reports with RXCSUM.PCSD = 0: IPPCSE = 0, the sum over the frame from byte PCSS; IPPCSE
+/// = 1, the sum over the IP payload of a UDP fragment, whose `udp_valid` says that the first fragment carries
+/// a checksum.
+struct PacketChecksum {
+  std::uint16_t value = 0;
+  bool udp_valid = false;
+};
+PacketChecksum packet_checksum(std::span<const std::uint8_t> frame, const FrameInfo& info,
                                std::uint32_t rxcsum);
 
 /// Ones' complement sum of bytes (RFC 1071), folded to 16 bits, not complemented; `start` in host order.

@@ -5,7 +5,7 @@
 // and VFs, mailbox, NVM and PHY, MSI-X interrupts with moderation, receive filtering (MAC, multicast hash,
 // VLAN, VMDq pools, RSS), the packet buffer, per-queue descriptor caches with prefetch and write-back
 // thresholds, all advanced receive descriptor types, transmission with checksum offload and TSO. Not
-// modelled: MSI and INTx messages, flow control frames, time stamping, manageability, MACsec and IPsec.
+// modelled: INTx messages, flow control frames, time stamping, manageability, MACsec and IPsec.
 // Source: Intel 82576EB datasheet revision 2.65; the chip decides where other models of it differ.
 //
 // Sockets (64 bit wide TLM-2.0 base protocol, early completion as described in sim/payload.h):

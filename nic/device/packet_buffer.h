@@ -16,6 +16,7 @@ struct RxPacket {
   std::uint32_t offset = 0;     ///< into the storage
   std::uint32_t bytes = 0;      ///< without FCS; the FCS is stored behind if some queue keeps it
   std::uint32_t occupancy = 0;  ///< of the buffer
+  std::uint16_t checksum = 0;   ///< RXCSUM.PCSD = 0: packet or fragment checksum
   std::uint32_t status = 0;     ///< descriptor status and error bits common to all copies
   RxDecision decision;          ///< queues: those still to be served
   FrameInfo info;

@@ -57,8 +57,8 @@ void PciFunction::layout_pf() {
   put_w1c(pci::COMMAND, 0xF9000000);
   put(0x0C, 4, 0x00800000, 0x000000FF);  // multifunction header; cache line size
   put(pci::BAR0, 4, 0, ~(pci::kBar0Bytes - 1));
-  put(pci::BAR0 + 4, 4, 0, ~(pci::kBar0Bytes - 1));  // flash
-  put(pci::BAR0 + 8, 4, 1, ~0x1Fu);                  // I/O
+  put(pci::BAR0 + 4, 4, 0, ~(pci::kBar0Bytes - 1));   // flash
+  put(pci::BAR0 + 8, 4, 1, ~(pci::kIoBarBytes - 1));  // I/O
   put(pci::BAR0 + 12, 4, 4, ~(pci::kBar3Bytes - 1));
   put(pci::BAR0 + 16, 4, 0, 0xFFFFFFFF);
   put(0x2C, 4, 0x10C98086);
@@ -178,6 +178,17 @@ std::uint64_t PciFunction::bar(unsigned index) const { return memory_bar(pci::BA
 
 std::uint64_t PciFunction::vf_bar(unsigned index) const {
   return memory_bar(index == 0 ? pci::SRIOV_BAR0 : pci::SRIOV_BAR3, true);
+}
+
+bool PciFunction::take_msi_pending() {
+  if (!msi_enabled() || msi_masked() || bytes_[pci::MSI + 0x14] == 0) return false;
+  bytes_[pci::MSI + 0x14] = 0;
+  return true;
+}
+
+PciFunction::MsixEntry PciFunction::msi() const {
+  return {read(pci::MSI + 4, 4) | static_cast<std::uint64_t>(read(pci::MSI + 8, 4)) << 32,
+          read(pci::MSI + 12, 2), 0};
 }
 
 std::uint32_t PciFunction::msix_bar_read(std::uint32_t offset) const {

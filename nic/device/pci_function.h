@@ -43,6 +43,9 @@ class PciFunction {
   /// Base address of a memory BAR, 0 if none: PF 0 or 3; the VF BARs of the SR-IOV capability 0 or 3.
   std::uint64_t bar(unsigned index) const;
   std::uint64_t vf_bar(unsigned index) const;
+  /// BAR2, I/O space: 0 if none.
+  std::uint64_t io_bar() const { return read(pci::BAR0 + 8, 4) & ~(pci::kIoBarBytes - 1); }
+  bool io_enabled() const { return (command_ & pci::COMMAND_IO) != 0 && powered(); }
 
   struct MsixEntry {
     std::uint64_t address = 0;
@@ -54,6 +57,15 @@ class PciFunction {
   bool msix_masked(unsigned vector) const {
     return (msix_control() & pci::MSIX_FUNCTION_MASK) != 0 || (msix_[vector].control & 1) != 0;
   }
+  /// MSI, one vector with its mask; used while MSI-X is off.
+  bool msi_enabled() const {
+    return !vf_ && !msix_enabled() && (bytes_[pci::MSI + 2] & pci::MSI_ENABLE) != 0;
+  }
+  bool msi_masked() const { return (bytes_[pci::MSI + 0x10] & 1) != 0; }
+  void set_msi_pending() { bytes_[pci::MSI + 0x14] = 1; }
+  /// Clears and returns the pending bit if the message may go now.
+  bool take_msi_pending();
+  MsixEntry msi() const;
   const MsixEntry& msix(unsigned vector) const { return msix_[vector]; }
   /// Table at 0, PBA at 0x2000; 32-bit accesses.
   std::uint32_t msix_bar_read(std::uint32_t offset) const;

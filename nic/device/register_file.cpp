@@ -70,7 +70,7 @@ constexpr Spec kSpecs[] = {
     {reg::TXPBS, 1, 4, 0x28, kAll, K::kPlain, true},
     {reg::DTXSWC, 1, 4, 0, kAll},
     {reg::LVMMC, 1, 4, 0, 0},
-    {reg::WVBR, 1, 4, 0, 0},
+    {reg::WVBR, 1, 4, 0, 0, K::kStatistic},  // clear on read
     {reg::DTXCTL, 1, 4, 0x44, kAll},
     {reg::VMVIR(0), kPools, 4, 0, 0xC000FFFF},
     {reg::RXCSUM, 1, 4, 0x300, kAll},
@@ -102,7 +102,7 @@ constexpr Spec kSpecs[] = {
     {reg::SWSM, 1, 4, 0, 0x0000000F, K::kSwsm},
     {reg::FWSM, 1, 4, 0, 0},
     {reg::SW_FW_SYNC, 1, 4, 0, kAll},
-    {reg::PBACLR, 1, 4, 0, kAll},
+    {reg::PBACLR, 1, 4, 0, 0, K::kPbaClear},
     {reg::IOVCTL, 1, 4, 0, kAll},
     {reg::RETA(0), 32, 4, 0, kAll},
     {reg::RSSRK(0), 10, 4, 0, kAll, K::kFilter},

@@ -45,7 +45,8 @@ enum class RegisterKind : std::uint8_t {
   kStatistic,      ///< clear on read, saturating
   kStatisticHigh,  ///< high half: a read clears both halves
   kVfMirror,       ///< PVTCTRL block
-  kFrtimer
+  kFrtimer,
+  kPbaClear  ///< MSI-X pending bits, write 1 to clear
 };
 
 struct RegisterInfo {

@@ -118,7 +118,7 @@ inline constexpr std::uint32_t FD = bit(0), LU = bit(1), PHYRA = bit(10), IOV_MO
 constexpr std::uint32_t num_vfs(std::uint32_t value) { return (value >> 14) & 0xF; }
 }  // namespace status
 namespace ctrl_ext {
-inline constexpr std::uint32_t EE_RST = bit(13), PFRSTD = bit(14), DRV_LOAD = bit(28);
+inline constexpr std::uint32_t EE_RST = bit(13), PFRSTD = bit(14), EXT_VLAN = bit(26), DRV_LOAD = bit(28);
 }
 namespace rctl {
 inline constexpr std::uint32_t EN = bit(1), SBP = bit(2), UPE = bit(3), MPE = bit(4), LPE = bit(5),
@@ -179,6 +179,11 @@ namespace rxcsum {
 inline constexpr std::uint32_t IPOFLD = bit(8), TUOFLD = bit(9), CRCOFL = bit(11), IPPCSE = bit(12),
                                PCSD = bit(13);
 }
+namespace rfctl {
+inline constexpr std::uint32_t NFSW_DIS = bit(6), NFSR_DIS = bit(7), IPV6_DIS = bit(10),
+                               IPV6_XSUM_DIS = bit(11), IPFRSP_DIS = bit(14), IPV6_EX_DIS = bit(16),
+                               NEW_IPV6_EXT_DIS = bit(17);
+}
 namespace mrqc {
 constexpr std::uint32_t mrqe(std::uint32_t v) { return v & 7; }
 enum Mode : std::uint32_t { kOff = 0, kRss = 2, kVmdq = 3, kVmdqRss = 5 };
@@ -205,7 +210,11 @@ inline constexpr std::uint32_t LVLAN = bit(20), VI_EN = bit(31);
 }  // namespace vlvf
 namespace dtxswc {
 inline constexpr std::uint32_t LOOPBACK_EN = bit(31);
-}
+/// MAC and VLAN anti-spoof checks of a pool; LLE: the pool may send to itself.
+constexpr std::uint32_t MACAS(unsigned pool) { return bit(pool); }
+constexpr std::uint32_t VLANAS(unsigned pool) { return bit(8 + pool); }
+constexpr std::uint32_t LLE(unsigned pool) { return bit(16 + pool); }
+}  // namespace dtxswc
 namespace p2v {
 inline constexpr std::uint32_t STS = bit(0), ACK = bit(1), VFU = bit(2), PFU = bit(3), RVFU = bit(4);
 }
@@ -228,6 +237,9 @@ inline constexpr std::uint32_t COMMAND = 0x04, BAR0 = 0x10, PM = 0x40, MSI = 0x5
                                AER = 0x100, ARI = 0x150, SRIOV = 0x160, SRIOV_CTRL = SRIOV + 0x08,
                                SRIOV_NUM_VFS = SRIOV + 0x10, SRIOV_PAGE_SIZE = SRIOV + 0x20,
                                SRIOV_BAR0 = SRIOV + 0x24, SRIOV_BAR3 = SRIOV_BAR0 + 12;
+/// BAR2: the window of two registers through which the CSRs can be reached in I/O space.
+inline constexpr std::uint32_t kIoBarBytes = 32, kIoAddr = 0, kIoData = 4;
+inline constexpr std::uint16_t MSI_ENABLE = 1;
 inline constexpr std::uint16_t COMMAND_IO = 1, COMMAND_MEM = 2, COMMAND_BME = 4;
 inline constexpr std::uint16_t MSIX_ENABLE = 0x8000, MSIX_FUNCTION_MASK = 0x4000;
 inline constexpr std::uint16_t DEVCTL_FLR = 0x8000, DEVSTA_TRANSACTIONS_PENDING = 0x20;
@@ -263,8 +275,8 @@ static_assert(sizeof(RxDescriptor) == 16);
 
 namespace rxd {
 inline constexpr std::uint32_t DD = bit(0), EOP = bit(1), VP = bit(3), UDPCS = bit(4), L4I = bit(5),
-                               IPCS = bit(6), PIF = bit(7), LB = bit(18), HBO = bit(23), L4E = bit(29),
-                               IPE = bit(30), RXE = bit(31);
+                               IPCS = bit(6), PIF = bit(7), VEXT = bit(9), UDPV = bit(10), LB = bit(18),
+                               HBO = bit(23), L4E = bit(29), IPE = bit(30), RXE = bit(31);
 inline constexpr std::uint64_t SPH = std::uint64_t{1} << 31;
 // Packet type bits.
 inline constexpr std::uint32_t IPV4 = bit(0), IPV4_OPTIONS = bit(1), IPV6 = bit(2), IPV6_EXT = bit(3),

@@ -34,24 +34,25 @@ RssResult rss_hash(const ToeplitzHash& toeplitz, std::span<const std::uint8_t> f
       type = 2;
     }
   } else {
-    if (ports && info.l4 == L4::kTcp && (m & mrqc::TCP_IPV6) != 0) {
-      type = 3;
-    } else if (ports && info.l4 == L4::kTcp && (m & mrqc::TCP_IPV6_EX) != 0) {
-      type = 6;
-    } else if (ports && info.l4 == L4::kUdp && (m & mrqc::UDP_IPV6) != 0) {
-      type = 8;
-    } else if (ports && info.l4 == L4::kUdp && (m & mrqc::UDP_IPV6_EX) != 0) {
-      type = 9;
-    } else if ((m & mrqc::IPV6) != 0) {
-      type = 5;
-    } else if ((m & mrqc::IPV6_EX) != 0) {
-      type = 4;
-    }
+    const auto choose = [&](std::uint32_t plain, std::uint8_t plain_type, std::uint32_t ex,
+                            std::uint8_t ex_type) {
+      // Both enabled: the Ex type for packets that carry the addresses it is about.
+      const bool mobile = info.home_address != 0 || info.routing_address != 0;
+      if ((m & ex) != 0 && (mobile || (m & plain) == 0)) return ex_type;
+      return (m & plain) != 0 ? plain_type : std::uint8_t{0};
+    };
+    if (ports && info.l4 == L4::kTcp) type = choose(mrqc::TCP_IPV6, 3, mrqc::TCP_IPV6_EX, 6);
+    if (ports && info.l4 == L4::kUdp) type = choose(mrqc::UDP_IPV6, 8, mrqc::UDP_IPV6_EX, 9);
+    if (type == 0) type = choose(mrqc::IPV6, 5, mrqc::IPV6_EX, 4);
   }
   if (type == 0) return {};
   std::array<std::uint8_t, ToeplitzHash::kMaxInput> input;
   const std::size_t addresses = info.ipv4 ? 8 : 32;
   std::memcpy(input.data(), frame.data() + info.l3_offset + (info.ipv4 ? 12 : 8), addresses);
+  if (type == 4 || type == 6 || type == 9) {
+    if (info.home_address != 0) std::memcpy(input.data(), frame.data() + info.home_address, 16);
+    if (info.routing_address != 0) std::memcpy(input.data() + 16, frame.data() + info.routing_address, 16);
+  }
   std::size_t bytes = addresses;
   if (type != 2 && type != 4 && type != 5) {
     std::memcpy(input.data() + bytes, frame.data() + info.l4_offset, 4);

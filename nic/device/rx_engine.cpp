@@ -39,6 +39,11 @@ void RxEngine::drop_frame(std::span<const std::uint8_t>, DropReason reason) {
   if (d_.trace.packet_dropped.enabled()) d_.trace.packet_dropped.emit({serial_, reason, -1, d_.sim.now()});
 }
 
+FrameInfo RxEngine::parse(std::span<const std::uint8_t> frame) const {
+  return parse_frame(
+      frame, {d_.regs[reg::VET], (d_.regs[reg::CTRL_EXT] & ctrl_ext::EXT_VLAN) != 0, d_.regs[reg::RFCTL]});
+}
+
 void RxEngine::frame_arrived(std::span<const std::uint8_t> frame, bool link_up) {
   ++serial_;
   ++d_.stats.frames_arrived;
@@ -52,9 +57,10 @@ void RxEngine::frame_arrived(std::span<const std::uint8_t> frame, bool link_up) 
   // A runt needs at least its addresses to be looked at, even with SBP.
   if (frame.size() < kMinFrame && ((rctl_value & rctl::SBP) == 0 || frame.size() < 14)) {
     d_.regs.count(reg::RUC);
+    d_.regs.count(reg::RLEC);
     return drop_frame(frame, DropReason::kUndersize);
   }
-  const FrameInfo info = parse_frame(frame, static_cast<std::uint16_t>(d_.regs[reg::VET]));
+  const FrameInfo info = parse(frame);
   accept(frame, filter_.decide(frame, info), info, false);
 }
 
@@ -65,14 +71,17 @@ void RxEngine::frame_looped(std::span<const std::uint8_t> frame, unsigned exclud
   if (d_.trace.packet_arrived.enabled()) d_.trace.packet_arrived.emit({serial_, frame, d_.sim.now()});
   if ((d_.regs[reg::RCTL] & rctl::EN) == 0) return drop_frame(frame, DropReason::kReceiveDisabled);
   if (frame.size() < 14) return drop_frame(frame, DropReason::kUndersize);
-  const FrameInfo info = parse_frame(frame, static_cast<std::uint16_t>(d_.regs[reg::VET]));
+  const FrameInfo info = parse(frame);
   accept(frame, filter_.decide(frame, info, exclude_pools), info, true);
 }
 
 void RxEngine::accept(std::span<const std::uint8_t> frame, const RxDecision& decision, const FrameInfo& info,
                       bool looped) {
   if (decision.queues == 0) {
-    if (decision.reason == DropReason::kOversize) d_.regs.count(reg::ROC);
+    if (decision.reason == DropReason::kOversize) {
+      d_.regs.count(reg::ROC);
+      d_.regs.count(reg::RLEC);
+    }
     return drop_frame(frame, decision.reason);
   }
   if (!buffer_.fits(frame.size())) {
@@ -86,7 +95,14 @@ void RxEngine::accept(std::span<const std::uint8_t> frame, const RxDecision& dec
   p.ready = d_.now + d_.config.rx_filter_cycles;
   p.decision = decision;
   p.info = info;
-  p.status = verify_checksums(frame, info, d_.regs[reg::RXCSUM]);
+  const std::uint32_t rxcsum_value = d_.regs[reg::RXCSUM];
+  p.status = verify_checksums(frame, info, rxcsum_value, d_.regs[reg::RFCTL]);
+  if ((rxcsum_value & rxcsum::PCSD) == 0) {
+    const PacketChecksum sum = packet_checksum(frame, info, rxcsum_value);
+    p.checksum = sum.value;
+    if (sum.udp_valid) p.status |= rxd::UDPV;
+  }
+  if (info.outer_tagged) p.status |= rxd::VEXT;
   if (decision.inexact) p.status |= rxd::PIF;
   if (looped) p.status |= rxd::LB;
   if (decision.keep_fcs != 0) {
@@ -243,7 +259,7 @@ bool RxEngine::start_copy() {
 /// Length of the headers that PSRTYPE wants split off this copy; 0 if none was recognised.
 std::uint32_t RxEngine::split_header_bytes(unsigned queue) const {
   const FrameInfo& i = buffer_.front().info;
-  if (i.l3_end() == 0) return 0;
+  if (i.l3_end() == 0 || (i.fragment && (d_.regs[reg::RFCTL] & rfctl::IPFRSP_DIS) != 0)) return 0;
   const std::uint32_t psrtype = d_.regs[reg::PSRTYPE(queue % kPools)];
   const unsigned l3_only = i.ipv4 ? 1 : 7;
   std::uint32_t header = (psrtype >> l3_only & 1) != 0 ? i.l3_end() : 0;
@@ -333,8 +349,8 @@ void RxEngine::copy_out(std::uint32_t from, std::span<std::uint8_t> to) {
     std::memcpy(to.data(), bytes + from, to.size());
     return;
   }
-  constexpr std::uint32_t kTagAt = 12;
-  const auto before = from < kTagAt ? std::min<std::size_t>(kTagAt - from, to.size()) : 0;
+  const std::uint32_t tag_at = p.info.tag_offset;
+  const auto before = from < tag_at ? std::min<std::size_t>(tag_at - from, to.size()) : 0;
   if (before != 0) std::memcpy(to.data(), bytes + from, before);
   const auto rest = to.size() - before;
   if (rest != 0) std::memcpy(to.data() + before, bytes + from + before + kVlanTagBytes, rest);
@@ -377,8 +393,9 @@ void RxEngine::write_back_format(DescriptorQueue::Entry& e, bool eop) {
     // Legacy format: length, fragment checksum, status, errors (IPE 6, L4E 5), special.
     const std::uint32_t errors =
         ((status & rxd::IPE) != 0 ? 0x40u : 0u) | ((status & rxd::L4E) != 0 ? 0x20u : 0u);
-    e.qw1 = wb_packet_bytes_ | static_cast<std::uint64_t>(status & 0xFF) << 32 |
-            static_cast<std::uint64_t>(errors) << 40 | static_cast<std::uint64_t>(vlan) << 48;
+    e.qw1 = wb_packet_bytes_ | static_cast<std::uint64_t>(p.checksum) << 16 |
+            static_cast<std::uint64_t>(status & 0xFF) << 32 | static_cast<std::uint64_t>(errors) << 40 |
+            static_cast<std::uint64_t>(vlan) << 48;
     return;
   }
   std::uint64_t qw0 = 0;
@@ -387,7 +404,8 @@ void RxEngine::write_back_format(DescriptorQueue::Entry& e, bool eop) {
     const std::uint16_t type = p.decision.etqf_type != 0 ? p.decision.etqf_type : p.info.packet_type;
     qw0 = p.decision.rss.type | static_cast<std::uint64_t>(type) << 4;
     qw0 |= pcsd ? static_cast<std::uint64_t>(p.decision.rss.hash) << 32
-                : static_cast<std::uint64_t>(p.info.ip_identification) << 32;
+                : static_cast<std::uint64_t>(p.info.ip_identification) << 32 |
+                      static_cast<std::uint64_t>(p.checksum) << 48;
   }
   if (wb_split_ || wb_header_bytes_ != 0) {
     qw0 |= static_cast<std::uint64_t>(wb_header_bytes_ & 0x3FF) << 21 | (wb_split_ ? rxd::SPH : 0);
@@ -430,6 +448,15 @@ void RxEngine::after_consume(DescriptorQueue& q) {
   if (const int v = irq_.vector_of(n, false); v >= 0 && irq_.moderated(static_cast<unsigned>(v))) {
     flush_mask_ |= 1u << n;
     flush_at_[n] = std::max(d_.now, irq_.moderation_end(static_cast<unsigned>(v)));
+  }
+}
+
+void RxEngine::flush_vector(unsigned vector) {
+  for (std::uint32_t m = flush_mask_; m != 0; m &= m - 1) {
+    const auto n = static_cast<unsigned>(std::countr_zero(m));
+    if (irq_.vector_of(n, false) != static_cast<int>(vector)) continue;
+    flush_mask_ &= ~(1u << n);
+    control_.write_back(n, false);
   }
 }
 

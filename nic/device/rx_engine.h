@@ -25,6 +25,8 @@ class RxEngine {
 
   /// Does what needs no TLP: chooses queues, drops, completes descriptors. True if anything changed.
   bool advance();
+  /// The vector's message is about to leave: what its queues have used is written back before it.
+  void flush_vector(unsigned vector);
   /// The next payload TLP, or null if none is ready.
   sim::Transaction* next_payload();
   bool payload_waiting() const { return active_ && segment_ < segments_ && d_.may_master(function_); }
@@ -70,6 +72,7 @@ class RxEngine {
     std::uint32_t bytes = 0;
   };
 
+  FrameInfo parse(std::span<const std::uint8_t> frame) const;
   void accept(std::span<const std::uint8_t> frame, const RxDecision& decision, const FrameInfo& info,
               bool looped);
   void drop_frame(std::span<const std::uint8_t> frame, DropReason reason);

@@ -7,13 +7,15 @@ namespace nic {
 namespace {
 
 constexpr std::uint32_t kFcsBytes = 4, kNormalLimit = 1522;
+constexpr std::uint16_t kMacControl = 0x8808;
 constexpr std::uint64_t kBroadcast = 0xFFFFFFFFFFFF;
 
-std::uint64_t mac_of(std::span<const std::uint8_t> frame) {
+std::uint64_t mac_at(std::span<const std::uint8_t> frame, std::size_t offset) {
   std::uint64_t mac = 0;
-  for (int i = 5; i >= 0; --i) mac = mac << 8 | frame[static_cast<std::size_t>(i)];
+  for (std::size_t i = 6; i > 0; --i) mac = mac << 8 | frame[offset + i - 1];
   return mac;
 }
+std::uint64_t mac_of(std::span<const std::uint8_t> frame) { return mac_at(frame, 0); }
 
 bool is_multicast(std::span<const std::uint8_t> frame) { return (frame[0] & 1) != 0; }
 
@@ -56,6 +58,36 @@ unsigned RxFilter::exact_pools(std::span<const std::uint8_t> frame) {
   return pools;
 }
 
+bool RxFilter::owns_source(std::span<const std::uint8_t> frame, unsigned pool) {
+  if (dirty_) refresh();
+  const std::uint64_t mac = mac_at(frame, 6);
+  for (const Address& a : addresses_) {
+    if (a.mac == mac && (a.pools >> pool & 1) != 0) return true;
+  }
+  return false;
+}
+
+/// MAC control frames: pause frames may be discarded (RCTL.DPF) although their address matches, the others
+/// pass without an address match (RCTL.PMCF). False: discard.
+bool RxFilter::control_frame(std::span<const std::uint8_t> frame, Match& match) const {
+  constexpr std::uint16_t kPause = 1;
+  const std::uint32_t r = regs_[reg::RCTL];
+  const bool pause = frame.size() >= 16 && load_be16(frame.data() + 14) == kPause;
+  if (pause) return (r & rctl::DPF) == 0;
+  if ((r & rctl::PMCF) != 0) match.accept = true;
+  return true;
+}
+
+/// RCTL.VFE, CFIEN, CFI and VFTA.
+bool RxFilter::vlan_passes(const FrameInfo& info) const {
+  const std::uint32_t r = regs_[reg::RCTL];
+  if ((r & rctl::VFE) == 0 || !info.tagged) return true;
+  const bool cfi = (info.vlan_tci >> 12 & 1) != 0;
+  if ((r & rctl::CFIEN) != 0 && cfi != ((r & rctl::CFI) != 0)) return false;
+  const unsigned vid = info.vlan_tci & 0xFFF;
+  return (regs_[reg::VFTA(vid >> 5)] >> (vid & 31) & 1) != 0;
+}
+
 bool RxFilter::multicast_hash_hit(std::span<const std::uint8_t> frame) const {
   const std::uint32_t hash = hash_index(frame, regs_[reg::RCTL]);
   return (regs_[reg::MTA(hash >> 5)] >> (hash & 31) & 1) != 0;
@@ -89,16 +121,21 @@ RxFilter::Match RxFilter::match_address(std::span<const std::uint8_t> frame) {
 
 /// Pools that VLAN filtering leaves (VLVF for tagged, VMOLR.AUPE for untagged frames).
 unsigned RxFilter::vlan_pools(const FrameInfo& info) const {
-  unsigned pools = 0;
   if (!info.tagged) {
+    unsigned pools = 0;
     for (unsigned p = 0; p < kPools; ++p) {
       if ((regs_[reg::VMOLR(p)] & vmolr::AUPE) != 0) pools |= 1u << p;
     }
     return pools;
   }
+  return pools_of_vlan(info.vlan_tci);
+}
+
+unsigned RxFilter::pools_of_vlan(std::uint16_t tci) const {
+  unsigned pools = 0;
   for (unsigned i = 0; i < 32; ++i) {
     const std::uint32_t v = regs_[reg::VLVF(i)];
-    if ((v & vlvf::VI_EN) != 0 && (v & 0xFFF) == (info.vlan_tci & 0xFFFu)) pools |= vlvf::pools(v);
+    if ((v & vlvf::VI_EN) != 0 && (v & 0xFFF) == (tci & 0xFFFu)) pools |= vlvf::pools(v);
   }
   return pools;
 }
@@ -176,7 +213,8 @@ void RxFilter::choose_pool_queues(std::span<const std::uint8_t> frame, const Fra
     const unsigned queue = second && (v & vmolr::RSSE) != 0 ? p + 8 : p;
     const auto mask = static_cast<std::uint16_t>(1u << queue);
     d.queues |= mask;
-    const std::uint32_t offload = is_multicast(frame) ? regs_[reg::RPLOLR] : v;
+    const bool replicated = is_multicast(frame) && (regs_[reg::VT_CTL] & vt_ctl::REPL_EN) != 0;
+    const std::uint32_t offload = replicated ? regs_[reg::RPLOLR] : v;
     if ((offload & vmolr::STRVLAN) != 0) d.strip_vlan |= mask;
     if ((offload & vmolr::STRCRC) == 0) d.keep_fcs |= mask;
   }
@@ -194,11 +232,9 @@ RxDecision RxFilter::decide(std::span<const std::uint8_t> frame, const FrameInfo
     return d;
   }
   Match match = match_address(frame);
+  if (info.ethertype == kMacControl && !control_frame(frame, match)) return d;
   if (!match.accept && !(vmdq() && (regs_[reg::VT_CTL] & vt_ctl::IGNORE_MAC) != 0)) return d;
-  if ((rctl_value & rctl::VFE) != 0 && info.tagged) {
-    const unsigned vid = info.vlan_tci & 0xFFF;
-    if ((regs_[reg::VFTA(vid >> 5)] >> (vid & 31) & 1) == 0) return d;
-  }
+  if (!vlan_passes(info)) return d;
   d.inexact = !match.exact;
   const std::uint32_t mode = mrqc::mrqe(regs_[reg::MRQC]);
   if (mode == mrqc::kRss || mode == mrqc::kVmdqRss)

@@ -36,6 +36,10 @@ class RxFilter {
 
   /// Pools whose receive address equals `mac` exactly (VM-to-VM switching), 0 = none.
   unsigned exact_pools(std::span<const std::uint8_t> frame);
+  /// Whether the frame's source address is a receive address of `pool`.
+  bool owns_source(std::span<const std::uint8_t> frame, unsigned pool);
+  /// Pools that are members of the tag's VLAN (VLVF).
+  unsigned pools_of_vlan(std::uint16_t tci) const;
   bool vmdq() const {
     const auto mode = mrqc::mrqe(regs_[reg::MRQC]);
     return mode == mrqc::kVmdq || mode == mrqc::kVmdqRss;
@@ -50,6 +54,8 @@ class RxFilter {
   };
   void refresh();
   Match match_address(std::span<const std::uint8_t> frame);
+  bool control_frame(std::span<const std::uint8_t> frame, Match& match) const;
+  bool vlan_passes(const FrameInfo& info) const;
   bool multicast_hash_hit(std::span<const std::uint8_t> frame) const;
   bool unicast_hash_hit(std::span<const std::uint8_t> frame) const;
   unsigned vlan_pools(const FrameInfo& info) const;

@@ -129,6 +129,8 @@ void TxEngine::take_options(std::uint32_t dw2, std::uint32_t dw3) {
   options_known_ = true;
   TxOffload& o = offload_;
   o.vlan_ethertype = static_cast<std::uint16_t>(d_.regs[reg::VET]);
+  o.insert_fcs = (dw2 & txd::IFCS) != 0;
+  o.double_vlan = (d_.regs[reg::CTRL_EXT] & ctrl_ext::EXT_VLAN) != 0;
   o.pad_short = (d_.regs[reg::TCTL] & tctl::PSP) != 0;
   o.insert_vlan = (dw2 & txd::VLE) != 0;
   if ((dw2 & txd::DEXT) == 0) {
@@ -241,8 +243,28 @@ void TxEngine::emit_frame() {
   if (++frame_index_ == frames_) state_ = State::kIdle;
 }
 
+/// Whether the pool may not send this: a source address, or a VLAN, that is not its own (DTXSWC anti-spoof
+/// checks).
+bool TxEngine::spoofed(std::span<const std::uint8_t> frame) {
+  const std::uint32_t checks = d_.regs[reg::DTXSWC];
+  const unsigned pool = queue_ % kPools;
+  if ((checks & (dtxswc::MACAS(pool) | dtxswc::VLANAS(pool))) == 0 || !filter_.vmdq() || frame.size() < 14)
+    return false;
+  if ((checks & dtxswc::MACAS(pool)) != 0 && !filter_.owns_source(frame, pool)) return true;
+  // A tag that the PF's own policy (VMVIR default) put there is the PF's word.
+  constexpr std::uint32_t kDefault = bit(30);
+  if ((checks & dtxswc::VLANAS(pool)) == 0 || (d_.regs[reg::VMVIR(pool)] & kDefault) != 0) return false;
+  const FrameInfo info = parse_frame(frame, {d_.regs[reg::VET], offload_.double_vlan, 0});
+  return info.tagged && (filter_.pools_of_vlan(info.vlan_tci) >> pool & 1) == 0;
+}
+
 /// To the wire, to other pools, or both.
 void TxEngine::switch_frame(std::span<const std::uint8_t> frame) {
+  if (spoofed(frame)) {
+    d_.regs[reg::WVBR] |= 1u << queue_;
+    ++d_.stats.tx_frames_dropped;
+    return;
+  }
   count_sent(frame);
   const bool mac_loopback = (d_.regs[reg::RCTL] >> 6 & 3) == 1;
   if (mac_loopback) {
@@ -253,7 +275,7 @@ void TxEngine::switch_frame(std::span<const std::uint8_t> frame) {
   const std::uint32_t dtxswc_value = d_.regs[reg::DTXSWC];
   if ((dtxswc_value & dtxswc::LOOPBACK_EN) != 0 && filter_.vmdq() && frame.size() >= 14) {
     const unsigned pool = queue_ % kPools;
-    const bool own_loopback = (dtxswc_value >> (16 + pool) & 1) != 0;
+    const bool own_loopback = (dtxswc_value & dtxswc::LLE(pool)) != 0;
     const unsigned exclude = own_loopback ? 0 : 1u << pool;
     const bool multicast = (frame[0] & 1) != 0;
     if (multicast || (filter_.exact_pools(frame) & ~exclude) != 0) {
@@ -295,6 +317,15 @@ void TxEngine::count_sent(std::span<const std::uint8_t> frame) {
 
 // ---- write-back
 // -----------------------------------------------------------------------------------------------
+
+void TxEngine::flush_vector(unsigned vector) {
+  for (std::uint32_t m = flush_mask_; m != 0; m &= m - 1) {
+    const auto n = static_cast<unsigned>(std::countr_zero(m));
+    if (irq_.vector_of(n, true) != static_cast<int>(vector)) continue;
+    flush_mask_ &= ~(1u << n);
+    control_.write_back(n, true);
+  }
+}
 
 void TxEngine::flush_due() {
   for (std::uint32_t m = flush_mask_; m != 0; m &= m - 1) {

@@ -23,6 +23,8 @@ class TxEngine {
 
   /// Does what needs no TLP. True if anything changed.
   bool advance(bool link_up);
+  /// The vector's message is about to leave: what its queues have used is written back before it.
+  void flush_vector(unsigned vector);
   /// The next data read (address, bytes, offset in the packet) if one is wanted.
   struct DataRead {
     std::uint64_t address;
@@ -75,6 +77,7 @@ class TxEngine {
   void gathered();
   void emit_frame();
   void switch_frame(std::span<const std::uint8_t> frame);
+  bool spoofed(std::span<const std::uint8_t> frame);
   void count_sent(std::span<const std::uint8_t> frame);
   void mark_done();
   void packet_over();

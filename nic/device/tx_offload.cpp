@@ -10,7 +10,7 @@ namespace nic {
 namespace {
 
 using L4Type = TxOffload::L4Type;
-constexpr std::size_t kMinFrame = 60, kTagAt = 12, kTagBytes = 4;
+constexpr std::size_t kMinFrame = 60, kTagAt = 12, kTagBytes = 4, kFcsBytes = 4;
 constexpr std::uint8_t kFin = 0x01, kPsh = 0x08, kCwr = 0x80;
 
 std::uint32_t load_be32(const std::uint8_t* p) {
@@ -73,7 +73,7 @@ void insert_l4_checksum(std::span<std::uint8_t> frame, const TxOffload& o) {
 
 std::uint32_t tx_frames(std::size_t packet_bytes, const TxOffload& o) {
   if (packet_bytes == 0) return 0;
-  if (!o.segment) return packet_bytes <= kMaxTxFrame ? 1 : 0;
+  if (!o.segment) return packet_bytes <= kMaxTxFrame && (o.insert_fcs || packet_bytes > kFcsBytes) ? 1 : 0;
   const std::size_t header = o.header_bytes();
   if (header == 0 || header > packet_bytes || o.mss == 0 || header + o.mss > kMaxTxFrame) return 0;
   const std::size_t payload = packet_bytes - header;
@@ -92,6 +92,7 @@ std::size_t build_tx_frame(std::span<const std::uint8_t> packet, const TxOffload
     bytes = header + payload;
     patch_segment(out.first(bytes), o, i, tx_frames(packet.size(), o));
   } else {
+    if (!o.insert_fcs) bytes -= kFcsBytes;  // frames on our wire carry no FCS
     std::memcpy(out.data(), packet.data(), bytes);
   }
   const auto frame = out.first(bytes);
@@ -101,10 +102,11 @@ std::size_t build_tx_frame(std::span<const std::uint8_t> packet, const TxOffload
     const std::uint16_t sum = ones_complement_sum(frame.subspan(o.legacy_start));
     store_be16(out.data() + o.legacy_offset, static_cast<std::uint16_t>(~sum));
   }
-  if (o.insert_vlan && bytes >= kTagAt) {
-    std::memmove(out.data() + kTagAt + kTagBytes, out.data() + kTagAt, bytes - kTagAt);
-    store_be16(out.data() + kTagAt, o.vlan_ethertype);
-    store_be16(out.data() + kTagAt + 2, o.vlan_tci);
+  const std::size_t tag_at = o.double_vlan ? kTagAt + kTagBytes : kTagAt;
+  if (o.insert_vlan && bytes >= tag_at) {
+    std::memmove(out.data() + tag_at + kTagBytes, out.data() + tag_at, bytes - tag_at);
+    store_be16(out.data() + tag_at, o.vlan_ethertype);
+    store_be16(out.data() + tag_at + 2, o.vlan_tci);
     bytes += kTagBytes;
   }
   if (o.pad_short && bytes < kMinFrame) {

@@ -24,7 +24,9 @@ struct TxOffload {
   bool insert_vlan = false;
   std::uint16_t vlan_tci = 0;
   std::uint16_t vlan_ethertype = 0x8100;
-  bool pad_short = false;  ///< TCTL.PSP
+  bool double_vlan = false;  ///< CTRL_EXT.EXT_VLAN: the inserted tag goes behind an outer one
+  bool insert_fcs = true;    ///< DCMD.IFCS; else the last four bytes of the data are the FCS
+  bool pad_short = false;    ///< TCTL.PSP
   // Legacy descriptors: one checksum from `legacy_start` to the end, stored at `legacy_offset`.
   bool legacy_checksum = false;
   std::uint32_t legacy_start = 0;

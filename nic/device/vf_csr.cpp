@@ -5,6 +5,8 @@
 namespace nic {
 namespace {
 
+constexpr std::uint32_t kDvmolr = reg::DVMOLR(0) - reg::RDBAL(0);
+
 /// Queue registers of a VF: true if `offset` lies in queue 0 or 1's block of `base`.
 bool in_queue_block(std::uint32_t offset, std::uint32_t base, unsigned& queue, std::uint32_t& low) {
   if (offset < base || offset >= base + 0x200) return false;
@@ -48,6 +50,7 @@ std::uint32_t Nic::Core::vf_read(unsigned vf, std::uint32_t offset, bool side_ef
   unsigned queue = 0;
   std::uint32_t low = 0;
   if (in_queue_block(offset, vfreg::RX(0), queue, low)) {
+    if (low == kDvmolr) return 0;  // the PF's
     return csr_read(reg::RDBAL(vf + kPools * queue) + low, side_effects);
   }
   if (in_queue_block(offset, vfreg::TX(0), queue, low)) {
@@ -83,6 +86,8 @@ std::uint32_t Nic::Core::vf_read(unsigned vf, std::uint32_t offset, bool side_ef
       return irq.vtivar_misc[vf];
     case vfreg::V2PMAILBOX:
       return read_v2p(vf, side_effects);
+    case vfreg::PBACL:
+      return device.functions[vf + 1].msix_pending;
     case vfreg::PSRTYPE:
       return device.regs[reg::PSRTYPE(vf)];
     default:
@@ -97,6 +102,7 @@ void Nic::Core::vf_write(unsigned vf, std::uint32_t offset, std::uint32_t value)
   const std::uint32_t bits = (value & 7) << shift;
   unsigned queue = 0;
   std::uint32_t low = 0;
+  if (in_queue_block(offset, vfreg::RX(0), queue, low) && low == kDvmolr) return;
   if (in_queue_block(offset, vfreg::RX(0), queue, low))
     return csr_write(reg::RDBAL(vf + kPools * queue) + low, value);
   if (in_queue_block(offset, vfreg::TX(0), queue, low))
@@ -134,6 +140,9 @@ void Nic::Core::vf_write(unsigned vf, std::uint32_t offset, std::uint32_t value)
       return;
     case vfreg::V2PMAILBOX:
       return write_v2p(vf, value);
+    case vfreg::PBACL:
+      device.functions[vf + 1].msix_pending &= ~value;
+      return;
     case vfreg::PSRTYPE:
       device.regs[reg::PSRTYPE(vf)] = value;
       return;

@@ -20,11 +20,12 @@ IgbDriver::IgbDriver(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& t
       kernel_(kernel),
       bridge_(bridge),
       config_(config),
-      napi_(stack.softnet(), "igb-rx", [this](int budget) {
-        const int work = ring_.clean_rx_irq(budget);
-        if (work < budget && napi_.napi_complete_done(work)) wr(reg::EIMS, bit(kRxVector));
-        return work;
-      }),
+      napi_(stack.softnet(), "igb-rx",
+            [this](int budget) {
+              const int work = ring_.clean_rx_irq(budget);
+              if (work < budget && napi_.napi_complete_done(work)) wr(reg::EIMS, bit(kRxVector));
+              return work;
+            }),
       ring_(kernel, stack, trace, "igb-rx0", config.rx) {}
 
 std::array<std::uint8_t, 6> IgbDriver::vf_mac(unsigned n) const {
@@ -60,7 +61,8 @@ int IgbDriver::probe(kernel::Device& device) {
   wr(reg::EIMS, bit(kOtherVector));
   wr(reg::IMS, icr::LSC | icr::VMMB | icr::FER | icr::NFER);
   configure_rx();
-  kernel_.printk("igb {}: Intel(R) Gigabit Ethernet Network Connection, {:02x}", device.name(), fmt::join(mac_, ":"));
+  kernel_.printk("igb {}: Intel(R) Gigabit Ethernet Network Connection, {:02x}", device.name(),
+                 fmt::join(mac_, ":"));
   return 0;
 }
 
@@ -90,6 +92,8 @@ void IgbDriver::configure_rx() {
     wr(reg::MRQC, mrqc::kOff);
   }
   set_rar(0, mac_, pf_pool);
+  // igb_setup_mrqc: the descriptor reports the RSS hash and no raw packet checksum.
+  wr(reg::RXCSUM, rd(reg::RXCSUM) | rxcsum::CRCOFL | rxcsum::PCSD);
   wr(reg::RCTL, rctl::EN | rctl::BAM | rctl::SECRC);
   wr(reg::CTRL_EXT, rd(reg::CTRL_EXT) | ctrl_ext::DRV_LOAD | ctrl_ext::PFRSTD);
 }
@@ -172,8 +176,8 @@ void IgbDriver::disable_sriov() {
     KFUNC("pci_iov_remove_virtfn");
     if (vf->present()) kernel_.devices().device_del(*vf);
   }
-  pci_->config_write(pci::SRIOV_CTRL, pci_->config_read(pci::SRIOV_CTRL, 2) & ~(pci::SRIOV_VFE | pci::SRIOV_VF_MSE),
-                     2);
+  pci_->config_write(pci::SRIOV_CTRL,
+                     pci_->config_read(pci::SRIOV_CTRL, 2) & ~(pci::SRIOV_VFE | pci::SRIOV_VF_MSE), 2);
   kernel::msleep(config_.vf_disable_ms);
   vfs_.clear();
   wr(reg::IOVCTL, 1);  // REUSE_VFQ

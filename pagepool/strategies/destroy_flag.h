@@ -33,7 +33,7 @@ class DestroyFlag : public StrategyBase<Env, Pool> {
     Env& env = pool.env();
     [[maybe_unused]] auto scope = env.function("page_pool_scan_inflight");
     env.for_each_online_page([&](Netmem netmem) {
-      if (env.belongs_to_pool(netmem)) pool.return_page(netmem);
+      if (env.belongs_to_pool(pool, netmem)) pool.return_page(netmem);
       return pool.inflight() > 0;
     });
   }

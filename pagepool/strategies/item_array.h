@@ -5,6 +5,7 @@
 // lock unmaps what the items hold. Returns and syncs are RCU readers; a return to a destroyed pool takes the
 // lock.
 #pragma once
+#include <atomic>
 #include <bit>
 #include <vector>
 
@@ -37,9 +38,9 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
     for (std::size_t tried = 0; tried < items_.size(); ++tried) {
       Item& item = items_[next_++ & (items_.size() - 1)];
       env_.load(item);
-      if (item.netmem) continue;
+      if (item.netmem.load(std::memory_order_acquire)) continue;
       env_.store(item);
-      item.netmem = netmem;
+      item.netmem.store(netmem, std::memory_order_release);
       env_.set_dma_index(netmem, static_cast<std::uint32_t>(&item - items_.data()) + 1);
       return true;
     }
@@ -55,8 +56,8 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
     env_.load(item);  // page->pp is the item; the pool comes from it
     if (pool.dma_map()) pool.unmap_page(netmem);
     env_.store(item);
-    item.netmem = Netmem{};
     env_.set_dma_index(netmem, 0);
+    item.netmem.store(Netmem{}, std::memory_order_release);  // from here on the consumer may take it
   }
 
   void sync_for_device(Pool& pool, Netmem netmem, unsigned size) {
@@ -72,7 +73,7 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
     env_.spin_lock_bh(this->destroy_lock_);
     for (Item& item : items_) {
       env_.load(item);
-      if (item.netmem) pool.unmap_page(item.netmem);
+      if (Netmem netmem = item.netmem.load(std::memory_order_acquire)) pool.unmap_page(netmem);
     }
     pool.set_dma_map(false);
     env_.spin_unlock_bh(this->destroy_lock_);
@@ -84,7 +85,7 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
 
  private:
   struct Item {
-    Netmem netmem{};
+    std::atomic<Netmem> netmem{};  // set by the consumer, cleared by whoever releases the page
     std::uint64_t pool = 0;
   };
   static_assert(sizeof(Item) == 16);

@@ -6,6 +6,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -33,13 +34,12 @@ class RobustDmaApi : public StrategyBase<Env, Pool> {
   }
 
   bool map(Pool&, Netmem netmem) {
-    if (used_ == kEntries) return false;
+    if (used_.load(std::memory_order_relaxed) == kEntries) return false;
     DmaAddr addr = env_.dma_addr(netmem);
     Bucket& bucket = lock(addr);
     env_.store(bucket.head);
     bucket.chain.push_back({addr, netmem});
-    ++used_;
-    peak_ = std::max(peak_, used_);
+    used_.fetch_add(1, std::memory_order_relaxed);
     unlock(addr);
     return true;
   }
@@ -58,10 +58,7 @@ class RobustDmaApi : public StrategyBase<Env, Pool> {
     if (!pool.dma_map()) return;
     for (Bucket& bucket : table_->buckets) {
       env_.load(bucket.head);
-      while (!bucket.chain.empty()) {
-        Entry entry = bucket.chain.back();
-        if (take(entry.addr)) pool.unmap_page(entry.netmem);
-      }
+      while (Netmem netmem = take_any(bucket)) pool.unmap_page(netmem);
     }
   }
 
@@ -90,6 +87,20 @@ class RobustDmaApi : public StrategyBase<Env, Pool> {
     return bucket;
   }
   void unlock(DmaAddr addr) { env_.spin_unlock_bh(locks_[(addr >> kPageShift) % kLocks].spin); }
+  /// Takes what stands last in the bucket; null when it is empty.
+  Netmem take_any(Bucket& bucket) {
+    auto& spin = locks_[static_cast<std::size_t>(&bucket - table_->buckets.data()) % kLocks].spin;
+    env_.spin_lock_bh(spin);
+    Netmem netmem{};
+    if (!bucket.chain.empty()) {
+      netmem = bucket.chain.back().netmem;
+      env_.store(bucket.head);
+      bucket.chain.pop_back();
+      used_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    env_.spin_unlock_bh(spin);
+    return netmem;
+  }
   bool take(DmaAddr addr) {
     Bucket& bucket = lock(addr);
     auto entry = std::find(bucket.chain.begin(), bucket.chain.end(), addr);
@@ -97,7 +108,7 @@ class RobustDmaApi : public StrategyBase<Env, Pool> {
     if (found) {
       env_.store(bucket.head);
       bucket.chain.erase(entry);
-      --used_;
+      used_.fetch_sub(1, std::memory_order_relaxed);
     }
     unlock(addr);
     return found;
@@ -109,7 +120,7 @@ class RobustDmaApi : public StrategyBase<Env, Pool> {
     typename Env::SpinLock spin{"dma_entry_hash"};
   };
   std::array<Lock, kLocks> locks_;
-  std::size_t used_ = 0, peak_ = 0;
+  std::atomic<std::size_t> used_{0};
 };
 
 }  // namespace pagepool

@@ -26,7 +26,7 @@ class Scan : public DestroyLockStrategy<Env, Pool> {
     int inflight = pool.inflight();
     int unmapped = 0;
     env.for_each_online_page([&](Netmem netmem) {
-      if (!env.belongs_to_pool(netmem)) return true;
+      if (!env.belongs_to_pool(pool, netmem)) return true;
       pool.unmap_page(netmem);
       ++unmapped;
       return env.debug_net() || unmapped < inflight;

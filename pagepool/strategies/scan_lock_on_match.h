@@ -29,9 +29,9 @@ class ScanLockOnMatch : public DestroyLockStrategy<Env, Pool> {
     int found = 0;
     env.for_each_online_page(
         [&](Netmem netmem) {
-          if (!env.belongs_to_pool(netmem)) return true;
+          if (!env.belongs_to_pool(pool, netmem)) return true;
           env.spin_lock_bh(this->destroy_lock_);
-          if (env.belongs_to_pool(netmem)) {
+          if (env.belongs_to_pool(pool, netmem)) {
             unmap(pool, netmem);
             ++found;
           }

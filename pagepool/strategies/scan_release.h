@@ -24,7 +24,7 @@ class ScanRelease : public DestroyLockStrategy<Env, Pool> {
     int inflight = pool.inflight();
     int found = 0;
     env.for_each_online_page([&](Netmem netmem) {
-      if (!env.belongs_to_pool(netmem)) return true;
+      if (!env.belongs_to_pool(pool, netmem)) return true;
       pool.unmap_page(netmem);
       pool.detach_page(netmem);
       ++found;

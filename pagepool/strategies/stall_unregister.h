@@ -4,6 +4,7 @@
 // without a net device are not covered.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 #include "pagepool/strategy.h"
@@ -17,7 +18,7 @@ class StallUnregister : public StrategyBase<Env, Pool> {
   static constexpr const char* kSummary = "Kicinski RFC: unregistering the net device waits for all pages";
   using StrategyBase<Env, Pool>::StrategyBase;
 
-  void uninit(Pool&) { *pool_gone_ = true; }
+  void uninit(Pool&) { pool_gone_->store(true, std::memory_order_release); }
 
   void device_unbind(Pool& pool) {
     if (!pool.netdev() || pool.netdev() == net_ptr_poison() || !pool.dma_map() || pool.inflight() <= 0)
@@ -26,13 +27,14 @@ class StallUnregister : public StrategyBase<Env, Pool> {
     [[maybe_unused]] auto scope = env.function("netdev_wait_allrefs_any");
     env.warn(pool, Warning::stalling_unregister, pool.inflight(), 0);
     // The pool may be freed while we wait for it: only the flag is looked at.
-    std::shared_ptr<bool> gone = pool_gone_;
-    for (std::uint64_t wait_ms = 1; !*gone; wait_ms = std::min<std::uint64_t>(wait_ms * 2, 250))
+    std::shared_ptr<std::atomic<bool>> gone = pool_gone_;
+    for (std::uint64_t wait_ms = 1; !gone->load(std::memory_order_acquire);
+         wait_ms = std::min<std::uint64_t>(wait_ms * 2, 250))
       env.msleep(wait_ms);
   }
 
  private:
-  std::shared_ptr<bool> pool_gone_ = std::make_shared<bool>(false);
+  std::shared_ptr<std::atomic<bool>> pool_gone_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace pagepool

@@ -4,7 +4,8 @@
 // counts on the walk.
 #pragma once
 #include <algorithm>
-#include <memory>
+#include <atomic>
+#include <deque>
 #include <vector>
 
 #include "pagepool/strategy.h"
@@ -21,14 +22,11 @@ class TrackedList : public StrategyBase<Env, Pool> {
 
   explicit TrackedList(Env& env) : StrategyBase<Env, Pool>(env), env_(env) {}
   ~TrackedList() {
-    for (auto& node : nodes_)
-      if (node) env_.memory_delete(node.get(), kNodeBytes);
+    for (Node& node : nodes_)
+      if (node.linked) env_.memory_delete(&node, kNodeBytes);
   }
 
   bool map(Pool&, Netmem netmem) {
-    auto node = std::make_unique<Node>();
-    if (!env_.memory_new(node.get(), kNodeBytes)) return false;
-    node->netmem = netmem;
     env_.spin_lock_bh(lock_);
     std::uint32_t id;
     if (free_.empty()) {
@@ -38,20 +36,27 @@ class TrackedList : public StrategyBase<Env, Pool> {
       id = free_.back();
       free_.pop_back();
     }
-    // list_add_rcu: the new node and the first one are written.
-    node->next = first_;
-    env_.store(*node);
-    if (first_ != kNone) {
-      env_.store(*nodes_[first_]);
-      nodes_[first_]->prev = id;
+    Node& node = nodes_[id];
+    bool memory = env_.memory_new(&node, kNodeBytes);
+    if (memory) {
+      // list_add_rcu: the new node and the first one are written.
+      node.netmem = netmem;
+      node.prev = kNone;
+      node.next = first_;
+      node.linked = true;
+      env_.store(node);
+      if (first_ != kNone) {
+        env_.store(nodes_[first_]);
+        nodes_[first_].prev = id;
+      }
+      first_ = id;
+      peak_ = std::max(peak_, ++count_);
+    } else {
+      free_.push_back(id);
     }
-    first_ = id;
-    nodes_[id] = std::move(node);
-    ++count_;
-    peak_ = std::max(peak_, count_);
     env_.spin_unlock_bh(lock_);
-    env_.set_dma_index(netmem, id + 1);
-    return true;
+    if (memory) env_.set_dma_index(netmem, id + 1);
+    return memory;
   }
 
   void unmap(Pool& pool, Netmem netmem) {
@@ -66,13 +71,15 @@ class TrackedList : public StrategyBase<Env, Pool> {
 
   void destroy_scrub(Pool& pool) {
     if (!pool.dma_map()) return;
-    for (std::uint32_t id = first_; id != kNone;) {
-      env_.load(*nodes_[id]);
-      std::uint32_t next = nodes_[id]->next;
-      pool.unmap_page(nodes_[id]->netmem);
+    // A walk as list_for_each_entry_rcu: it goes on from a node that a remover takes out meanwhile, whose
+    // fields stay (a removed node is freed after a grace period).
+    for (std::uint32_t id = first(); id != kNone;) {
+      const Node& node = at(id);
+      env_.load(node);
+      pool.unmap_page(node.netmem);
+      std::uint32_t next = node.next.load(std::memory_order_acquire);
       remove(id);
-      // A remover that did not see destroy_cnt may have taken the next one out.
-      id = next != kNone && nodes_[next] ? next : first_;
+      id = next;
     }
   }
 
@@ -84,26 +91,43 @@ class TrackedList : public StrategyBase<Env, Pool> {
   static constexpr std::size_t kNodeBytes = 64;  // list_head, page, rcu_head: kmalloc-64
   struct Node {
     Netmem netmem{};
-    std::uint32_t next = kNone, prev = kNone;
+    std::atomic<std::uint32_t> next{kNone};  // read by the walk without the lock
+    std::uint32_t prev = kNone;
+    bool linked = false;
   };
+
+  std::uint32_t first() {
+    env_.spin_lock_bh(lock_);
+    std::uint32_t id = first_;
+    env_.spin_unlock_bh(lock_);
+    return id;
+  }
+  /// Nodes never move, and only the consumer, who is gone when this is used, makes new ones.
+  const Node& at(std::uint32_t id) const { return nodes_[id]; }
 
   void remove(std::uint32_t id) {
     env_.spin_lock_bh(lock_);
-    if (id < nodes_.size() && nodes_[id]) {
-      std::unique_ptr<Node> node = std::move(nodes_[id]);
-      env_.store(*node);
-      if (node->next != kNone) nodes_[node->next]->prev = node->prev;
-      (node->prev != kNone ? nodes_[node->prev]->next : first_) = node->next;
+    if (id < nodes_.size() && nodes_[id].linked) {
+      Node& node = nodes_[id];
+      std::uint32_t next = node.next.load(std::memory_order_relaxed);
+      env_.store(node);
+      if (next != kNone) nodes_[next].prev = node.prev;
+      if (node.prev != kNone) {
+        nodes_[node.prev].next.store(next, std::memory_order_release);
+      } else {
+        first_ = next;
+      }
+      node.linked = false;
       free_.push_back(id);
       --count_;
-      env_.memory_delete(node.get(), kNodeBytes);
+      env_.memory_delete(&node, kNodeBytes);
     }
     env_.spin_unlock_bh(lock_);
   }
 
   Env& env_;
   typename Env::SpinLock lock_{"tracked_list_lock"};
-  std::vector<std::unique_ptr<Node>> nodes_;
+  std::deque<Node> nodes_;
   std::vector<std::uint32_t> free_;
   std::uint32_t first_ = kNone;
   std::uint64_t count_ = 0, peak_ = 0;

@@ -10,6 +10,7 @@
 #include <benchmark/benchmark.h>
 
 #include <array>
+#include <cstdlib>
 
 #include "pagepool/native_env.h"
 
@@ -63,7 +64,7 @@ void bulk(benchmark::State& state) {
     for (std::size_t i = 0; i < 64; i += 16) {
       std::span<NativeNetmem> part = std::span(pages).subspan(i, 16);
       if constexpr (Pool::VersionPolicy::bulk_over_pools) {
-        Pool::put_netmem_bulk_over_pools(part, [](NativeNetmem n) { return NativeEnv::pool_of<Pool>(n); });
+        b.env.template put_netmem_bulk<Pool>(part);
       } else {
         b.pool->put_netmem_bulk(part);
       }
@@ -95,15 +96,21 @@ void fragment(benchmark::State& state) {
 
 using V612 = pagepool::NativePool<pagepool::V612, pagepool::Stock>;
 using V618 = pagepool::NativePool<pagepool::V618, pagepool::XarrayMerged>;
-BENCHMARK(cache<V612>)->Name("BM_PagePool/Cache/6.12");
-BENCHMARK(cache<V618>)->Name("BM_PagePool/Cache/6.18");
-BENCHMARK(ring<V612>)->Name("BM_PagePool/Ring/6.12");
-BENCHMARK(ring<V618>)->Name("BM_PagePool/Ring/6.18");
-BENCHMARK(bulk<V612>)->Name("BM_PagePool/Bulk/6.12");
-BENCHMARK(bulk<V618>)->Name("BM_PagePool/Bulk/6.18");
-BENCHMARK(slow<V612>)->Name("BM_PagePool/Slow/6.12");
-BENCHMARK(slow<V618>)->Name("BM_PagePool/Slow/6.18");
-BENCHMARK(fragment<V612>)->Name("BM_PagePool/Fragment/6.12");
-BENCHMARK(fragment<V618>)->Name("BM_PagePool/Fragment/6.18");
+
+/// POOLSIM_BENCH_ITERATIONS=n: exactly n iterations, for counting instructions (scripts/instructions.sh).
+void configure(benchmark::internal::Benchmark* bench) {
+  const char* iterations = std::getenv("POOLSIM_BENCH_ITERATIONS");
+  if (iterations && std::atoi(iterations) > 0) bench->Iterations(std::atoi(iterations));
+}
+BENCHMARK(cache<V612>)->Name("BM_PagePool/Cache/6.12")->Apply(configure);
+BENCHMARK(cache<V618>)->Name("BM_PagePool/Cache/6.18")->Apply(configure);
+BENCHMARK(ring<V612>)->Name("BM_PagePool/Ring/6.12")->Apply(configure);
+BENCHMARK(ring<V618>)->Name("BM_PagePool/Ring/6.18")->Apply(configure);
+BENCHMARK(bulk<V612>)->Name("BM_PagePool/Bulk/6.12")->Apply(configure);
+BENCHMARK(bulk<V618>)->Name("BM_PagePool/Bulk/6.18")->Apply(configure);
+BENCHMARK(slow<V612>)->Name("BM_PagePool/Slow/6.12")->Apply(configure);
+BENCHMARK(slow<V618>)->Name("BM_PagePool/Slow/6.18")->Apply(configure);
+BENCHMARK(fragment<V612>)->Name("BM_PagePool/Fragment/6.12")->Apply(configure);
+BENCHMARK(fragment<V618>)->Name("BM_PagePool/Fragment/6.18")->Apply(configure);
 
 }  // namespace

@@ -344,6 +344,7 @@ void Checker::on(const pagepool::PoolFreed& e) {
 }
 
 void Checker::on(const pagepool::StateHold& e) {
+  if (e.is_net_iov) return;  // no page of ours: the shadow knows pages
   PageShadow& page = pages_.at(e.pfn);
   if (page.generation == 0) page.generation = 1, page.allocated = true;
   page.pool = e.pool;
@@ -360,6 +361,7 @@ void Checker::on(const pagepool::StateHold& e) {
 }
 
 void Checker::on(const pagepool::StateRelease& e) {
+  if (e.is_net_iov) return;
   PageShadow& page = pages_.at(e.pfn);
   PoolShadow* p = pool(e.pool);
   if (p == nullptr) return;

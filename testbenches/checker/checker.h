@@ -63,6 +63,7 @@ struct Summary {
   std::uint64_t unmap_before_destroy = 0, unmap_inside_destroy = 0, unmap_after_destroy = 0;
   std::uint64_t late_unmaps = 0;  ///< with no driver bound
   std::uint64_t iommu_faults = 0;
+  std::uint64_t stale_hits = 0;  ///< IOTLB hits on a page whose entry in the page table has changed or gone
   std::uint64_t leaked_pages = 0, leaked_mappings = 0, leaked_iovas = 0;
   bool iova_reused_while_held = false;
   sim::Tick longest_bh_off = 0;

@@ -278,6 +278,7 @@ void Checker::on(const iommu::Translated& e) {
     const std::uint64_t frame = page_of(e.phys.value) + (p - page_of(e.iova.value));
     if (d.domain != kNoIndex && table_.find(p, d.domain) != frame) {
       const PageShadow* page = head_page(sim::Pfn(frame));
+      if (e.iotlb_hit) ++summary_.stale_hits;
       report(FindingClass::kStaleIotlb, index * 2 + e.write, frame, e.iova.value, [&](Finding& f) {
         f.place = e.iotlb_hit ? "IOTLB hit" : "walk that began before the unmap";
         f.who = describe(d);

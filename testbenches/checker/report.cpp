@@ -133,6 +133,7 @@ Json summary_json(const Checker& checker) {
            {"unmap_after_destroy", s.unmap_after_destroy},
            {"late_unmaps", s.late_unmaps},
            {"iommu_faults", s.iommu_faults},
+           {"stale_hits", s.stale_hits},
            {"leaked_pages", s.leaked_pages},
            {"leaked_mappings", s.leaked_mappings},
            {"leaked_iovas", s.leaked_iovas},

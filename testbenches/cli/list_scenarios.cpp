@@ -28,11 +28,19 @@ std::string first_clause(const fs::path& file) {
   return text;
 }
 
+/// Of the clone that we are in, else of the installation that we run from.
+fs::path scenario_folder() {
+  const fs::path here = "testbenches/scenarios";
+  if (fs::is_directory(here)) return here;
+  std::error_code none;
+  const fs::path program = fs::read_symlink("/proc/self/exe", none);
+  const fs::path installed = program.parent_path().parent_path() / "share/poolsim/scenarios";
+  if (fs::is_directory(installed)) return installed;
+  throw sim::Error(here.string(), 0, "no such folder here: run this where poolsim was cloned to");
+}
+
 const cli::Listing kScenarios("scenarios", {"file", "what happens"}, [] {
-  const fs::path folder = "testbenches/scenarios";
-  if (!fs::is_directory(folder)) {
-    throw sim::Error(folder.string(), 0, "no such folder here: run this where poolsim was cloned to");
-  }
+  const fs::path folder = scenario_folder();
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.path().extension() == ".yaml") files.push_back(entry.path());

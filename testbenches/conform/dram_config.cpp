@@ -2,11 +2,14 @@
 #include "testbenches/conform/dram_config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
 
 #include <functional>
 #include <map>
+#include <utility>
 
+#include "platform/quantity.h"
 #include "sim/error.h"
 
 namespace conform {
@@ -20,6 +23,47 @@ std::size_t line_of(const YAML::Node& node) { return static_cast<std::size_t>(no
 template <class T>
 Setter into(T& field) {
   return [&field](const YAML::Node& node) { field = node.as<T>(); };
+}
+
+template <class Enum>
+Setter one_of(Enum& field, std::map<std::string, Enum> values) {
+  return [&field, values = std::move(values)](const YAML::Node& node) {
+    const auto found = values.find(node.Scalar());
+    if (found != values.end()) {
+      field = found->second;
+      return;
+    }
+    std::vector<std::string> names;
+    for (const auto& [name, value] : values) names.push_back(name);
+    throw sim::Error(fmt::format("no choice '{}': {}", node.Scalar(), fmt::join(names, ", ")));
+  };
+}
+
+Setter size(std::uint64_t& bytes) {
+  return [&bytes](const YAML::Node& node) {
+    bytes = platform::parse_quantity(node.Scalar(), platform::Dimension::kSize);
+  };
+}
+
+/// "mapping: ro", or a map from fields to bits: "bank_group: 6-7" or "[6, 7]".
+Setter mapping(std::string& text) {
+  return [&text](const YAML::Node& node) {
+    if (!node.IsMap()) {
+      text = node.as<std::string>();
+      return;
+    }
+    text.clear();
+    for (const auto& field : node) {
+      const YAML::Node& bits = field.second;
+      std::vector<std::string> pieces;
+      if (bits.IsSequence()) {
+        for (const auto& bit : bits) pieces.push_back(bit.as<std::string>());
+      } else {
+        pieces.push_back(bits.as<std::string>());
+      }
+      text += fmt::format("{}{}={}", text.empty() ? "" : ",", field.first.Scalar(), fmt::join(pieces, "+"));
+    }
+  };
 }
 
 void read_fields(const std::string& path, const std::string& prefix, const YAML::Node& map,
@@ -36,6 +80,8 @@ void read_fields(const std::string& path, const std::string& prefix, const YAML:
     }
     try {
       field->second(entry.second);
+    } catch (const sim::Error& e) {
+      throw sim::Error(path, line_of(entry.second), fmt::format("'{}{}': {}", prefix, key, e.what()));
     } catch (const YAML::Exception&) {
       throw sim::Error(path, line_of(entry.second),
                        fmt::format("'{}{}' cannot be '{}'", prefix, key, entry.second.Scalar()));
@@ -70,6 +116,8 @@ Fields timing_fields(mm::DramTiming& t) {
           {"ppd", into(t.ppd)},
           {"rfc", into(t.rfc)},
           {"refi", into(t.refi)},
+          {"rfc_sb", into(t.rfc_sb)},
+          {"refsb_rd", into(t.refsb_rd)},
           {"rtrs", into(t.rtrs)},
           {"two_cycle_commands", into(t.two_cycle_commands)},
           {"bank_groups", into(t.bank_groups)},
@@ -79,10 +127,6 @@ Fields timing_fields(mm::DramTiming& t) {
 }
 
 }  // namespace
-
-const mm::DramTiming& timing_of(const mm::DramConfig& config) {
-  return config.timing ? *config.timing : mm::dram_standard(config.standard);
-}
 
 mm::DramConfig read_dram_config(const std::string& path) {
   YAML::Node root;
@@ -97,7 +141,7 @@ mm::DramConfig read_dram_config(const std::string& path) {
   YAML::Node timing;
   read_fields(path, "", root,
               {{"standard", into(config.standard)},
-               {"mapping", into(config.mapping)},
+               {"mapping", mapping(config.mapping)},
                {"channels", into(config.channels)},
                {"ranks", into(config.ranks)},
                {"read_queue", into(config.read_queue)},
@@ -106,6 +150,10 @@ mm::DramConfig read_dram_config(const std::string& path) {
                {"write_low", into(config.write_low)},
                {"age_cap_cycles", into(config.age_cap_cycles)},
                {"refresh", into(config.refresh)},
+               {"same_bank_refresh", into(config.same_bank_refresh)},
+               {"scheduler", one_of(config.scheduler, mm::dram_schedulers())},
+               {"page_policy", one_of(config.page_policy, mm::page_policies())},
+               {"size", size(config.size_bytes)},
                {"timing", [&](const YAML::Node& n) { timing = n; }}});
   try {
     if (timing.IsDefined() && !timing.IsNull()) {

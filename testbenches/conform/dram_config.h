@@ -12,7 +12,4 @@ namespace conform {
 /// values that break one.
 mm::DramConfig read_dram_config(const std::string& path);
 
-/// The timing that a configuration means.
-const mm::DramTiming& timing_of(const mm::DramConfig& config);
-
 }  // namespace conform

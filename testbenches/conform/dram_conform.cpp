@@ -30,16 +30,13 @@ struct Answer {
 class Replay {
  public:
   Replay(const mm::DramConfig& config, const std::vector<DramRequest>& trace, unsigned outstanding)
-      : timing_(timing_of(config)),
+      : timing_(config.resolved_timing()),
         mapping_(config.mapping, timing_, config.channels, config.ranks),
         trace_(trace),
         limit_(outstanding),
         answers_(trace.size()) {
-    const mm::DramChannelConfig c{config.ranks,      config.read_queue, config.write_queue,
-                                  config.write_high, config.write_low,  config.age_cap_cycles,
-                                  config.refresh};
     for (unsigned i = 0; i < config.channels; ++i) {
-      channels_.push_back(std::make_unique<mm::DramChannel>(timing_, c));
+      channels_.push_back(std::make_unique<mm::DramChannel>(timing_, config.channel()));
       checkers_.push_back(std::make_unique<mm::DramLegalityChecker>(timing_, config.ranks));
       channels_.back()->report_writes(true);
       channels_.back()->listen(checkers_.back().get());
@@ -51,7 +48,7 @@ class Replay {
       for (auto& channel : channels_) channel->advance(now);
       admit(now);
       bool issued = false;
-      for (auto& channel : channels_) issued |= channel->step(now) != mm::DramChannel::Step::kNothing;
+      for (auto& channel : channels_) issued |= channel->step(now);
       if (issued) admit(now);
       for (auto& channel : channels_) {
         for (; channel->next_completion() <= now; channel->pop()) {
@@ -107,6 +104,7 @@ class Replay {
     out << fmt::format("total hit {} closed {} conflict {}\n", outcomes[0], outcomes[1], outcomes[2]);
     out << "total commands";
     for (unsigned i = 0; i < mm::kDramCommands; ++i) {
+      if (i > static_cast<unsigned>(mm::DramCommand::kRef) && commands[i] == 0) continue;
       out << fmt::format(" {} {}", mm::to_string(static_cast<mm::DramCommand>(i)), commands[i]);
     }
     out << '\n';

@@ -45,4 +45,10 @@ int run_dram_conform(const mm::DramConfig& config, const std::vector<DramRequest
 int run_dram_conform(const std::string& config, const std::string& mapping, const std::string& trace,
                      const DramOptions& options, std::ostream& out, std::ostream& err);
 
+/// Random traffic - phases of load, locality, share of writes and silence - under each scheduler, page policy
+/// and kind of refresh of the configuration, until `commands` DRAM commands were issued and checked in all.
+/// Prints a line for each; 1 if the legality checker found a violation.
+int run_dram_random(const mm::DramConfig& config, std::uint64_t commands, std::uint64_t seed,
+                    std::ostream& out, std::ostream& err);
+
 }  // namespace conform

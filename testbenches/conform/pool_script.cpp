@@ -117,11 +117,11 @@ class LineParser {
     while (!value.empty()) {
       std::size_t plus = value.find('+');
       std::string_view word = value.substr(0, plus);
-      static const std::vector<std::string> kNames{"map", "sync", "sys", "unread"};
+      static const std::vector<std::string> kNames{"map", "sync", "sys", "unread", "none"};
       std::size_t i = 0;
       while (i < kNames.size() && kNames[i] != word) ++i;
       if (i == kNames.size()) fail(fmt::format("unknown flag '{}'{}", word, sim::suggestion(word, kNames)));
-      bits |= 1u << i;
+      if (kNames[i] != "none") bits |= 1u << i;
       value = plus == std::string_view::npos ? std::string_view{} : value.substr(plus + 1);
     }
     return bits;

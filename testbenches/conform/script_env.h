@@ -165,6 +165,8 @@ class ScriptEnv : public pagepool::HostMemory {
   std::uint32_t dma_index(Netmem page) const { return page->dma_index; }
   void set_dma_index(Netmem page, std::uint32_t index) { page->dma_index = index; }
   static constexpr std::uint32_t dma_index_limit() { return UINT32_MAX; }
+  void page_back(Netmem) {}
+  void page_out(Netmem) {}
   template <class Pool>
   bool check_put(Pool&, Netmem) {
     return true;  // the runner checks handles

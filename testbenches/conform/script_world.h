@@ -52,6 +52,7 @@ class ScriptWorld {
     ScriptPage* page = nullptr;  // null handle: none
     int slot = -1;
     bool live = false;
+    std::uint64_t named = 0;  // the last handle op that took it
   };
   static constexpr bool kIs618 = Pool::VersionPolicy::bulk_over_pools;
 
@@ -345,15 +346,17 @@ class ScriptWorld {
     std::vector<Handle*> live;
     skipped = 0;
     mixed = false;
+    ++handle_ops_;
     for (const HandleRange& range : op.handles) {
       for (std::int64_t i = 0; i < range.count(); ++i) {
         Handle* h = handle(range.at(i));
-        bool usable = !unusable(h) && std::find(live.begin(), live.end(), h) == live.end();
+        bool usable = !unusable(h) && h->named != handle_ops_;
         if (usable && one_pool && !live.empty() && live.front()->slot != h->slot) {
           mixed = true;
           usable = false;
         }
         if (usable) {
+          h->named = handle_ops_;
           live.push_back(h);
         } else {
           ++skipped;
@@ -450,6 +453,7 @@ class ScriptWorld {
   ScriptEnv env_;
   std::array<Slot, 64> slots_;
   std::vector<Handle> handles_;
+  std::uint64_t handle_ops_ = 0;
   int shown_ = -1;  // slot whose state the op line shows
 };
 

@@ -257,6 +257,7 @@ TEST(Checker, WriteThroughAStaleIotlbEntry) {
   s.checker.on(mm::PageHeld{Pfn(0x1001), "page cache", 1});
   s.device_writes(0xfff01000, 0x1001);
   EXPECT_EQ(s.count(FindingClass::kStaleIotlb), 2u);
+  EXPECT_EQ(s.checker.summary().stale_hits, 2u);
   EXPECT_EQ(s.count(FindingClass::kDmaNotOwned), 1u);
   EXPECT_EQ(s.count(FindingClass::kUseAfterFree), 1u);
 }

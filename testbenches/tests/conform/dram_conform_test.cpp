@@ -86,24 +86,26 @@ TEST(DramConform, ConfigurationsInTheTreeAreTheBuiltInOnes) {
     const mm::DramTiming &a = *c.timing, &b = mm::dram_standard(c.standard);
     EXPECT_EQ(a.clock, b.clock) << entry.path();
     const auto numbers = [](const mm::DramTiming& t) {
-      return std::vector<unsigned>{t.burst_length, t.cl,
-                                   t.rcd,          t.rp,
-                                   t.cwl,          t.ras,
-                                   t.rc,           t.wr,
-                                   t.rtp,          t.ccd_s,
-                                   t.ccd_l,        t.ccd_l_wr,
-                                   t.rrd_s,        t.rrd_l,
-                                   t.faw,          t.wtr_s,
-                                   t.wtr_l,        t.ppd,
-                                   t.rfc,          t.refi,
-                                   t.rtrs,         t.two_cycle_commands,
-                                   t.bank_groups,  t.banks,
-                                   t.rows,         t.columns};
+      return std::vector<unsigned>{
+          t.burst_length, t.cl,    t.rcd,   t.rp,       t.cwl,    t.ras,      t.rc,   t.wr,
+          t.rtp,          t.ccd_s, t.ccd_l, t.ccd_l_wr, t.rrd_s,  t.rrd_l,    t.faw,  t.wtr_s,
+          t.wtr_l,        t.ppd,   t.rfc,   t.refi,     t.rfc_sb, t.refsb_rd, t.rtrs, t.two_cycle_commands,
+          t.bank_groups,  t.banks, t.rows,  t.columns};
     };
     EXPECT_EQ(numbers(a), numbers(b)) << entry.path();
     ++files;
   }
   EXPECT_EQ(files, mm::dram_standards().size());
+}
+
+TEST(DramConform, RandomCommandsAreLegalUnderEveryPolicy) {
+  for (const mm::DramTiming& t : mm::dram_standards()) {
+    std::ostringstream out, err;
+    EXPECT_EQ(conform::run_dram_random({.standard = t.name}, 20'000, 1, out, err), 0) << err.str();
+    EXPECT_THAT(out.str(), HasSubstr("fcfs adaptive"));
+    EXPECT_THAT(out.str(), HasSubstr(" 0 violations"));
+    EXPECT_EQ(out.str().find("same_bank") != std::string::npos, t.has_same_bank_refresh());
+  }
 }
 
 TEST(DramConform, BadTracesGiveFileAndLine) {
@@ -131,6 +133,18 @@ TEST(DramConform, BadConfigurationsGiveFileLineAndRule) {
   EXPECT_THAT(read("timing:\n  rc: 50\n"), HasSubstr("rc must be at least ras + rp"));
   EXPECT_THAT(read("mapping: column,row,bank\n"), HasSubstr("bank_group has 0 bits, the geometry needs 2"));
   EXPECT_THAT(read("standard: [\n"), HasSubstr(".yaml:"));
+  EXPECT_THAT(read("scheduler: fifo\n"), HasSubstr(".yaml:1: 'scheduler': no choice 'fifo': fcfs, fr_fcfs"));
+  EXPECT_THAT(read("page_policy: shut\n"), HasSubstr("no choice 'shut': adaptive, closed, open"));
+  EXPECT_THAT(read("same_bank_refresh: true\n"), HasSubstr("dram.same_bank_refresh: DDR4-2400R has none"));
+  EXPECT_THAT(read("size: 4 GiB\n"),
+              HasSubstr("dram.size: 4294967296 bytes, but 1 channels x 1 ranks x 4 bank groups"));
+  EXPECT_THAT(read("size: 4 GiB\ntiming:\n  rows: 32768\n"), ::testing::StrEq("no error"));
+  EXPECT_THAT(read("mapping:\n  column: 6-12\n  bank_group: 12-13\n  bank: [14, 15]\n  row: 16-31\n"),
+              HasSubstr("bit 12 belongs to column and to bank_group"));
+  EXPECT_THAT(read("mapping:\n  column: 6-12\n  bank_group: 14-15\n  bank: [16, 17]\n  row: 18-33\n"),
+              HasSubstr("bit 13 belongs to no field"));
+  EXPECT_THAT(read("mapping:\n  column: 6-12\n  bank_group: 13-14\n  bank: [15, 16]\n  row: 17-32\n"),
+              ::testing::StrEq("no error"));
   EXPECT_THAT(error_of([] { conform::read_dram_config("/nonexistent.yaml"); }), HasSubstr("cannot be read"));
 }
 

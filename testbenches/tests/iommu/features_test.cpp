@@ -252,6 +252,145 @@ TEST(IommuModes, OffRefusesAndBarePasses) {
   EXPECT_EQ(w.faults[0].cause, iommu::Cause::kAllDisallowed);
 }
 
+/// Counters and statistics agree in a crowd: retries for want of a walker, merged misses, faults, few
+/// entries.
+TEST(IommuCounters, HpmAgreesWithStatisticsInACrowd) {
+  IommuConfig c;
+  c.iotlb = {2, 2, iommu::Replacement::kRandom};
+  c.walkers = 1;
+  c.architecture.hpm_counters = 9;
+  World w("w", c);
+  w.start();
+  for (std::uint32_t d = 1; d <= 2; ++d) {
+    w.attach(d, d);
+    for (std::uint64_t i = 0; i < 12; ++i) w.map(d, 0x10'0000 + i * 0x1000, kTarget + i * 0x1000);
+    w.map(d, 0x4000'0000, 0x8000'0000, World::kRw, 1);
+  }
+  for (unsigned e = 1; e <= 7; ++e) w.registers.write(reg::kIohpmevt + 8 * (e - 1), 8, e);
+  // Counter 8: misses of address space 2 only (IDT, PV).
+  w.registers.write(reg::kIohpmevt + 8 * 7, 8, 4 | 2ull << 16 | 1ull << 60 | 1ull << 62);
+  sim::RandomStream random(3, 0, "crowd");
+  for (Cycle i = 0; i < 400; ++i) {
+    const bool large = random.below(8) == 0;
+    w.device.send(100 + 2 * i, 1 + static_cast<std::uint32_t>(random.below(2)), random.below(2) != 0,
+                  large ? 0x4000'0000 + random.below(512) * 0x1000 : 0x10'0000 + random.below(14) * 0x1000);
+  }
+  w.run(60000);
+  ASSERT_EQ(w.device.done.size(), 400u);
+  const auto s = w.stats();
+  const auto counter = [&](unsigned n) {
+    return static_cast<double>(w.registers.read(reg::kIohpmctr + 8 * (n - 1), 8));
+  };
+  EXPECT_EQ(counter(1), 400);
+  EXPECT_EQ(s.at("iotlb.lookups"), 400);
+  EXPECT_EQ(s.at("iotlb.hits") + s.at("iotlb.misses"), 400);
+  EXPECT_GT(s.at("iotlb.merged_misses"), 0);
+  EXPECT_GT(s.at("walks.waited_for_walker"), 0);
+  EXPECT_EQ(s.at("iotlb.hits.page_shift_12") + s.at("iotlb.hits.page_shift_21"), s.at("iotlb.hits"));
+  EXPECT_EQ(counter(4), s.at("iotlb.misses"));
+  EXPECT_EQ(counter(5), s.at("walks.accesses.ddt"));
+  EXPECT_EQ(counter(6), s.at("walks.accesses.pdt"));
+  EXPECT_EQ(counter(7), s.at("walks.accesses.first_stage"));
+  EXPECT_GT(counter(8), 0);
+  EXPECT_LT(counter(8), counter(4));
+  double by_level = 0, by_cause = 0;
+  for (const auto& [name, value] : s) {
+    if (name.rfind("walks.first_stage.level_", 0) == 0) by_level += value;
+    if (name.rfind("faults.cause_", 0) == 0) by_cause += value;
+  }
+  EXPECT_EQ(by_level, counter(7));
+  EXPECT_EQ(by_cause, s.at("faults"));
+  EXPECT_GT(s.at("faults.cause_13") + s.at("faults.cause_15"), 0);
+  EXPECT_EQ(s.at("walks.accesses_per_walk.max"), 6);  // the first: three directory levels, three tables
+}
+
+TEST(IommuQos, AccessesCarryTheIdsOfWhomTheyServe) {
+  IommuConfig c;
+  c.architecture.capabilities |= cap::kQosid;
+  c.architecture.qosid_mask = 0x00ff'00ff;
+  World w("w", c);
+  w.start();
+  w.registers.write(reg::kQosid, 4, 0xffff'f011);  // only the implemented bits stay
+  w.registers.write(reg::kDdtp, 8, 0);
+  w.registers.write(reg::kQosid, 4, 0x0022'0011);
+  EXPECT_EQ(w.registers.read(reg::kQosid, 4), 0x0022'0011u);
+  w.registers.write(reg::kDdtp, 8, iommu::ddtp(iommu::DdtMode::k3Lvl, w.ddt));
+  w.attach(1, 1);
+  w.put(context_of(w, 1) + 16, dc::ta(1) | 0x33ull << 40 | 0x44ull << 52);
+  w.map(1, 0x10'0000, kTarget);
+  w.device.send(100, 1, true, 0x10'0000);
+  w.device.send(1000, 1, false, 0x20'0000, false);  // a fault record
+  w.run(3000);
+  ASSERT_EQ(w.memory.seen.size(), 1u);
+  EXPECT_EQ(w.memory.seen[0].rcid, 0x33);
+  EXPECT_EQ(w.memory.seen[0].mcid, 0x44);
+  ASSERT_GE(w.memory.walked.size(), 7u);
+  for (std::size_t i = 0; i < w.memory.walked.size(); ++i) {
+    const bool tables = !w.memory.walked[i].write && i >= 3;  // behind the three levels of the directory
+    EXPECT_EQ(w.memory.walked[i].rcid, tables ? 0x33 : 0x11) << i;
+    EXPECT_EQ(w.memory.walked[i].mcid, tables ? 0x44 : 0x22) << i;
+  }
+  w.registers.write(reg::kDdtp, 8, 0);
+  w.registers.write(reg::kDdtp, 8, static_cast<std::uint64_t>(iommu::DdtMode::kBare));
+  w.device.send(w.now() + 10, 1, false, kTarget, false);
+  w.run(300);
+  EXPECT_EQ(w.memory.seen.back().rcid, 0x11);
+}
+
+TEST(IommuInterrupts, EachPendingBitSendsItsMessageInOrderAndAMaskedVectorRemembersOne) {
+  World w("w");
+  w.start(8, true);
+  w.attach(1, 1);
+  w.registers.write(reg::kIcvec, 8, 0x112);  // civ 2, fiv 1, pmiv 1
+  w.registers.write(reg::msi_addr(2), 8, 0x2400'0020);
+  w.registers.write(reg::kIohpmevt, 8, 1);
+  w.registers.write(reg::kIohpmctr, 8, ~std::uint64_t{0});
+  w.device.send(100, 1, false, 0x20'0000, false);  // overflows the counter, then faults
+  w.run(1000);
+  const auto messages = [&](std::uint64_t address) {
+    return std::count_if(w.memory.walked.begin(), w.memory.walked.end(),
+                         [&](const auto& a) { return a.write && a.address == address; });
+  };
+  EXPECT_EQ(w.registers.read(reg::kIpsr, 4), iommu::ipsr::kFip | iommu::ipsr::kPmip);
+  EXPECT_EQ(messages(0x2400'0000), 2);  // two bits rose: two messages of one vector
+  w.registers.write(reg::msi_vec_ctl(2), 4, 1);
+  w.registers.write(reg::kCqcsr, 4, iommu::qcsr::kEnable | iommu::qcsr::kInterruptEnable);
+  w.queue_command({0x7f, 0});
+  w.ring();
+  w.run(500);
+  EXPECT_EQ(messages(0x2400'0020), 0);
+  w.registers.write(reg::kIpsr, 4,
+                    iommu::ipsr::kCip);  // the error bit stands: pending again, still one message
+  w.run(500);
+  w.registers.write(reg::msi_vec_ctl(2), 4, 0);
+  w.run(500);
+  EXPECT_EQ(messages(0x2400'0020), 1);
+  EXPECT_TRUE(w.unit.idle());
+}
+
+TEST(IommuAts, PageRequestsLostWithTheirQueueAreAnsweredWithFailure) {
+  World w("w", with_ats());
+  w.start();
+  w.attach(1, 1, dc::kEnAts | dc::kEnPri);
+  std::vector<iommu::PageRequestGroupResponse> sent;
+  w.unit.send_page_response = [&](const iommu::PageRequestGroupResponse& m) { sent.push_back(m); };
+  const std::uint64_t pq = w.page();
+  w.registers.write(reg::kPqb, 8, iommu::queue_base(pq, 4));
+  w.registers.write(reg::kPqcsr, 4, iommu::qcsr::kEnable);
+  w.memory.bad.push_back({pq, 4096, iommu_test::BadRange::Kind::kWrite});
+  w.run(10);
+  for (std::uint64_t group = 1; group <= 3; ++group) {
+    w.unit.receive(iommu::PageRequest{.rid = 1, .payload = 0x10'0000 | group << 3 | 0b101});
+  }
+  w.run(1000);
+  EXPECT_NE(w.registers.read(reg::kPqcsr, 4) & iommu::qcsr::kMemoryFault, 0u);
+  ASSERT_EQ(sent.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(sent[i].code, 15u);
+    EXPECT_EQ(sent[i].prgi, i + 1);
+  }
+}
+
 TEST(IommuConfiguration, ImpossibleSizesAreRefusedByName) {
   const auto refused = [](auto change, const std::string& field) {
     IommuConfig c;
@@ -268,6 +407,13 @@ TEST(IommuConfiguration, ImpossibleSizesAreRefusedByName) {
   refused([](IommuConfig& c) { c.iotlb.ways = 3; }, "iommu.iotlb.ways");
   refused([](IommuConfig& c) { c.walkers = 0; }, "iommu.walkers");
   refused([](IommuConfig& c) { c.input_queue = 0; }, "iommu.input_queue");
+  refused([](IommuConfig& c) { c.miss_queue = 0; }, "iommu.miss_queue");
+  refused([](IommuConfig& c) { c.fault_buffer = 0; }, "iommu.fault_buffer");
+  refused([](IommuConfig& c) { c.ddt_cache.sets = 0; }, "iommu.ddt_cache.sets");
+  refused([](IommuConfig& c) { c.pdt_cache.ways = 0; }, "iommu.pdt_cache.ways");
+  refused([](IommuConfig& c) { c.walk_cache.sets = 6; }, "iommu.walk_cache.sets");
+  refused([](IommuConfig& c) { c.iotlb_page_sizes = {}; }, "iommu.iotlb_page_sizes");
+  refused([](IommuConfig& c) { c.lookup_interval = 0; }, "iommu.lookup_interval");
   refused([](IommuConfig& c) { c.iotlb_page_sizes = {12, 12}; }, "iommu.iotlb_page_sizes");
   refused([](IommuConfig& c) { c.architecture.vector_bits = 5; }, "iommu.architecture.vector_bits");
   EXPECT_NO_THROW(IommuConfig{}.validate());

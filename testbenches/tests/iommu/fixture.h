@@ -26,6 +26,15 @@ struct Access {
   std::uint32_t length;
   std::uint32_t requester;
   Cycle at;
+  std::uint16_t rcid = 0, mcid = 0;
+};
+
+/// Addresses at which accesses of the walker port fail.
+struct BadRange {
+  enum class Kind : std::uint8_t { kAccess, kPoison, kWrite };
+  std::uint64_t address, bytes;
+  Kind kind;
+  bool hits(std::uint64_t at, std::uint64_t n) const { return at < address + bytes && address < at + n; }
 };
 
 /// Answers every request `latency` cycles after the edge that sees it; data move when it is accepted.
@@ -43,6 +52,7 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
   tlm::tlm_target_socket<64> downstream{"downstream"}, walker{"walker"};
   std::vector<Access> seen, walked;
   Cycle write_latency = 0;  // added for writes on `downstream`
+  std::vector<BadRange> bad;
 
   sim::Wakeup tick(Cycle now) override {
     for (std::size_t i = 0; i < waiting_.size();) {
@@ -67,8 +77,15 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
     bool walker;
     Cycle due;
   };
-  void transfer(tlm::tlm_generic_payload& p) {
+  void transfer(tlm::tlm_generic_payload& p, bool walker) {
     const sim::PhysAddr a(p.get_address());
+    for (const BadRange& r : bad) {
+      if (!walker || !r.hits(a.value, p.get_data_length())) continue;
+      const bool poison = r.kind == BadRange::Kind::kPoison;
+      if (poison ? p.is_write() : r.kind == BadRange::Kind::kWrite && p.is_read()) continue;
+      return sim::complete(
+          p, poison ? sim::CompletionStatus::kCompleterAbort : sim::CompletionStatus::kUnsupportedRequest);
+    }
     if (!store_.contains(a, p.get_data_length())) {
       // An MSI window below DRAM: accepted.
       sim::complete(p, p.is_write() && p.get_address() < kDram ? sim::CompletionStatus::kSuccess
@@ -88,8 +105,8 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
       const Tick arrival = memory.timeline().incoming(delay);
       (walker ? memory.walked : memory.seen)
           .push_back({p.get_address(), p.is_write(), p.get_data_length(), sim::tag_of(p).requester.value,
-                      memory.clock().at_or_before(arrival)});
-      memory.transfer(p);
+                      memory.clock().at_or_before(arrival), sim::tag_of(p).rcid, sim::tag_of(p).mcid});
+      memory.transfer(p, walker);
       const Cycle extra = !walker && p.is_write() ? memory.write_latency : 0;
       const Cycle due = memory.clock().after(arrival) + memory.latency_ + extra;
       memory.wake_by(memory.clock().edge(due));
@@ -98,11 +115,11 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
       return tlm::TLM_UPDATED;
     }
     void b_transport(tlm::tlm_generic_payload& p, sc_core::sc_time& delay) override {
-      memory.transfer(p);
+      memory.transfer(p, walker);
       delay += sim::Timeline::to_sc_time(memory.clock().span(memory.latency_));
     }
     unsigned transport_dbg(tlm::tlm_generic_payload& p) override {
-      memory.transfer(p);
+      memory.transfer(p, walker);
       return p.is_response_ok() ? p.get_data_length() : 0;
     }
     bool get_direct_mem_ptr(tlm::tlm_generic_payload&, tlm::tlm_dmi&) override { return false; }

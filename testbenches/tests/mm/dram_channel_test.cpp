@@ -238,6 +238,144 @@ TEST(DramChannel, ReadsPassWritesUntilTheHighWatermark) {
   }
 }
 
+TEST(DramChannel, FcfsServesInTheOrderOfArrival) {
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  const auto order = [&](mm::DramScheduler scheduler) {
+    DramDriver d(t, "ro", {.refresh = false, .scheduler = scheduler});
+    // Two rows of one bank in turn, and another bank.
+    for (unsigned i = 0; i < 12; ++i) {
+      d.request(100, false, DramAddress{.bank_group = i % 3 == 2 ? 1u : 0u, .row = i % 3, .column = i});
+    }
+    d.run();
+    EXPECT_EQ(d.checker.violations(), 0u);
+    std::vector<std::uint32_t> tokens;
+    for (const auto& c : d.done) tokens.push_back(c.token);
+    return tokens;
+  };
+  const auto fcfs = order(mm::DramScheduler::kFcfs);
+  EXPECT_EQ(fcfs.size(), 12u);
+  EXPECT_TRUE(std::is_sorted(fcfs.begin(), fcfs.end()));
+  const auto first_ready = order(mm::DramScheduler::kFrFcfs);
+  EXPECT_FALSE(std::is_sorted(first_ready.begin(), first_ready.end()));
+}
+
+TEST_P(PerStandard, ClosedPagesPrechargeThemselves) {
+  DramDriver d(t, "ro", {.refresh = false, .page_policy = mm::PagePolicy::kClosed});
+  d.request(1000, false, bank(0, 0, 5));
+  d.request(2000, false, bank(0, 0, 5));
+  d.request(3000, false, bank(0, 0, 6));
+  // Back to back: the next ACT waits for tRAS (or tRCD + tRTP) and tRP, as with a PRE at the first moment.
+  d.request(4000, false, bank(0, 0, 7));
+  d.request(4000, false, bank(0, 0, 8));
+  d.run();
+  for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(d.done[i].outcome, RowOutcome::kClosed);
+  for (unsigned i = 0; i < 3; ++i) EXPECT_EQ(d.done[i].end - 1000 * (i + 1), t.closed_cycles());
+  EXPECT_EQ(d.done[4].issue - d.done[3].issue, std::max(t.rc, t.rcd + t.rtp + t.rp));
+  EXPECT_EQ(d.channel.counters().commands[static_cast<unsigned>(DramCommand::kPre)], 0u);
+  EXPECT_EQ(d.channel.counters().auto_precharges, 5u);
+  EXPECT_EQ(d.checker.violations(), 0u) << ::testing::PrintToString(d.checker.messages());
+}
+
+TEST(DramChannel, AdaptivePagesLearnFromWhatComes) {
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  const auto outcomes = [&](bool same_row) {
+    DramDriver d(t, "ro", {.refresh = false, .page_policy = mm::PagePolicy::kAdaptive});
+    for (unsigned i = 0; i < 20; ++i) d.request(1000 * (i + 1), false, DramAddress{.row = same_row ? 3 : i});
+    d.run();
+    return d.channel.counters().reads;
+  };
+  // Always the same row: after a first mistake rows stay open. Always another: they are closed in time.
+  EXPECT_GE(outcomes(true)[0], 18u);
+  EXPECT_GE(outcomes(false)[1], 19u);
+  EXPECT_EQ(outcomes(false)[2], 0u);
+}
+
+TEST(DramChannel, SameBankRefreshLeavesTheOtherBanksAlone) {
+  const auto& t = mm::dram_standard("DDR5-4800BN");
+  const mm::DramChannelConfig config{.same_bank_refresh = true};
+  // The first REFsb takes bank 0 of every group at refi / 2 / banks.
+  const Cycle due = t.refi_sb();
+  const auto latency = [&](unsigned group, unsigned bank, Cycle at) {
+    DramDriver d(t, "ro", config);
+    d.request(at, false, DramAddress{.bank_group = group, .bank = bank, .row = 1});
+    d.run();
+    EXPECT_EQ(d.checker.violations(), 0u);
+    return d.done[0].end - at;
+  };
+  for (const unsigned group : {0u, 7u}) {
+    EXPECT_EQ(latency(group, 0, due), t.rfc_sb + t.rcd + t.cl + t.data_cycles());
+    EXPECT_EQ(latency(group, 1, due), t.refsb_rd + t.rcd + t.cl + t.data_cycles());
+    EXPECT_EQ(latency(group, 1, due + t.refsb_rd), t.closed_cycles());
+    EXPECT_EQ(latency(group, 1, 2 * due), t.rfc_sb + t.rcd + t.cl + t.data_cycles());
+  }
+  // Idle for long: the same number of REFsb, with and without a listener.
+  for (const bool seen : {true, false}) {
+    DramDriver d(t, "ro", config);
+    if (!seen) d.channel.listen(nullptr);
+    d.request(1001 * due + 5, false, DramAddress{.bank = 1});
+    d.run();
+    EXPECT_EQ(d.channel.counters().commands[static_cast<unsigned>(DramCommand::kRefSb)], 1001u);
+    // 1001 mod 4 = 1: bank 0 was the last.
+    EXPECT_EQ(d.done[0].end, 1001 * due + t.refsb_rd + t.rcd + t.cl + t.data_cycles());
+  }
+}
+
+TEST(DramChannel, AReadOfAWaitingWriteIsAnsweredByTheWriteQueue) {
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  DramDriver d(t, "ro", {.refresh = false});
+  d.request(100, false, DramAddress{.row = 1});  // keeps the queue on reads
+  d.request(100, true, DramAddress{.row = 2, .column = 3});
+  d.request(101, false, DramAddress{.row = 2, .column = 3});
+  d.request(102, false, DramAddress{.row = 2, .column = 4});
+  d.run();
+  ASSERT_EQ(d.done.size(), 4u);
+  EXPECT_EQ(d.done[0].token, 2u);
+  EXPECT_EQ(d.done[0].end, 102u);
+  EXPECT_EQ(d.channel.counters().forwarded, 1u);
+}
+
+TEST(DramChannel, AsleepOverCommandsNothingChanges) {
+  const auto& t = mm::dram_standard("DDR4-3200AA");
+  const auto ends = [&](bool asleep) {
+    mm::DramChannel channel(t, {});
+    const mm::AddressMapping map("ro", t, 1, 1);
+    sim::RandomStream random(9, 0, "asleep");
+    struct Request {
+      Cycle at;
+      bool write;
+      DramAddress address;
+    };
+    std::vector<Request> requests;
+    Cycle at = 5;
+    for (unsigned i = 0; i < 3000; ++i) {
+      requests.push_back({at, random.below(3) == 0, map.decode(random.below(1 << 30) / 64 * 64)});
+      at += random.below(i % 500 == 0 ? 30'000 : 25);
+    }
+    std::vector<Cycle> out;
+    std::size_t next = 0;
+    for (Cycle now = 0; next < requests.size();) {
+      channel.advance(now);
+      const auto admit = [&] {
+        for (; next < requests.size() && requests[next].at <= now && channel.has_room(requests[next].write);
+             ++next) {
+          channel.enqueue(now, requests[next].write, requests[next].address, 0);
+        }
+      };
+      admit();
+      if (channel.step(now)) admit();
+      for (; channel.next_completion() <= now; channel.pop()) out.push_back(channel.front().end);
+      if (next == requests.size()) break;
+      const bool blocked = requests[next].at <= now;
+      const Cycle event = asleep && !blocked ? channel.earliest_completion() : channel.next_command();
+      now = std::max(
+          now + 1, std::min({event, channel.next_completion(), blocked ? Cycle{~0ull} : requests[next].at}));
+    }
+    return out;
+  };
+  EXPECT_GT(ends(true).size(), 1000u);
+  EXPECT_EQ(ends(true), ends(false));
+}
+
 TEST(DramLegality, SeesEveryKindOfViolation) {
   using enum DramCommand;
   const auto& t = mm::dram_standard("DDR4-2400R");
@@ -272,8 +410,8 @@ TEST(DramLegality, SeesEveryKindOfViolation) {
       {"rank switch",
        {{100, kAct, 0, 0, 0, 1}, {104, kAct, 1, 0, 0, 1}, {120, kRd, 0, 0, 0, 1}, {125, kRd, 1, 0, 0, 1}}},
   };
-  for (const auto& [rule, stream] : cases) {
-    mm::DramLegalityChecker checker(t, 2);
+  const auto check = [](const mm::DramTiming& timing, const char* rule, const Stream& stream) {
+    mm::DramLegalityChecker checker(timing, 2);
     for (std::size_t i = 0; i < stream.size(); ++i) {
       if (i + 1 == stream.size()) {
         EXPECT_EQ(checker.violations(), 0u) << rule << ::testing::PrintToString(checker.messages());
@@ -281,18 +419,69 @@ TEST(DramLegality, SeesEveryKindOfViolation) {
       checker.on_command(stream[i]);
     }
     EXPECT_THAT(checker.messages(), ::testing::Contains(::testing::HasSubstr(rule)));
+  };
+  for (const auto& [rule, stream] : cases) check(t, rule, stream);
+  const auto& t5 = mm::dram_standard("DDR5-4800BN");
+  const std::pair<const char*, Stream> ddr5[] = {
+      {"REFsb with an open bank", {{100, kAct, 0, 1, 2, 1}, {900, kRefSb, 0, 0, 2, 0}}},
+      {"tRP before REFsb", {{100, kAct, 0, 1, 2, 1}, {200, kPreSb, 0, 0, 2, 0}, {235, kRefSb, 0, 0, 2, 0}}},
+      {"tRFCsb", {{100, kRefSb, 0, 0, 2, 0}, {411, kAct, 0, 5, 2, 1}}},
+      {"tREFSBRD", {{100, kRefSb, 0, 0, 2, 0}, {171, kAct, 0, 5, 1, 1}}},
+      {"tRFCsb", {{100, kRefSb, 0, 0, 2, 0}, {411, kRefSb, 0, 0, 3, 0}}},
+      {"tRRD_L before REFsb", {{100, kAct, 0, 1, 1, 1}, {111, kRefSb, 0, 0, 2, 0}}},
+      {"tRAS", {{100, kAct, 0, 1, 2, 1}, {176, kPreSb, 0, 0, 2, 0}}},
+      {"tPPD",
+       {{100, kAct, 0, 1, 2, 1},
+        {112, kAct, 0, 1, 3, 1},
+        {300, kPre, 0, 1, 2, 0},
+        {301, kPreSb, 0, 0, 3, 0}}},
+      {"tRP", {{100, kAct, 0, 1, 2, 1}, {177, kPreSb, 0, 0, 2, 0}, {212, kAct, 0, 1, 2, 1}}},
+      {"tRP", {{100, kAct, 0, 1, 2, 1}, {136, kRd, 0, 1, 2, 1, true}, {212, kAct, 0, 1, 2, 1}}},
+      {"closed bank", {{100, kAct, 0, 1, 2, 1}, {136, kRd, 0, 1, 2, 1, true}, {160, kRd, 0, 1, 2, 1}}},
+      {"two commands", {{100, kRefSb, 0, 0, 2, 0}, {101, kAct, 1, 1, 2, 1}}},
+  };
+  for (const auto& [rule, stream] : ddr5) check(t5, rule, stream);
+}
+
+TEST(DramTiming, EveryRuleIsRefusedByName) {
+  using T = mm::DramTiming;
+  const std::pair<const char*, std::function<void(T&)>> cases[] = {
+      {"burst_length must be 8 or 16", [](T& t) { t.burst_length = 4; }},
+      {"cl, cwl, rcd and rp must be above 0", [](T& t) { t.rp = 0; }},
+      {"cl + burst_length / 2 + rtrs must be above cwl",
+       [](T& t) { t.cwl = t.cl + t.data_cycles() + t.rtrs; }},
+      {"cwl + burst_length / 2 + rtrs must be at least cl",
+       [](T& t) { t.cl = t.cwl + t.data_cycles() + t.rtrs + 1; }},
+      {"rc must be at least ras + rp", [](T& t) { t.rc = t.ras + t.rp - 1; }},
+      {"ras must be at least rcd + rtp", [](T& t) { t.ras = t.rcd + t.rtp - 1; }},
+      {"ccd_s must be at least burst_length / 2", [](T& t) { t.ccd_s = 3; }},
+      {"ccd_s <= ccd_l <= ccd_l_wr must hold", [](T& t) { t.ccd_l_wr = t.ccd_l - 1; }},
+      {"rrd_l must be at least rrd_s", [](T& t) { t.rrd_l = t.rrd_s - 1; }},
+      {"faw must be at least 4 * rrd_s", [](T& t) { t.faw = 4 * t.rrd_s - 1; }},
+      {"wtr_l must be at least wtr_s", [](T& t) { t.wtr_l = t.wtr_s - 1; }},
+      {"rrd_s, rrd_l, wr and rtp must be above 0", [](T& t) { t.wr = 0; }},
+      {"refi must be above rfc + rc + rp", [](T& t) { t.refi = t.rfc + t.rc + t.rp; }},
+      {"refsb_rd <= rfc_sb <= rfc must hold", [](T& t) { t.rfc_sb = t.rfc + 1; }},
+      {"bank_groups must be 1, 2, 4 or 8", [](T& t) { t.bank_groups = 3; }},
+      {"banks must be 1, 2, 4 or 8", [](T& t) { t.banks = 16; }},
+      {"rows and columns must be powers of two", [](T& t) { t.rows = 65535; }},
+      {"refi / 2 / banks must be above rfc_sb + rc + rp", [](T& t) { t.rfc_sb = t.rfc, t.refi = 4000; }},
+  };
+  for (const auto& [rule, damage] : cases) {
+    T t = mm::dram_standard("DDR4-2400R");
+    t.validate();
+    damage(t);
+    try {
+      t.validate();
+      ADD_FAILURE() << rule;
+    } catch (const sim::Error& e) {
+      EXPECT_THAT(e.what(), ::testing::HasSubstr(rule));
+      EXPECT_THAT(e.what(), ::testing::HasSubstr("DRAM timing 'DDR4-2400R'"));
+    }
   }
 }
 
-TEST(DramTiming, BrokenRulesAreRefusedByName) {
-  mm::DramTiming t = mm::dram_standard("DDR4-2400R");
-  t.rc = t.ras + t.rp - 1;
-  try {
-    t.validate();
-    FAIL();
-  } catch (const sim::Error& e) {
-    EXPECT_THAT(e.what(), ::testing::HasSubstr("rc must be at least ras + rp"));
-  }
+TEST(DramTiming, UnknownStandardsNameTheNearest) {
   try {
     mm::dram_standard("DDR4-2400");
     FAIL();
@@ -313,6 +502,18 @@ TEST(AddressMapping, NamedOrdersAndOnesOwn) {
     EXPECT_EQ(own.encode(own.decode(offset)), offset);
   }
   EXPECT_EQ(own.decode(64 << 3).bank_group, 1u);
+  const mm::AddressMapping bits("row=17-32,bank=6+16,column=8-14,bank_group=7+15", t, 1, 1);
+  EXPECT_EQ(bits.text(), "bank:1,bank_group:1,column:7,bank_group:1,bank:1,row:16");
+  EXPECT_EQ(bits.decode(1 << 16).bank, 2u);
+  EXPECT_EQ(bits.decode(1 << 15).bank_group, 2u);
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint64_t offset = random.below(std::uint64_t{1} << 40) / 64 * 64;
+    EXPECT_EQ(bits.encode(bits.decode(offset)), offset);
+  }
+  EXPECT_THROW(mm::AddressMapping("row=17-32,bank=15-16,column,bank_group=6-7", t, 1, 1), sim::Error);
+  EXPECT_THROW(mm::AddressMapping("row=17-32,bank=4-5,column=8-14,bank_group=6-7", t, 1, 1), sim::Error);
+  EXPECT_THROW(mm::AddressMapping("row=17-32,bank=15-16,column=8-14,bank_group=7-6", t, 1, 1), sim::Error);
+  EXPECT_THROW(mm::AddressMapping("row=17-33,bank=15-16,column=8-14,bank_group=6-7", t, 1, 1), sim::Error);
   EXPECT_THROW(mm::AddressMapping("column:3,bank_group:2,bank:2,row:16", t, 1, 1), sim::Error);
   EXPECT_THROW(mm::AddressMapping("column,bankgroup,bank,row", t, 1, 1), sim::Error);
   EXPECT_THROW(mm::AddressMapping("column:x,bank_group,bank,row", t, 1, 1), sim::Error);

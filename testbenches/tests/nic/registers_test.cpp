@@ -45,6 +45,181 @@ TEST(Registers, ResetValues) {
   for (const auto& [offset, value] : kValues) EXPECT_EQ(h.read(offset), value) << std::hex << offset;
 }
 
+/// The register map of the datasheet, section 8, in plain numbers: offset, how many, stride, value after
+/// reset, and the bits that keep what is written (-1: not checked here, the register has side effects and its
+/// own test).
+struct Row {
+  std::uint32_t offset, count, stride, reset;
+  std::int64_t keeps;
+};
+constexpr std::int64_t kAll = 0xFFFFFFFF, kSpecial = -1;
+constexpr Row kMap[] = {{0x00000, 1, 4, 0x00100209, kSpecial},
+                        {0x00008, 1, 4, 0x80080481, kSpecial},
+                        {0x00010, 1, 4, 0x1110, kSpecial},
+                        {0x00014, 1, 4, 0, kSpecial},
+                        {0x00018, 1, 4, 0, 0xFFFF9FFF},
+                        {0x0001C, 1, 4, 0, kAll},
+                        {0x00020, 1, 4, 0, kSpecial},
+                        {0x00024, 1, 4, 0, kAll},
+                        {0x00028, 1, 4, 0, kAll},
+                        {0x0002C, 1, 4, 0, kAll},
+                        {0x00030, 1, 4, 0, kAll},
+                        {0x00038, 1, 4, 0x81008100, kAll},
+                        {0x00E00, 1, 4, 0x07068302, kAll},
+                        {0x01010, 1, 4, 0x80000000, kAll},
+                        {0x05B50, 1, 4, 0, kSpecial},
+                        {0x05B54, 1, 4, 0, 0},
+                        {0x05B5C, 1, 4, 0, kAll},
+                        {0x05B00, 1, 4, 0x06850200, kAll},
+                        {0x05B30, 1, 4, 0, 0},
+                        {0x05B68, 1, 4, 0, 0},
+                        {0x05820, 1, 4, 0, kAll},
+                        {0x05800, 1, 4, 0, kAll},
+                        {0x05808, 1, 4, 0, kAll},
+                        {0x05810, 1, 4, 0, 0},
+                        // Interrupt.
+                        {0x000C0, 1, 4, 0, kSpecial},
+                        {0x000C8, 1, 4, 0, kSpecial},
+                        {0x000D0, 1, 4, 0, kSpecial},
+                        {0x000D8, 1, 4, 0, kSpecial},
+                        {0x000E0, 1, 4, 0, kAll},
+                        {0x01520, 1, 4, 0, kSpecial},
+                        {0x01524, 1, 4, 0, kSpecial},
+                        {0x01528, 1, 4, 0, kSpecial},
+                        {0x0152C, 1, 4, 0, 0x1FFFFFF},
+                        {0x01530, 1, 4, 0, 0x1FFFFFF},
+                        {0x01580, 1, 4, 0, kSpecial},
+                        {0x01514, 1, 4, 0, kAll},
+                        {0x01680, 25, 4, 0, kSpecial},
+                        {0x01700, 8, 4, 0, 0x9F9F9F9F},
+                        {0x01740, 1, 4, 0, 0x9F9F},
+                        // Receive.
+                        {0x00100, 1, 4, 0, kAll},
+                        {0x02160, 1, 4, 0, kAll},
+                        {0x02168, 1, 4, 0, kAll},
+                        {0x02404, 1, 4, 0x40, kAll},
+                        {0x02408, 1, 4, 0, 0xFFFF},
+                        {0x05000, 1, 4, 0x300, kAll},
+                        {0x05004, 1, 4, 0x2600, 0x3FFF},
+                        {0x05008, 1, 4, 0, kAll},
+                        {0x05200, 128, 4, 0, kAll},
+                        {0x05408, 15, 8, 0, kAll},
+                        {0x0540C, 15, 8, 0, kAll},
+                        {0x05480, 8, 4, 0, kAll},
+                        {0x054E0, 8, 8, 0, kAll},
+                        {0x054E4, 8, 8, 0, kAll},
+                        {0x05600, 128, 4, 0, kAll},
+                        {0x05818, 1, 4, 0, kAll},
+                        {0x0581C, 1, 4, 0, kAll},
+                        {0x05C00, 32, 4, 0, kAll},
+                        {0x05C80, 10, 4, 0, kAll},
+                        {0x05CB0, 8, 4, 0, kAll},
+                        {0x05D00, 32, 4, 0, 0x801FFFFF},
+                        {0x0A000, 128, 4, 0, kAll},
+                        {0x05AD0, 8, 4, 0x80002600, kAll},
+                        {0x05AF0, 1, 4, 0x80000000, kAll},
+                        {0x05BBC, 1, 4, 0, kAll},
+                        {0x05ACC, 1, 4, 0, kAll},
+                        {0x05980, 8, 4, 0, kAll},
+                        {0x059A0, 8, 4, 0, kAll},
+                        {0x059C0, 8, 4, 0, kAll},
+                        {0x059E0, 8, 4, 0, kAll},
+                        {0x055FC, 1, 4, 0, kAll},
+                        // Receive queues; RDH and RDT of idle queues keep what is written.
+                        {0x0C000, 16, 0x40, 0, 0xFFFFFF80},
+                        {0x0C004, 16, 0x40, 0, kAll},
+                        {0x0C008, 16, 0x40, 0, 0xFFF80},
+                        {0x0C00C, 16, 0x40, 0, kAll},
+                        {0x0C010, 16, 0x40, 0, 0xFFFF},
+                        {0x0C014, 16, 0x40, 0, kAll},
+                        {0x0C018, 16, 0x40, 0, 0xFFFF},
+                        {0x0C068, 15, 0x40, 0x10000, 0x021F1F1F},
+                        {0x0C030, 16, 0x40, 0, 0},
+                        {0x0C038, 16, 0x40, 0, kAll},
+                        {0x0C028, 1, 4, 0x02010000, kSpecial},
+                        // Transmit.
+                        {0x00400, 1, 4, 0xA40400F8, kAll},
+                        {0x00404, 1, 4, 0x10840, kAll},
+                        {0x00410, 1, 4, 0x601008, kAll},
+                        {0x03404, 1, 4, 0x28, kAll},
+                        {0x03500, 1, 4, 0, kAll},
+                        {0x03548, 1, 4, 0, 0},
+                        {0x03554, 1, 4, 0, 0},
+                        {0x03590, 1, 4, 0x44, kAll},
+                        {0x03700, 8, 4, 0, 0xC000FFFF},
+                        {0x0E000, 16, 0x40, 0, 0xFFFFFF80},
+                        {0x0E004, 16, 0x40, 0, kAll},
+                        {0x0E008, 16, 0x40, 0, 0xFFF80},
+                        {0x0E010, 16, 0x40, 0, 0xFFFF},
+                        {0x0E014, 16, 0x40, 0x2A00, kAll},
+                        {0x0E018, 16, 0x40, 0, 0xFFFF},
+                        {0x0E068, 15, 0x40, 0, 0x0A1F1F1F},
+                        {0x0E028, 1, 4, 0x02000000, kSpecial},
+                        {0x0E038, 16, 0x40, 0, 0xFFFFFFFD},
+                        {0x0E03C, 16, 0x40, 0, kAll},
+                        // SR-IOV.
+                        {0x00800, 128, 4, 0, kAll},
+                        {0x00C00, 8, 4, 0, kSpecial},
+                        {0x00C40, 8, 4, 0x40, kSpecial},
+                        {0x00C80, 1, 4, 0, 0},
+                        {0x00C84, 1, 4, 0xFF, 0xFF},
+                        {0x00C88, 1, 4, 0, 0},
+                        {0x00C8C, 1, 4, 0xFF, 0xFF},
+                        {0x00C90, 1, 4, 0xFF, 0xFF},
+                        // Statistics: read only.
+                        {0x04000, 75, 4, 0, 0}};
+
+TEST(Registers, TheWholeMapResetsAndKeepsItsBits) {
+  NicConfig c;
+  c.link_up_at_reset = false;
+  Host h("h", c);
+  h.config_write(0, pci::BAR0, nic_test::kBar0);
+  h.config_write(0, pci::COMMAND, pci::COMMAND_MEM, 2);  // no bus mastering: enabling queues fetches nothing
+  for (const Row& r : kMap) {
+    for (std::uint32_t i = 0; i < r.count; ++i) {
+      ASSERT_EQ(h.read(r.offset + i * r.stride), r.reset) << std::hex << r.offset << " [" << i << "]";
+    }
+  }
+  for (const Row& r : kMap) {
+    if (r.keeps == kSpecial) continue;
+    for (std::uint32_t i = 0; i < r.count; ++i) {
+      const std::uint32_t at = r.offset + i * r.stride;
+      const auto keeps = static_cast<std::uint32_t>(r.keeps);
+      h.write(at, ~0u);
+      ASSERT_EQ(h.read(at), (r.reset & ~keeps) | keeps) << std::hex << at;
+      h.write(at, 0);
+      h.settle();  // a queue that was enabled takes a moment to stop
+      ASSERT_EQ(h.read(at), r.reset & ~keeps) << std::hex << at;
+    }
+  }
+}
+
+TEST(Registers, EveryAliasIsTheSameRegister) {
+  Host h;
+  h.bring_up();
+  struct Alias {
+    std::uint32_t from, to, words, stride;
+  };
+  const Alias kAliases[] = {
+      {0x0168, 0x2160, 1, 4}, {0x0040, 0x5400, 32, 4}, {0x0600, 0x5600, 128, 4}, {0x0200, 0x5200, 128, 4}};
+  for (const Alias& a : kAliases) {
+    for (std::uint32_t i = 0; i < a.words; ++i) {
+      h.write(a.from + i * a.stride, 0x1000 + i);
+      ASSERT_EQ(h.read(a.to + i * a.stride), 0x1000 + i) << std::hex << a.from << " " << i;
+    }
+  }
+  for (unsigned n = 0; n < 4; ++n) {
+    for (const std::uint32_t low : {0x00, 0x04, 0x08, 0x14, 0x38}) {
+      h.write(0x2800 + 0x100 * n + low, 0x1000 * (n + 1));
+      EXPECT_EQ(h.read(reg::RDBAL(n) + low), 0x1000 * (n + 1));
+      h.write(0x3800 + 0x100 * n + low, 0x1000 * (n + 1));
+      EXPECT_EQ(h.read(reg::TDBAL(n) + low), 0x1000 * (n + 1));
+    }
+  }
+  h.write(reg::CTRL_ALIAS, 0x00100249);
+  EXPECT_EQ(h.read(reg::CTRL), 0x00100249u);
+}
+
 TEST(Registers, MasksAliasesAndClearOnRead) {
   Host h;
   h.bring_up();

@@ -83,7 +83,7 @@ TEST(Rss, FieldsFollowTheEnablesOfMrqc) {
   hash.set_key(kKey);
   for (const Vector& v : vectors()) {
     const auto frame = tcp_frame(v);
-    const auto info = nic::parse_frame(frame, 0x8100);
+    const auto info = nic::parse_frame(frame);
     const bool ipv4 = v.source.size() == 4;
     const auto ports = nic::rss_hash(hash, frame, info, ipv4 ? nic::mrqc::TCP_IPV4 : nic::mrqc::TCP_IPV6);
     EXPECT_EQ(ports.hash, v.with_ports);

@@ -22,7 +22,7 @@ enum class Shape { fast, ring, slow };
 void load_profile(kernel::Costs& costs) {
   std::ifstream file(POOLSIM_SOURCE_DIR "/kernel/costs-x86-3.6GHz.yaml");
   ASSERT_TRUE(file);
-  const std::regex form(R"(^    (\w+): (\d+) +# \[[BI]\] .*$)");
+  const std::regex form(R"(^    (\w+): (\d+) +# \[[UB]\] .*$)");
   unsigned read = 0;
   for (std::string line; std::getline(file, line);) {
     std::smatch m;

@@ -48,7 +48,7 @@ class Mailbox {
 template <class Pool>
 void put_bulk(Pool* pool, std::vector<NativeNetmem>& pages) {
   if constexpr (Pool::VersionPolicy::bulk_over_pools) {
-    Pool::put_netmem_bulk_over_pools(pages, [](NativeNetmem n) { return NativeEnv::pool_of<Pool>(n); });
+    pool->env().template put_netmem_bulk<Pool>(pages);
   } else {
     pool->put_netmem_bulk(pages);
   }
@@ -60,6 +60,7 @@ void put_bulk(Pool* pool, std::vector<NativeNetmem>& pages) {
 template <class Pool>
 void stress(int returners, unsigned rounds, bool destroy_while_returning) {
   NativeEnv env(8192);
+  env.keep_freed_pools(false);  // the sanitizers shall see who touches a freed pool
   NativeEnv::Device device;
   typename Pool::Params params;
   params.pool_size = 256;
@@ -184,12 +185,14 @@ void stress(int returners, unsigned rounds, bool destroy_while_returning) {
   EXPECT_EQ(env.free_pages(), env.total_pages());
   EXPECT_EQ(device.mapped.load(), 0);
   EXPECT_EQ(device.bad_unmaps.load(), 0u);
+  EXPECT_EQ(device.bad_syncs.load(), 0u);
+  EXPECT_EQ(env.misuses(), 0u);
 }
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr unsigned kRounds = 8000;
+constexpr unsigned kRounds = 3000;
 #else
-constexpr unsigned kRounds = 60000;
+constexpr unsigned kRounds = 20000;
 #endif
 
 // napi.list_owner stays 0 while destroy runs, which the pool rightly warns about; so no check of warnings
@@ -217,7 +220,7 @@ TEST(NativePool, BulkOverTwoPoolsFromAnotherThread) {
   }
   std::thread([&] {
     NativeEnv::enter_cpu(1, true);
-    Pool::put_netmem_bulk_over_pools(pages, [](NativeNetmem n) { return NativeEnv::pool_of<Pool>(n); });
+    env.put_netmem_bulk<Pool>(pages);
   }).join();
   EXPECT_EQ(a->ring_count(), 8u);
   EXPECT_EQ(b->ring_count(), 8u);
@@ -225,6 +228,92 @@ TEST(NativePool, BulkOverTwoPoolsFromAnotherThread) {
   EXPECT_EQ(b->destroy(), Pool::Destroyed::released);
   EXPECT_EQ(env.free_pages(), env.total_pages());
   EXPECT_EQ(env.warnings(), 0u);
+}
+
+class Misuse : public ::testing::Test {
+ protected:
+  using Pool = NativePool<pagepool::V618>;
+  using What = NativeEnv::Report::What;
+  Misuse() {
+    NativeEnv::enter_cpu(0, true);
+    int err = 0;
+    a_ = Pool::create(env_, {.pool_size = 64}, -1, err);
+    b_ = Pool::create(env_, {.pool_size = 64}, -1, err);
+    page_ = a_->alloc_netmems();
+  }
+  std::size_t number(NativeNetmem page) const {
+    return static_cast<std::size_t>(page.desc() - &env_.page(0));
+  }
+  void expect(What what, int pool, int page_pool) {
+    ASSERT_EQ(env_.misuses(), 1u);
+    NativeEnv::Report report = env_.reports().back();
+    EXPECT_EQ(report.what, what);
+    EXPECT_EQ(report.pool, pool);
+    EXPECT_EQ(report.page_pool, page_pool);
+    EXPECT_EQ(report.page, number(page_));
+  }
+  NativeEnv env_{1024};
+  Pool *a_, *b_;
+  NativeNetmem page_;
+};
+
+TEST_F(Misuse, PutIntoAForeignPool) {
+  b_->put_full_netmem(page_, true);
+  expect(What::foreign_pool, 2, 1);
+  EXPECT_EQ(b_->cache_count(), 0u);
+  a_->put_full_netmem(page_, true);
+  EXPECT_EQ(a_->destroy(), Pool::Destroyed::released);
+}
+
+TEST_F(Misuse, DoublePutIntoCacheAndRing) {
+  a_->put_full_netmem(page_, true);
+  a_->put_full_netmem(page_, true);
+  expect(What::double_put, 1, 1);
+  NativeNetmem again = a_->alloc_netmems();
+  EXPECT_EQ(again, page_);
+  a_->put_full_netmem(again, false);
+  EXPECT_EQ(a_->ring_count(), 1u);
+  a_->put_full_netmem(again, true);
+  EXPECT_EQ(env_.misuses(), 2u);
+  EXPECT_EQ(a_->destroy(), Pool::Destroyed::released);
+}
+
+TEST_F(Misuse, PutAfterThePageLeftThePool) {
+  env_.get_page(page_);
+  a_->put_full_netmem(page_, false);  // somebody looks at it: it leaves the pool
+  a_->put_full_netmem(page_, false);
+  expect(What::not_in_pool, 1, 0);
+  env_.put_page(page_);
+}
+
+TEST_F(Misuse, PutAfterThePoolIsGone) {
+  a_->put_full_netmem(page_, true);
+  ASSERT_EQ(a_->destroy(), Pool::Destroyed::released);
+  a_->put_full_netmem(page_, false);
+  expect(What::not_in_pool, 1, 0);
+}
+
+TEST_F(Misuse, BulkWithAPageOfNoPool) {
+  std::vector<NativeNetmem> pages{page_, b_->alloc_netmems()};
+  env_.get_page(page_);
+  a_->put_full_netmem(page_, false);
+  env_.put_netmem_bulk<Pool>(pages);
+  expect(What::not_in_pool, 0, 0);
+  EXPECT_EQ(b_->ring_count(), 1u);
+}
+
+TEST_F(Misuse, NegativeInflightIsReportedAndEndsTheWork) {
+  a_->alloc_netmems();
+  a_->return_page(page_);
+  a_->return_page(page_);  // behind the pool's back: counted out twice
+  a_->return_page(page_);
+  EXPECT_EQ(a_->destroy(), Pool::Destroyed::pending);
+  EXPECT_EQ(env_.run_delayed_work(), 0u);
+  NativeEnv::Report report = env_.reports().back();
+  EXPECT_EQ(report.what, What::warning);
+  EXPECT_EQ(report.warning, pagepool::Warning::negative_inflight);
+  EXPECT_EQ(report.pool, 1);
+  EXPECT_EQ(report.a, -1);
 }
 
 class Devmem : public ::testing::Test {

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pagepool/dmabuf_binding.h"
 #include "pagepool/sim_env.h"
 #include "sim/error.h"
 #include "sim_harness.h"
@@ -153,6 +154,91 @@ TEST(SimPool, TheModesOfKeepingTimeAgree) {
   sim::TimeMode step;
   step.run_ahead = false;
   EXPECT_EQ(digest_in_child(step), skipping);
+}
+
+PoolParams devmem_params(std::shared_ptr<DmabufBinding> dmabuf) {
+  PoolParams params = mapped_params();
+  params.flags |= PP_FLAG_ALLOW_UNREADABLE_NETMEM;
+  params.dmabuf = std::move(dmabuf);
+  return params;
+}
+
+class DevmemPool : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(DevmemPool, GivesPiecesOfTheDmabufAndNeverMapsOrUnmapsThem) {
+  PoolMachine m(options(GetParam()));
+  unsigned mapped = 0, unmapped = 0, holds = 0, releases = 0, misuses = 0;
+  m.k.trace().dma_mapped.subscribe([&](const kernel::DmaMapped&) { ++mapped; });
+  m.k.trace().dma_unmapped.subscribe([&](const kernel::DmaUnmapped&) { ++unmapped; });
+  m.pools.trace().state_hold.subscribe(
+      [&](const StateHold& e) { holds += e.is_net_iov && e.pfn.value == 0; });
+  m.pools.trace().state_release.subscribe([&](const StateRelease& e) { releases += e.is_net_iov; });
+  m.pools.trace().misused.subscribe([&](const Misused& e) {
+    ++misuses;
+    EXPECT_EQ(e.kind, MisuseKind::double_put);
+    EXPECT_EQ(e.page_pool, 1u);
+  });
+  m.run_bound(DmaMode::kDirect, 5, [&](kernel::Device& device) {
+    auto dmabuf = DmabufBinding::bind(m.pools, device, 32);
+    ASSERT_TRUE(dmabuf);
+    EXPECT_EQ(mapped, 32u);
+    auto pool = m.pools.create(device, devmem_params(dmabuf));
+    ASSERT_TRUE(pool);
+    EXPECT_FALSE(pool->alloc_page());
+    EXPECT_FALSE(pool->alloc_frag(100));
+    std::vector<NetIov> out;
+    while (auto iov = pool->alloc_net_iov()) out.push_back(*iov);
+    ASSERT_EQ(out.size(), 32u);
+    EXPECT_EQ(out[0], NetIov{0});
+    EXPECT_NE(dmabuf->dma_addr(out[1]), dmabuf->dma_addr(out[2]));
+    EXPECT_EQ(pool->state().inflight, 32);
+    pool->put_net_iov(out[3], false);
+    pool->put_net_iov(out[3], false);  // it lies in the ring
+    EXPECT_EQ(misuses, 1u);
+    EXPECT_EQ(*pool->alloc_net_iov(), out[3]);
+    dmabuf->unbind();
+    pool->destroy();
+    EXPECT_FALSE(pool->gone());
+    EXPECT_TRUE(dmabuf->mapped());
+    for (NetIov iov : out) pool->put_net_iov(iov, false);
+    EXPECT_EQ(unmapped, 0u);
+    kernel::msleep(1500);
+    EXPECT_TRUE(pool->gone());
+    EXPECT_FALSE(dmabuf->mapped());
+  });
+  EXPECT_EQ(mapped, 32u);
+  EXPECT_EQ(unmapped, 32u);
+  EXPECT_EQ(holds, 32u);
+  EXPECT_EQ(releases, 32u);
+}
+INSTANTIATE_TEST_SUITE_P(Strategies, DevmemPool, ::testing::Values("stock", "scan", "xarray_merged"));
+
+TEST(SimPool, DmabufIsRefusedWhereTheKernelRefuses) {
+  PoolMachine m(options("xarray_merged"));
+  m.run_bound(DmaMode::kDirect, 1, [&](kernel::Device& device) {
+    auto dmabuf = DmabufBinding::bind(m.pools, device, 8);
+    auto refused = [&](PoolParams params) {
+      int error = 0;
+      EXPECT_EQ(m.pools.create(device, params, &error), nullptr);
+      return error;
+    };
+    PoolParams params = devmem_params(dmabuf);
+    params.flags &= ~PP_FLAG_DMA_SYNC_DEV;
+    EXPECT_EQ(refused(params), -EOPNOTSUPP);
+    params = devmem_params(dmabuf);
+    params.order = 1;
+    EXPECT_EQ(refused(params), -E2BIG);
+    EXPECT_EQ(refused(devmem_params(DmabufBinding::bind(m.pools, device, 0))), -EINVAL);
+    // Without the flag the queue's provider is not the pool's.
+    params = devmem_params(dmabuf);
+    params.flags &= ~PP_FLAG_ALLOW_UNREADABLE_NETMEM;
+    auto pool = m.pools.create(device, params);
+    ASSERT_TRUE(pool);
+    EXPECT_TRUE(pool->alloc_page());
+    EXPECT_FALSE(pool->alloc_net_iov());
+    dmabuf->unbind();
+    EXPECT_FALSE(dmabuf->mapped());
+  });
 }
 
 TEST(SimPool, DumpNamesEverything) {

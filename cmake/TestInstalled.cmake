@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# Installs the built tree (BUILD) below SCRATCH, builds the project of testbenches/library (EXAMPLE) against it, runs it.
+file(REMOVE_RECURSE ${SCRATCH})
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "${ARGN}\n${output}")
+  endif()
+endfunction()
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${SCRATCH}/usr)
+run(${CMAKE_COMMAND} -G Ninja -S ${EXAMPLE} -B ${SCRATCH}/build -DCMAKE_PREFIX_PATH=${SCRATCH}/usr
+    -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS=${FLAGS}")
+run(${CMAKE_COMMAND} --build ${SCRATCH}/build)
+run(${SCRATCH}/build/behind_iommu)
+run(${SCRATCH}/build/recycler)
+foreach(file bin/poolsim share/man/man1/poolsim.1 share/bash-completion/completions/poolsim
+             share/poolsim/scenarios/unbind_outstanding.yaml)
+  if(NOT EXISTS ${SCRATCH}/usr/${file})
+    message(FATAL_ERROR "${file} is not installed")
+  endif()
+endforeach()
+# What an installed tree says of itself may not name the tree it was built in.
+file(GLOB_RECURSE texts ${SCRATCH}/usr/*.cmake ${SCRATCH}/usr/*.pc)
+foreach(text ${texts})
+  file(READ ${text} content)
+  string(FIND "${content}" "${SOURCE}" at)
+  if(NOT at EQUAL -1)
+    message(FATAL_ERROR "${text} names the source tree")
+  endif()
+endforeach()
