@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // poolsim explore: searches the schedules of a small scenario for what the checker calls a finding.
 #include "testbenches/explore/explore.h"
+#include "testbenches/explore/mutants.h"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -15,7 +16,8 @@ struct Options {
   std::string file, strategy, method = "pct", story, resume;
   std::vector<std::string> assignments;
   explore::SearchOptions search;
-  bool all = false, no_shrink = false, quiet = false;
+  std::string markdown;
+  bool all = false, no_shrink = false, quiet = false, mutants = false;
 };
 
 std::vector<explore::Cell> cells(const Options& o) {
@@ -44,7 +46,11 @@ std::vector<explore::Cell> cells(const Options& o) {
     for (const auto& strategy : strategies) {
       all.push_back(cell);
       all.back().token.strategy = strategy;
-      if (!story.empty()) all.back().token.settings.push_back("explore.story=" + story);
+      if (story.empty()) continue;
+      auto settings = explore::find_story(story).settings;
+      settings.insert(settings.end(), o.assignments.begin(), o.assignments.end());
+      settings.push_back("explore.story=" + story);
+      all.back().token.settings = settings;
     }
   }
   return all;
@@ -75,12 +81,24 @@ int execute(const Options& o, const cli::Context& context) {
                    explore::verdict(results.back()).c_str());
     }
   }
+  std::vector<nlohmann::ordered_json> mutants;
+  if (o.mutants) mutants = explore::try_mutants(o.search.budget, o.search.seed, o.quiet);
+  if (!o.markdown.empty()) {
+    const std::string command =
+        fmt::format("poolsim explore{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
+                    o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", o.method,
+                    o.search.depth, o.search.budget, o.search.seed);
+    std::ofstream(o.markdown) << explore::findings_markdown(command, results, mutants);
+  }
   bool found = false;
   for (const auto& r : results) found |= !r["found"].empty();
   if (context.json) {
-    std::printf("%s\n", nlohmann::ordered_json(results).dump(2).c_str());
+    nlohmann::ordered_json j = results;
+    if (o.mutants) j = {{"results", results}, {"mutants", mutants}};
+    std::printf("%s\n", j.dump(2).c_str());
   } else {
     if (results.size() > 1) std::printf("%s\n", explore::matrix(results, context.terminal).c_str());
+    if (o.mutants) std::printf("%s\n", explore::mutant_table(mutants, context.terminal).c_str());
     for (const auto& r : results) {
       if (results.size() == 1 || !r["found"].empty()) std::printf("%s\n", explore::report(r).c_str());
     }
@@ -106,6 +124,8 @@ const cli::Subcommand kExplore(
       app.add_option("--first", o->search.first, "random, pct: number of the first schedule");
       app.add_option("--set", o->assignments, "a.b=c: set a parameter")->allow_extra_args(false);
       app.add_flag("--all", o->all, "every story");
+      app.add_flag("--mutants", o->mutants, "also try how many seeded mistakes are found");
+      app.add_option("--markdown", o->markdown, "write the matrix, the findings and the mutants to this file");
       app.add_flag("--no-shrink", o->no_shrink, "tell findings by the schedule that led to them");
       app.add_flag("--quiet", o->quiet, "no progress");
       app.add_option("--resume", o->resume, "keep the results in this file, and do not do again what it has");

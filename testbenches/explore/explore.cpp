@@ -84,7 +84,7 @@ void catch_interrupts() {
 Json run_cell(const Cell& cell) {
   return in_child([&cell]() -> Json {
     const StageConfig config = load(cell.token);
-    Runner runner(config);
+    Runner& runner = *new Runner(config);  // ends with this process
     const std::string what = fmt::format("{} {} {}", config.explore.story, cell.token.strategy,
                                          to_string(cell.search.method));
     SearchResult r = search(runner, cell.search, [&](const SearchResult& so_far) {
@@ -100,6 +100,7 @@ Json run_cell(const Cell& cell) {
     j["first"] = cell.search.first;
     j["schedules"] = r.schedules;
     j["per_second"] = r.seconds > 0 ? static_cast<double>(r.schedules) / r.seconds : 0;
+    j["per_cpu_second"] = r.cpu_seconds > 0 ? static_cast<double>(r.schedules) / r.cpu_seconds : 0;
     j["points"] = r.points;
     j["bound"] = r.bound;
     j["exhausted"] = r.exhausted;
@@ -120,6 +121,8 @@ Json run_cell(const Cell& cell) {
       }
       Json f;
       f["class"] = found.finding.kind;
+      f["key"] = key;
+      f["schedule"] = to_text(token.schedule);
       f["place"] = found.finding.place;
       f["who"] = found.finding.who;
       f["whom"] = found.finding.whom;
@@ -158,11 +161,11 @@ std::string verdict(const Json& r) {
 }
 
 std::string report(const Json& r) {
-  std::string text = fmt::format("{} with {}: {} schedules by {} (depth {}), {} points in the natural one, {:.0f}/s\n",
+  std::string text = fmt::format("{} with {}: {} schedules by {} (depth {}), {} points in the natural one, {:.0f} a second, {:.0f} a second of CPU\n",
                                  r["story"].get<std::string>(), r["strategy"].get<std::string>(),
                                  r["schedules"].get<std::uint64_t>(), r["method"].get<std::string>(),
                                  r["depth"].get<unsigned>(), r["points"].get<std::uint32_t>(),
-                                 r["per_second"].get<double>());
+                                 r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
   if (const double bound = r["bound"]; bound > 0) {
     const double n = r["schedules"];
     text += fmt::format("a bug of this depth is hit with probability >= {:.2e} by one schedule, {:.2e} by all\n", bound,
@@ -201,8 +204,10 @@ std::string matrix(const std::vector<Json>& results, bool colour) {
 
 Replayed replay(const Token& token, const std::string& vcd) {
   Replayed result;
-  const Json j = in_child([&]() -> Json {
-    Stage stage(load(token));
+  Json j;
+  const auto run = [&]() -> Json {
+    // Not taken down: this process ends with it, and code of the modelled kernel may still be in the middle of things.
+    Stage& stage = *new Stage(load(token));
     std::unique_ptr<waveforms::VcdWriter> writer;
     if (!vcd.empty()) {
       writer = std::make_unique<waveforms::VcdWriter>(stage.machine().simulation().probes(), vcd,
@@ -232,7 +237,15 @@ Replayed replay(const Token& token, const std::string& vcd) {
     }
     out["steps"] = steps;
     return out;
-  });
+  };
+  try {
+    j = in_child(run);
+  } catch (const sim::ModelError& e) {
+    // As Runner tells it: the strategy's code walked over memory that another core had freed.
+    result.outcome.findings.push_back({"use_after_free", "", "the code itself", "", e.what(), "", 0});
+    result.report = e.what();
+    return result;
+  }
   result.outcome.digest = j["digest"];
   result.outcome.finished = j["finished"];
   result.outcome.points = j["points"];
@@ -246,7 +259,7 @@ namespace {
 /// Schedules one stage for one token: the shortest that leads to the class, or nothing.
 Json try_token(const Token& token, const std::string& kind, std::uint64_t budget) {
   return in_child([&]() -> Json {
-    Runner runner(load(token));
+    Runner& runner = *new Runner(load(token));
     Json j;
     const auto leads = [&](const Outcome& o) -> const FoundFinding* {
       for (const FoundFinding& f : o.findings) {

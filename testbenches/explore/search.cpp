@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testbenches/explore/search.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -33,6 +35,7 @@ class Search {
       case Method::kDpor: dpor(); break;
     }
     result_.seconds = seconds();
+    result_.cpu_seconds = cpu_now() - cpu_begin_;
     return std::move(result_);
   }
 
@@ -186,6 +189,18 @@ class Search {
   SearchOptions options_;
   const Progress& progress_;
   std::chrono::steady_clock::time_point begin_;
+  /// CPU time of this process and of the schedules that have ended.
+  static double cpu_now() {
+    double seconds = 0;
+    for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+      rusage use{};
+      ::getrusage(who, &use);
+      seconds += static_cast<double>(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                 1e-6 * static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    }
+    return seconds;
+  }
+  double cpu_begin_ = cpu_now();
   double told_ = 0;
   SearchResult result_;
   struct Use {

@@ -48,7 +48,7 @@ struct SearchResult {
   bool exhausted = false;    ///< all of what the method covers
   bool interrupted = false;
   double bound = 0;          ///< pct: probability to hit a bug of that depth in one schedule
-  double seconds = 0;
+  double seconds = 0, cpu_seconds = 0;
   std::map<std::string, Found> found;  ///< by FoundFinding::key()
 };
 

@@ -49,6 +49,7 @@ struct Story {
   std::function<void(Stage&)> set_up;                 ///< task context on core 0
   std::function<std::vector<Racer>(Stage&)> racers;
   std::function<void(Stage&)> end{};                  ///< task context, after the racers; may be missing
+  std::vector<std::string> settings{};                ///< a.b=c that it needs: cores, DMA mode
 };
 const std::vector<Story>& stories();
 /// sim::Error with the nearest key when there is none.

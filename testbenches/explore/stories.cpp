@@ -65,6 +65,8 @@ const std::vector<Story>& all() {
        [](Stage& s) { return returners(s, 0, 2); }, unbind},
       {"fragment_drop", "fragments are dropped on one core while the driver goes on another", alloc_fragments,
        [](Stage& s) { return returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}}); }},
+      {"two_fragment_droppers", "two cores drop fragments of one page; then the driver goes", alloc_fragments,
+       [](Stage& s) { return returners(s, 0, 2); }, unbind},
       {"two_returners_vs_destroy", "two cores return pages while the driver goes on a third", pages_out,
        [](Stage& s) { return returners(s, 1, 2, {{0, "unbind", [&s] { unbind(s); }}}); }},
       {"rebind_vs_late_return", "the driver goes and comes again while pages of before come back", pages_out,
@@ -143,6 +145,18 @@ const std::vector<Story>& all() {
 
 }  // namespace
 
-const std::vector<Story>& stories() { return all(); }
+const std::vector<Story>& stories() {
+  static const std::vector<Story> kAll = [] {
+    std::vector<Story> stories = all();
+    for (Story& s : stories) {
+      const std::string_view key = s.key;
+      const bool three = key == "two_returners_vs_destroy" || key == "hotplug_vs_scan";
+      s.settings = {three ? "kernel.cores=3" : "kernel.cores=2",
+                    key == "iova_reuse" ? "kernel.dma_mode=lazy" : "kernel.dma_mode=strict"};
+    }
+    return stories;
+  }();
+  return kAll;
+}
 
 }  // namespace explore
