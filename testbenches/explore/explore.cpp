@@ -128,7 +128,7 @@ Json run_cell(const Cell& cell) {
       f["whom"] = found.finding.whom;
       f["detail"] = found.finding.detail;
       f["holder"] = found.finding.holder;
-      f["follows"] = first != nullptr && first->time < found.finding.time && first->key() != key ? first->kind : "";
+      f["follows"] = first != nullptr && first->key() != key ? first->kind : "";
       f["departures"] = token.schedule.size();
       f["after"] = found.after;
       f["seen"] = found.seen;

@@ -54,6 +54,8 @@ class Search {
     Outcome outcome = runner_.run(schedule, policy);
     ++result_.schedules;
     result_.crashes += outcome.signal != 0;
+    // Of what was not recorded nothing can be said; a crash hides what would have come.
+    complete_ &= outcome.points == runner_.recorded() && outcome.signal == 0;
     // A crashed child could not say what it did; a schedule given by a list is known all the same.
     if (outcome.signal != 0 && policy.kind != Policy::Kind::kNatural) return outcome;
     for (const FoundFinding& f : outcome.findings) {
@@ -117,7 +119,15 @@ class Search {
   void preempt() {
     std::vector<Schedule> level{{}};
     std::set<std::string> done{to_text({})};
-    std::uint64_t skipped = 0;
+    // What conflicts shows only when the cores meet: a few walks tell before the search relies on it.
+    for (std::uint64_t i = 0; i < 40 && !over(); ++i) {
+      Policy p;
+      p.kind = Policy::Kind::kRandom;
+      p.seed = options_.seed * 0x1'0000'0001 + i;
+      p.switch_probability = i % 2 == 0 ? 0.3 : 0.03;
+      look({}, p);
+      learn_conflicts();
+    }
     for (unsigned bound = 0; bound <= options_.depth && !level.empty(); ++bound) {
       std::vector<Schedule> next;
       for (const Schedule& base : level) {
@@ -132,9 +142,7 @@ class Search {
         std::vector<Schedule> mine;
         for (std::uint32_t i = 0; i < runner_.recorded(); ++i) {
           if (after && r[i].n > 1) {
-            if (!conflicts(r[i])) {
-              ++skipped;
-            } else {
+            if (conflicts(r[i])) {
               for (unsigned a = 0; a < std::min<unsigned>(r[i].n, 5); ++a) {
                 if (a == r[i].answer) continue;
                 Schedule s = base;
@@ -150,7 +158,7 @@ class Search {
       level = std::move(next);
       if (level.size() > (1u << 20)) level.resize(1u << 20);
     }
-    result_.exhausted = !over();
+    result_.exhausted = !over() && complete_;
   }
 
   void dfs() {
@@ -171,7 +179,7 @@ class Search {
       const Record& last = r[i - 1];
       schedule.push_back({last.running, last.count, last.parties[last.answer + 1]});
     }
-    result_.exhausted = true;
+    result_.exhausted = complete_;
   }
 
   void dpor() {
@@ -182,7 +190,7 @@ class Search {
       look(schedule, {});
       tree.learn(runner_.records(), runner_.recorded());
     } while (tree.next(schedule));
-    result_.exhausted = true;
+    result_.exhausted = complete_;
   }
 
   Runner& runner_;
@@ -202,6 +210,7 @@ class Search {
   }
   double cpu_begin_ = cpu_now();
   double told_ = 0;
+  bool complete_ = true;
   SearchResult result_;
   struct Use {
     std::uint32_t cores = 0;

@@ -91,7 +91,11 @@ Stage::Stage(const StageConfig& config)
   checker_.attach(machine_.pools().trace());
 }
 
-Stage::~Stage() = default;
+// The pools' timers hang in the kernel: they go first.
+Stage::~Stage() {
+  pool.reset();
+  other.reset();
+}
 
 void Stage::bind_device() {
   kernel::Kernel& k = kernel();
