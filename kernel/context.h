@@ -74,8 +74,9 @@ class Context {
     pay(touch_store(lines_.line(address), cpu_, costs_), address.value, true);
     work(costs_.atomic_extra);
   }
-  /// First look at a line that a device may have written: synchronises, then pays costs.device_line. Read the
-  /// SparseStore after it.
+  /// First look at a line that a device may have written: synchronises, then pays costs.device_line; and fetches it
+  /// from DRAM, through the interconnect, if no cache holds it (mm/device_cache.h). A line that cannot be corrected is
+  /// an oops. Read the SparseStore after it.
   void load_from_device(PhysAddr address);
 
   // Where we are. As in the kernel, in_softirq() is also true with bottom halves disabled.
@@ -108,6 +109,12 @@ class Context {
   void relax();
   /// A Baton is in charge (kernel/baton.h).
   bool exploring() const { return exploring_; }
+
+  /// Of `steps` stretches of `cycles` each that begin now, how many end before anybody else (another core, a
+  /// device, an interrupt of this core) could do anything. What those stretches read cannot change under them, so
+  /// they may be paid at once, with pay_undisturbed(), and give what paying and synchronising each would.
+  std::uint64_t undisturbed_steps(Cycle cycles, std::uint64_t steps);
+  void pay_undisturbed(Cycle cycles) { local_ += cycles; }
 
   /// Gives other runnable tasks of this core a turn. Task context, not atomic; otherwise it does nothing.
   void cond_resched();

@@ -3,6 +3,8 @@
 
 #include "kernel/baton.h"
 #include "kernel/kernel.h"
+#include "mm/device_cache.h"
+#include "mm/memory_faults.h"
 
 namespace kernel {
 namespace {
@@ -113,6 +115,18 @@ void Context::shared_access(std::uint64_t subject, bool writes) {
   }
 }
 
+std::uint64_t Context::undisturbed_steps(Cycle cycles, std::uint64_t steps) {
+  Core& self = core();
+  Tick until = self.others_pending();
+  if (!irqs_disabled()) until = std::min(until, self.next_interrupt());
+  if (until == sim::kNever || cycles == 0) return steps;
+  const Tick here = now();
+  if (until <= here) return 0;
+  // Strictly before: who acts at the same time may come first.
+  const Cycle whole = kernel_.config().clock.at_or_before(until - 1);
+  return whole <= local_ ? 0 : std::min<std::uint64_t>(steps, (whole - local_) / cycles);
+}
+
 void Context::ask(const char* place, std::uint64_t subject, bool writes) {
   baton_->point(core(), place, subject, writes);
 }
@@ -146,6 +160,13 @@ void Context::load_from_device(PhysAddr address) {
   line.cached = true;
   sync();
   work(costs_.device_line);
+  mm::DeviceCache* const cache = kernel_.store().device_cache();
+  if (cache != nullptr && cache->fetch(address)) kernel_.port().fetch_line(address);
+  const mm::MemoryFaults* faults = kernel_.store().faults();
+  if (faults != nullptr && !faults->empty() && faults->poisoned(PhysAddr(address.value / 64 * 64), 64)) {
+    kernel_.oops(fmt::format("Hardware error: uncorrected memory error at {:#x}", address.value),
+                 "memory_failure", address.value);
+  }
 }
 
 void Core::suspend() { current_->fiber_->suspend(); }
@@ -352,7 +373,7 @@ void Core::local_bh_enable() {
       kernel_.trace().bh_section.enabled()) {
     // Time in which this core was held is no fault of the code.
     const Tick begin = kernel_.config().clock.edge(bh_begin_) + (held_ - bh_held_);
-    kernel_.trace().bh_section.emit({cpu_, begin, now(), bh_function_});
+    kernel_.trace().bh_section.emit({cpu_, begin, now(), bh_function_, call_chain()});
   }
   bh_off_ = 0;
   point("local_bh_enable", cpu_, false);

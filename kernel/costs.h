@@ -42,9 +42,12 @@ struct Costs {
   Cycle page_alloc = 120;           ///< [I] one call: zone and watermark checks, per-core list
   Cycle page_alloc_bulk_page = 45;  ///< [J] each page of a bulk
   Cycle page_free = 105;            ///< [J] last reference gone, to the per-core list
+  Cycle page_batch = 1600;          ///< [I] a batch of 63 between a per-core list and its zone, under the lock
   Cycle slab_alloc = 300;           ///< [L] kmem_cache_alloc and clearing the object
   Cycle slab_free = 250;            ///< [L] kfree, and its share of the RCU callback
   Cycle scan_page = 41;             ///< [L] 16.5 ns: next struct page of a walk over all memory
+  Cycle scan_hole = 8;              ///< [I] the same where pfn_to_online_page() finds no page: section lookup
+  Cycle hotplug_page = 40;          ///< [I] bringing one page on line or taking it off
 
   // Contexts.
   Cycle irq_entry = 300;        ///< [I] vector, register save, irq_enter

@@ -63,6 +63,17 @@ std::uint64_t CpuPort::read(PhysAddr address, unsigned bytes) {
   return value;
 }
 
+void CpuPort::fetch_line(PhysAddr address) {
+  Core& core = this_core();
+  core.sync();
+  sim::Transaction* t = simulation_.payloads().acquire(tlm::TLM_READ_COMMAND, address.value / 64 * 64, 64);
+  Waiter me{&core};
+  t->user[0] = reinterpret_cast<std::uintptr_t>(&me);
+  if (!send(core, *t)) core.stall(me.done, false);
+  ++lines_;
+  t->release();
+}
+
 void CpuPort::write(PhysAddr address, std::uint64_t value, unsigned bytes) {
   Core& core = this_core();
   core.work(core.costs().mmio_write_issue);
@@ -102,6 +113,7 @@ tlm::tlm_sync_enum CpuPort::nb_transport_bw(tlm::tlm_generic_payload& payload, t
 void CpuPort::stats(const std::function<void(std::string_view, double, std::string_view)>& out) const {
   out("mmio.reads", static_cast<double>(reads_), "accesses");
   out("mmio.writes", static_cast<double>(writes_), "accesses");
+  out("lines_fetched", static_cast<double>(lines_), "lines");
   out("mmio.errors", static_cast<double>(errors_), "accesses");
   out("mmio.read_latency_avg",
       reads_ == 0 ? 0.0 : static_cast<double>(read_time_) / static_cast<double>(reads_) / 1e6, "ns");

@@ -34,6 +34,9 @@ class CpuPort final : public sc_core::sc_module, public tlm::tlm_bw_transport_if
   std::uint64_t read(PhysAddr address, unsigned bytes);
   void write(PhysAddr address, std::uint64_t value, unsigned bytes);
 
+  /// A cache line from memory: blocks until it is there. The data are in the SparseStore; only time passes.
+  void fetch_line(PhysAddr address);
+
   std::uint64_t reads() const { return reads_; }
   std::uint64_t writes() const { return writes_; }
   std::uint64_t errors() const { return errors_; }
@@ -56,7 +59,7 @@ class CpuPort final : public sc_core::sc_module, public tlm::tlm_bw_transport_if
   sim::Simulation& simulation_;
   sim::Transaction* blocking_ = nullptr;  // the target is full since this one: wait for END_REQ
   std::vector<Waiter*> waiting_;          // cores that wait for the socket
-  std::uint64_t reads_ = 0, writes_ = 0, errors_ = 0;
+  std::uint64_t reads_ = 0, writes_ = 0, errors_ = 0, lines_ = 0;
   sim::Tick read_time_ = 0;
 };
 

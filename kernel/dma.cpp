@@ -145,6 +145,35 @@ void DmaApi::dma_unmap_page_attrs(Device& device, Iova address, std::uint64_t si
                 was_translated ? UnmapResult::kDirectLeaked : UnmapResult::kDone);
 }
 
+std::uint64_t DmaApi::iommu_dma_unmap_all(Device& device) {
+  KFUNC("iommu_dma_unmap_all");
+  IommuDomain& domain = iommu_get_dma_domain(device);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> given_up;  // first frame, frames
+  for (const auto& [first, last] : domain.iova().all_ranges()) {
+    const std::uint64_t pages = last - first + 1, base = first << sim::kPageShift;
+    // What lies in a magazine or a flush queue has no PTE any more.
+    if (domain.iova_to_phys(base).value == 0) continue;
+    domain.unmap(base, pages * sim::kPageSize);
+    given_up.emplace_back(first, pages);
+  }
+  kernel_.iommu().flush_iotlb_all(domain);
+  for (const auto& [first, pages] : given_up) domain.free_iova(first, pages);
+  device.msi_pages_.clear();
+  return given_up.size();
+}
+
+std::uint64_t DmaApi::dma_unmap_all(Device& device) {
+  KFUNC("dma_unmap_all");
+  const std::uint64_t given_up = translated(device) ? iommu_dma_unmap_all(device) : 0;
+  work(this_cpu().costs().dma_direct_map);
+  auto& trace = kernel_.trace().dma_unmapped_all;
+  if (trace.enabled()) {
+    Context& cpu = this_cpu();
+    trace.emit({&device, device.bound(), given_up, cpu.cpu(), cpu.now(), cpu.call_chain()});
+  }
+  return given_up;
+}
+
 bool DmaApi::dma_need_sync(const Device&) const { return !kernel_.config().dma_coherent; }
 
 void DmaApi::sync(Device& device, Iova address, std::uint64_t size, bool for_device) {

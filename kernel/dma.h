@@ -47,6 +47,12 @@ class DmaApi {
   /// Any context. May end the calling task with a modelled oops (see above).
   void dma_unmap_page_attrs(Device& device, Iova address, std::uint64_t size, DmaDirection direction,
                             unsigned attributes = kDmaAttrNone);
+  /// Not in any kernel: the proposal of a bulk unmap (A. Duyck, strategies dma_bulk_unmap). Undoes every mapping of
+  /// the device, whoever made it: the ranges of its IOVA allocator are walked, their PTEs cleared, the whole domain
+  /// invalidated once, and the IOVAs freed - coherent memory and the interrupt page included, which are mappings
+  /// like any other. swiotlb: all bounce slots of the device. Passthrough and direct: nothing to do. Any context.
+  /// Returns the ranges (slots) given up.
+  std::uint64_t dma_unmap_all(Device& device);
   void dma_sync_single_for_device(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
   void dma_sync_single_for_cpu(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
   /// Syncs do something for this device (dma_need_sync / dma_dev_need_sync).
@@ -72,6 +78,7 @@ class DmaApi {
   std::uint64_t iommu_dma_alloc_iova(Device& device, IommuDomain& domain, std::uint64_t pages);
   Iova iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size);
   void iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction);
+  std::uint64_t iommu_dma_unmap_all(Device& device);
   void emit_unmapped(Device& device, Iova address, PhysAddr phys, std::uint64_t size, DmaDirection direction,
                      UnmapResult result);
   void sync(Device& device, Iova address, std::uint64_t size, bool for_device);

@@ -11,6 +11,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -47,6 +48,10 @@ class IovaAllocator {
   /// Frames that lie in magazines and the depot.
   std::uint64_t cached_pages() const { return cached_pages_; }
   std::size_t ranges() const { return tree_.size() - 1; }
+  /// Every range in the tree, first and last frame, ascending: in use, in a magazine, or reserved.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> all_ranges() const {
+    return {tree_.begin(), std::prev(tree_.end())};
+  }
   /// Checks the tree and the caches against each other; empty = consistent.
   std::string verify() const;
 

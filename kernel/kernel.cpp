@@ -18,7 +18,9 @@ Kernel::Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFram
       jiffy_(sim::kSecond / config.hz),
       interrupts_(*this),
       devices_(*this),
-      dma_(*this) {
+      dma_(*this),
+      hotplug_(*this) {
+  pages_.set_cpus(config_.cores, [] { return in_kernel_code() ? this_cpu().cpu() : 0u; });
   rcu_ = std::make_unique<Rcu>(*this);
   iommu_ = std::make_unique<IommuDriver>(*this);
   for (unsigned cpu = 0; cpu < config_.cores; ++cpu) {

@@ -25,6 +25,7 @@
 #include "kernel/iommu_driver.h"
 #include "kernel/irq.h"
 #include "kernel/locks.h"
+#include "kernel/memory_hotplug.h"
 #include "kernel/rcu.h"
 #include "kernel/softirq.h"
 #include "kernel/timers.h"
@@ -55,6 +56,7 @@ class Kernel {
   Trace& trace() { return trace_; }
   DeviceCore& devices() { return devices_; }
   DmaApi& dma() { return dma_; }
+  MemoryHotplug& hotplug() { return hotplug_; }
   IommuDriver& iommu() { return *iommu_; }
   InterruptController& interrupts() { return interrupts_; }
   Rcu& rcu() { return *rcu_; }
@@ -137,6 +139,7 @@ class Kernel {
   InterruptController interrupts_;
   DeviceCore devices_;
   DmaApi dma_;
+  MemoryHotplug hotplug_;
   std::unique_ptr<Rcu> rcu_;
   std::unique_ptr<IommuDriver> iommu_;
   Mutex rtnl_{"rtnl_mutex"};

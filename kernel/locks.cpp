@@ -58,7 +58,9 @@ void SpinLock::acquire() {
   spun_ += core.kernel().config().clock.at_or_before(core.now()) -
            core.kernel().config().clock.at_or_before(begin);
   auto& trace = core.kernel().trace().spin;
-  if (trace.enabled()) trace.emit({name_, core.cpu(), holder, begin, core.now()});
+  if (trace.enabled()) {
+    trace.emit({name_, core.cpu(), holder, begin, core.now(), core.in_serving_softirq(), core.call_chain()});
+  }
 }
 
 void SpinLock::release() {
@@ -205,6 +207,41 @@ void Mutex::unlock() {
   WaitQueue::pay_wake();
   owner_ = nullptr;
   queue_.wake_now(false);
+}
+
+// ---- PercpuRwSemaphore ----
+
+void PercpuRwSemaphore::down_read() {
+  Context& cpu = this_cpu();
+  cpu.work(cpu.costs().rcu_read_lock);
+  queue_.wait_event([this] { return !writer_; });
+  ++readers_;
+}
+
+void PercpuRwSemaphore::up_read() {
+  Context& cpu = this_cpu();
+  POOLSIM_ASSERT(readers_ > 0);
+  cpu.work(cpu.costs().rcu_read_unlock);
+  cpu.sync();
+  if (--readers_ == 0 && writer_) queue_.wake_up_all();
+}
+
+void PercpuRwSemaphore::down_write() {
+  Context& cpu = this_cpu();
+  cpu.work(cpu.costs().mutex_lock);
+  queue_.wait_event([this] { return !writer_; });
+  writer_ = true;
+  synchronize_rcu();  // until every core sees that a writer is there
+  queue_.wait_event([this] { return readers_ == 0; });
+}
+
+void PercpuRwSemaphore::up_write() {
+  Context& cpu = this_cpu();
+  POOLSIM_ASSERT(writer_ && readers_ == 0);
+  cpu.work(cpu.costs().mutex_unlock);
+  WaitQueue::pay_wake();
+  writer_ = false;
+  queue_.wake_now(true);
 }
 
 // Pays first: once done_ is set the waiter may return and the Completion be gone.

@@ -100,6 +100,7 @@ class WaitQueue {
   void finish();
   friend class Mutex;
   friend class Completion;
+  friend class PercpuRwSemaphore;
   friend class WorkerPool;
   static void pay_wake();
   /// Without paying or synchronising: the waker has, before it changed the condition.
@@ -120,6 +121,23 @@ class Mutex {
   const char* name_;
   CacheLine line_;
   Task* owner_ = nullptr;
+  WaitQueue queue_;
+};
+
+/// A per-cpu reader-writer semaphore (percpu_rw_semaphore): any number of readers or one writer. A writer that
+/// waits holds off new readers. Task context, may sleep.
+class PercpuRwSemaphore {
+ public:
+  void down_read();
+  void up_read();
+  void down_write();
+  void up_write();
+  unsigned readers() const { return readers_; }
+  bool has_writer() const { return writer_; }
+
+ private:
+  unsigned readers_ = 0;
+  bool writer_ = false;  // holds it, or waits for the last reader
   WaitQueue queue_;
 };
 

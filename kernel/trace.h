@@ -64,6 +64,17 @@ struct DmaUnmapped {
   CallChain chain;
 };
 
+/// DmaApi::dma_unmap_all() returned: no mapping of the device is left.
+struct DmaUnmappedAll {
+  static constexpr const char* kName = "dma_unmap_all";
+  const Device* device;
+  bool driver_bound;
+  std::uint64_t given_up;  ///< IOVA ranges or bounce slots
+  unsigned cpu;
+  Tick time;
+  CallChain chain;
+};
+
 /// A dma_sync_single_for_*() on a device.
 struct DmaSynced {
   static constexpr const char* kName = "dma_sync_single";
@@ -170,6 +181,7 @@ struct BhSection {
   Tick begin;
   Tick end;
   const char* function;  ///< innermost KFUNC where it began
+  CallChain chain;       ///< where it ended
 };
 /// One run of softirq handlers on a core.
 struct SoftirqRun {
@@ -204,6 +216,8 @@ struct Spin {
   unsigned holder;  ///< core that held it when spinning began
   Tick begin;
   Tick end;
+  bool softirq;  ///< in softirq context: nothing else of this core's network goes on meanwhile
+  CallChain chain;
 };
 struct RcuGracePeriod {
   static constexpr const char* kName = "rcu_grace_period";
@@ -226,6 +240,19 @@ struct ContextChanged {
   unsigned cpu;
   ContextKind kind;
   Tick time;
+};
+
+enum class HotplugStep : std::uint8_t { kAdd, kOnline, kOffline, kRemove };
+/// Memory was added, brought on line, taken off line or removed (or not: `error`, a negative errno).
+struct MemoryHotplugged {
+  static constexpr const char* kName = "memory_hotplug";
+  HotplugStep step;
+  sim::Pfn start;
+  std::uint64_t pages;
+  int error;
+  Tick begin;     ///< asked for
+  Tick got_lock;  ///< mem_hotplug_lock written
+  Tick end;
 };
 
 /// A modelled kernel oops: invalid dereference, scheduling while atomic, lock recursion.
@@ -259,6 +286,7 @@ struct LogLine {
 struct Trace {
   sim::Tracepoint<DmaMapped> dma_mapped;
   sim::Tracepoint<DmaUnmapped> dma_unmapped;
+  sim::Tracepoint<DmaUnmappedAll> dma_unmapped_all;
   sim::Tracepoint<DmaSynced> dma_synced;
   sim::Tracepoint<IovaAllocated> iova_allocated;
   sim::Tracepoint<IovaFreed> iova_freed;
@@ -280,6 +308,7 @@ struct Trace {
   sim::Tracepoint<RcuGracePeriod> rcu_grace_period;
   sim::Tracepoint<TaskSwitched> task_switched;
   sim::Tracepoint<ContextChanged> context_changed;
+  sim::Tracepoint<MemoryHotplugged> memory_hotplug;
   sim::Tracepoint<Oops> oops;
   sim::Tracepoint<Warn> warn;
   sim::Tracepoint<LogLine> log;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The buddy allocator of the modelled kernel (mm/page_alloc.c, Linux 6.12, in its results): blocks of
-// 2^0..2^10 pages per zone, zone fallback NORMAL -> DMA32 -> other nodes, bulk allocation, pfmemalloc
-// reserve, fail_page_alloc. Free lists are threaded through struct page in simulated memory (lru, private,
+// 2^0..2^10 pages per zone, per-core lists of single pages in front of them, zone fallback NORMAL -> DMA32 ->
+// other nodes, bulk allocation, pfmemalloc reserve, fail_page_alloc, hotplug. Free lists are threaded through struct page in simulated memory (lru, private,
 // page_type), last freed first out. Deterministic. Memory that was never handed out is not on any list:
 // blocks are carved from it, lowest address first, when the lists are empty, so the size of the machine costs
 // nothing.
@@ -58,6 +58,10 @@ struct FailPageAlloc {
 struct BuddyConfig {
   /// Per zone, pages that only kGfpMemalloc may use (zone->_watermark[WMARK_MIN]).
   std::uint64_t min_free_pages = 0;
+  /// Per-core page lists (struct per_cpu_pages), used once set_cpus() was called: single pages move between a
+  /// list and the zone in batches; a list longer than `pcp_high` gives a batch back. Batch 63, high 6 batches.
+  unsigned pcp_batch = 63;  ///< 0: no lists
+  unsigned pcp_high = 378;
   FailPageAlloc fail_page_alloc = {};
   void validate() const;
 };
@@ -77,12 +81,27 @@ class BuddyAllocator {
   /// Takes back a block as it was handed out; its _refcount must be 0 already. Changes nothing unless kOk.
   FreeStatus free_pages(sim::Pfn pfn, unsigned order);
 
+  /// Per-core lists for `cpus` cores; `current` says which one calls. At most once, before the first allocation
+  /// whose place matters.
+  void set_cpus(unsigned cpus, std::function<unsigned()> current);
+  /// drain_all_pages: every per-core list into its zone.
+  void drain_all_pages();
+
+  // Hotplug; sections as in PageFrames. The caller sets them on or off line.
+  /// start_isolate_page_range and __offline_isolated_pages: drains the per-core lists, and if no page of the range
+  /// is in use, takes all of it out of the allocator. Otherwise nothing but the draining happens, and the first
+  /// page in use is returned.
+  std::optional<sim::Pfn> take_offline(sim::Pfn start, sim::Pfn end);
+  /// online_pages_range: the range's pages become free, at the end of what is handed out.
+  void put_online(sim::Pfn start, sim::Pfn end);
+
   /// Called for every allocation before it is tried; true = fails. Beside fail_page_alloc.
   void set_failure_hook(std::function<bool(unsigned order, unsigned nid)> hook) { hook_ = std::move(hook); }
 
   struct Counters {
     std::uint64_t managed_pages = 0;  ///< allocated + free, always
-    std::uint64_t free_pages = 0;
+    std::uint64_t free_pages = 0;     ///< per-core lists included
+    std::uint64_t pcp_pages = 0;      ///< of these, on per-core lists
     std::uint64_t allocated_pages = 0;
     std::uint64_t allocations = 0;
     std::uint64_t frees = 0;
@@ -92,6 +111,7 @@ class BuddyAllocator {
     std::uint64_t pfmemalloc = 0;
     std::uint64_t splits = 0;
     std::uint64_t merges = 0;
+    std::uint64_t pcp_batches = 0;  ///< moved between a per-core list and its zone, either way
   };
   const Counters& counters() const { return counters_; }
 
@@ -99,8 +119,8 @@ class BuddyAllocator {
     unsigned nid;
     ZoneType type;
     std::uint64_t managed_pages;
-    std::uint64_t free_pages;
-    /// Pages from here to the zone's end were never handed out: their struct pages are still zero.
+    std::uint64_t free_pages;  ///< without those on per-core lists
+    /// The next page that was never handed out, or the zone's end. At boot all pages from here on are such.
     sim::Pfn untouched_from;
   };
   std::vector<ZoneState> zones() const;
@@ -116,6 +136,11 @@ class BuddyAllocator {
     std::uint64_t head = ~std::uint64_t{0};  // pfn, all ones = empty
     std::uint64_t blocks = 0;
   };
+  /// Single pages of one core, most recently freed first.
+  struct PageList {
+    std::uint64_t head = ~std::uint64_t{0}, tail = ~std::uint64_t{0};
+    std::uint64_t pages = 0;
+  };
   struct Zone {
     unsigned nid;
     ZoneType type;
@@ -124,6 +149,7 @@ class BuddyAllocator {
     std::size_t next_range = 0;
     std::uint64_t managed = 0;
     std::uint64_t free = 0;
+    std::vector<PageList> pcp;  // per core
   };
 
   bool injected_failure(unsigned order, unsigned nid);
@@ -135,18 +161,31 @@ class BuddyAllocator {
   void unlink(Zone& zone, std::uint64_t pfn, unsigned order);
   bool is_free_block(const Zone& zone, std::uint64_t pfn, unsigned order) const;
   Zone& zone_at(sim::Pfn pfn);
+  Zone& add_zone(unsigned nid, ZoneType type);
+  void build_zonelists();
+  /// Back to the zone's lists, merged with its buddies.
+  void free_to_zone(Zone& zone, std::uint64_t pfn, unsigned order);
+  std::optional<sim::Pfn> take_once(unsigned order, unsigned nid, unsigned gfp);
+  PageList* pcp_of(Zone& zone, unsigned order);
+  void pcp_refill(Zone& zone, PageList& list);
+  void pcp_drain(Zone& zone, PageList& list, std::uint64_t pages);
+  void pcp_push(PageList& list, std::uint64_t pfn, bool at_head);
+  std::uint64_t pcp_pop(PageList& list, bool at_head);
+  std::optional<sim::Pfn> first_in_use(sim::Pfn start, sim::Pfn end) const;
 
   PageFrames& frames_;
   Trace& trace_;
   sim::RandomStream random_;
   BuddyConfig config_;
-  std::vector<Zone> zones_;                      // as PageFrames::zones()
+  std::vector<Zone> zones_;                      // once populated, kept
   std::vector<std::vector<unsigned>> fallback_;  // per nid: zone indices in the order they are tried
   std::vector<int> zone_index_;                  // nid * kZoneTypes + type -> index or -1
   unsigned first_nid_ = 0;
   std::uint64_t fail_candidates_ = 0;
   std::uint64_t fail_times_ = 0;
   std::function<bool(unsigned, unsigned)> hook_;
+  unsigned cpus_ = 0;
+  std::function<unsigned()> current_cpu_;
   Counters counters_;
 };
 

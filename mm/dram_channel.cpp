@@ -16,9 +16,38 @@ constexpr unsigned kDelayShift = 44;  // of a candidate's key: delay above, sequ
 /// Which of a group's three bounds a command is subject to.
 constexpr unsigned bound_of(DramCommand c) { return c == kAct ? 0 : c == kPre ? 1 : 2; }
 
-void raise(std::array<sim::Cycle, kDramCommands>& next, const std::array<sim::Cycle, kDramCommands>& latency,
-           sim::Cycle now) {
-  for (unsigned i = 0; i < kDramCommands; ++i) next[i] = std::max(next[i], now + latency[i]);
+using CommandTimes = std::array<sim::Cycle, kDramCommands>;
+
+/// Moves the next legal times of the commands `kFollowing` behind one issued at `now`.
+template <DramCommand... kFollowing>
+void raise(CommandTimes& next, const CommandTimes& latency, sim::Cycle now) {
+  ((next[index(kFollowing)] = std::max(next[index(kFollowing)], now + latency[index(kFollowing)])), ...);
+}
+void raise_all(CommandTimes& next, const CommandTimes& latency, sim::Cycle now) {
+  raise<kAct, kPre, kRd, kWr, kPreAll, kRef, kPreSb, kRefSb>(next, latency, now);
+}
+
+/// Which commands a command delays in its bank and in its bank group; the rest of the table is zero there.
+constexpr unsigned bits(std::initializer_list<DramCommand> commands) {
+  unsigned mask = 0;
+  for (const DramCommand c : commands) mask |= 1u << index(c);
+  return mask;
+}
+constexpr std::array<unsigned, kDramCommands> kDelayedInBank = {bits({kAct, kPre, kRd, kWr, kPreSb, kRefSb}),
+                                                                bits({kAct, kRefSb}),
+                                                                bits({kPre, kPreSb}),
+                                                                bits({kPre, kPreSb}),
+                                                                0,
+                                                                0,
+                                                                bits({kAct, kRefSb}),
+                                                                bits({kAct})};
+constexpr std::array<unsigned, kDramCommands> kDelayedInGroup = {
+    bits({kAct}), 0, bits({kRd}), bits({kRd, kWr}), 0, 0, 0, 0};
+bool only(const CommandTimes& latency, unsigned mask) {
+  for (unsigned i = 0; i < kDramCommands; ++i) {
+    if (latency[i] != 0 && (mask >> i & 1) == 0) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -59,6 +88,10 @@ DramChannel::DramChannel(const DramTiming& timing, const DramChannelConfig& conf
     Times* const levels[kDramLevels] = {&l.bank, &l.group, &l.rank, &l.sibling};
     sim::Cycle& latency = (*levels[static_cast<unsigned>(c.level)])[index(c.following)];
     latency = std::max<sim::Cycle>(latency, c.latency);
+  }
+
+  for (unsigned i = 0; i < kDramCommands; ++i) {
+    POOLSIM_ASSERT(only(latency_[i].bank, kDelayedInBank[i]) && only(latency_[i].group, kDelayedInGroup[i]));
   }
 
   banks_.resize(config.ranks * banks_per_rank_);
@@ -215,20 +248,23 @@ void DramChannel::best_candidate(sim::Cycle now) {
     if (!kSimple && ++in_rank == groups_per_rank_) ++rank, in_rank = 0;
   }
   std::uint64_t best = ~std::uint64_t{0};
+  const Ready* const ready = ready_.data();
+  const sim::Cycle* const bounds = bounds_.data();
   unsigned best_bank = 0;
   for (unsigned w = 0; w < active_.size(); ++w) {
     for (std::uint64_t left = active_[w]; left != 0; left &= left - 1) {
       const unsigned b = w * 64 + static_cast<unsigned>(std::countr_zero(left));
-      const Ready& r = ready_[b];
-      const sim::Cycle t = std::max(r.time, bounds_[r.bound]);
+      const Ready& r = ready[b];
+      const sim::Cycle t = std::max(r.time, bounds[r.bound]);
       if (!kSimple) {
         const Rank& rank = ranks_[banks_[b].rank];
         const bool refreshed = (refreshed_banks(rank) >> (b & (banks_per_rank_ - 1)) & 1) != 0;
         if (refreshed && t >= rank.refresh_due) continue;
       }
       const std::uint64_t key = (t - now) << kDelayShift | r.order;
-      best_bank = key < best ? b : best_bank;
-      best = std::min(best, key);
+      if (key >= best) continue;
+      best = key;
+      best_bank = b;
     }
   }
   const sim::Cycle t = now + (best >> kDelayShift);
@@ -386,19 +422,34 @@ void DramChannel::complete(unsigned b, sim::Cycle now) {
 void DramChannel::apply(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {
   const Latencies& l = latency_[index(command)];
   Rank& rank = ranks_[r];
-  raise(rank.next, l.rank, now);
+  raise_all(rank.next, l.rank, now);
   for (unsigned other = 0; ranks_.size() > 1 && other < ranks_.size(); ++other) {
-    if (other != r) raise(ranks_[other].next, l.sibling, now);
+    if (other != r) raise_all(ranks_[other].next, l.sibling, now);
   }
-  if (command == kPreAll || command == kRef) return;
-  raise(banks_[b].next, l.bank, now);
-  if (command == kPreSb || command == kRefSb) return;
-  raise(groups_[banks_[b].group], l.group, now);
-  if (command == kAct) {
-    rank.act_times[rank.acts++ & 3] = now;
-    if (rank.acts >= 4) {
-      rank.next[index(kAct)] = std::max(rank.next[index(kAct)], rank.act_times[rank.acts & 3] + faw_);
-    }
+  Times& bank = banks_[b].next;
+  Times& group = groups_[banks_[b].group];
+  switch (command) {
+    case kAct:
+      raise<kAct, kPre, kRd, kWr, kPreSb, kRefSb>(bank, l.bank, now);
+      raise<kAct>(group, l.group, now);
+      rank.act_times[rank.acts++ & 3] = now;
+      if (rank.acts >= 4) {
+        rank.next[index(kAct)] = std::max(rank.next[index(kAct)], rank.act_times[rank.acts & 3] + faw_);
+      }
+      break;
+    case kRd:
+    case kWr:
+      raise<kPre, kPreSb>(bank, l.bank, now);
+      raise<kRd, kWr>(group, l.group, now);
+      break;
+    case kPre:
+    case kPreSb:
+    case kRefSb:
+      raise<kAct, kRefSb>(bank, l.bank, now);
+      break;
+    case kPreAll:
+    case kRef:
+      break;
   }
 }
 

@@ -7,8 +7,10 @@
 #include <cstring>
 
 #include "mm/address_mapping.h"
+#include "mm/device_cache.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
+#include "mm/row_disturbance.h"
 
 namespace mm {
 namespace {
@@ -104,6 +106,7 @@ struct DramController::Impl {
     Fifo<Burst> staged[2];          // reads, writes: seen, and no room in the queue
     unsigned accepted[2] = {0, 0};  // bursts accepted that are not in the queue
     std::uint64_t back_pressure = 0;
+    std::unique_ptr<RowDisturbance> disturbance;
   };
 
   Impl(DramController& self, sim::Simulation& sim, SparseStore& store, const DramConfig& config,
@@ -115,17 +118,30 @@ struct DramController::Impl {
         timing(config.resolved_timing()),
         mapping(config.mapping, timing, config.channels, config.ranks),
         capacity{config.read_queue, config.write_queue},
+        faults(store, {config.ecc.secded, config.ecc.on_die && timing.burst_length == 16}),
         lanes(config.channels) {
+    store.set_faults(&faults);
     for (unsigned i = 0; i < config.channels; ++i) {
       lanes[i].channel = std::make_unique<DramChannel>(timing, config.channel());
       lanes[i].probes =
           std::make_unique<ChannelProbes>(sim.probes(), fmt::format("{}.ch{}", path, i), timing);
+      if (config.disturbance_threshold == 0) continue;
+      lanes[i].disturbance = std::make_unique<RowDisturbance>(
+          timing, config.ranks, config.disturbance_threshold, [this, i](DramAddress victim) {
+            victim.channel = i;
+            disturb(victim);
+          });
+      lanes[i].channel->listen(lanes[i].disturbance.get());
     }
   }
+  ~Impl() { store.set_faults(nullptr); }
 
   tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival);
   bool refuse(tlm::tlm_generic_payload& payload) const;
   void move_data(tlm::tlm_generic_payload& payload);
+  void move_faulty_data(tlm::tlm_generic_payload& payload);
+  void copy(tlm::tlm_generic_payload& payload);
+  void disturb(const DramAddress& victim);
   bool take_place(const Request& r);
   void admit(sim::Cycle now);
   void enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address);
@@ -153,7 +169,9 @@ struct DramController::Impl {
   DramTiming timing;
   AddressMapping mapping;
   unsigned capacity[2];
+  MemoryFaults faults;
   std::vector<Lane> lanes;
+  std::uint64_t disturbances = 0;
 
   std::vector<Request> requests;
   std::vector<std::uint32_t> free;
@@ -197,6 +215,47 @@ bool DramController::Impl::refuse(tlm::tlm_generic_payload& p) const {
 }
 
 void DramController::Impl::move_data(tlm::tlm_generic_payload& p) {
+  if (__builtin_expect(!faults.empty() || (p.is_write() && sim::tag_of(p).poisoned), 0))
+    return move_faulty_data(p);
+  copy(p);
+  sim::complete(p, sim::CompletionStatus::kSuccess);
+}
+
+/// The same where bits may be wrong.
+void DramController::Impl::move_faulty_data(tlm::tlm_generic_payload& p) {
+  const sim::PhysAddr address(p.get_address());
+  const std::uint64_t length = p.get_data_length();
+  sim::complete(p, sim::CompletionStatus::kSuccess);
+  if (p.is_write()) {
+    // With byte enables each word is one that is written in part.
+    const bool whole = p.get_byte_enable_ptr() == nullptr;
+    for (std::uint64_t i = 0; i < length; i += whole ? length : 1) {
+      faults.before_write(address + i, whole ? length : 1);
+    }
+    copy(p);
+    faults.after_write(address, length);
+    if (sim::tag_of(p).poisoned) faults.poison(address, length);
+    return;
+  }
+  copy(p);
+  const bool all = p.get_byte_enable_ptr() == nullptr;
+  if (faults.read(address, length, all ? p.get_data_ptr() : nullptr) != EccOutcome::kUncorrectable) return;
+  p.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE);
+  sim::DmaTag* tag = nullptr;
+  p.get_extension(tag);
+  if (tag != nullptr) tag->poisoned = true;
+}
+
+/// One bit of the row flips; which one follows from the row and from how many flipped before.
+void DramController::Impl::disturb(const DramAddress& victim) {
+  DramAddress a = victim;
+  const std::uint64_t mix = (victim.row + ++disturbances) * 0x9e37'79b9'7f4a'7c15;
+  a.column = static_cast<std::uint32_t>((mix >> 32) % timing.columns);
+  const sim::PhysAddr address = store.base() + mapping.encode(a) + (mix >> 20) % kBurstBytes;
+  if (store.contains(address)) faults.flip(address, static_cast<unsigned>(mix >> 10 & 7));
+}
+
+void DramController::Impl::copy(tlm::tlm_generic_payload& p) {
   const std::size_t length = p.get_data_length();
   std::uint8_t* memory = store.host(sim::PhysAddr(p.get_address()), length);
   std::uint8_t* to = p.is_read() ? p.get_data_ptr() : memory;
@@ -208,7 +267,7 @@ void DramController::Impl::move_data(tlm::tlm_generic_payload& p) {
   } else {
     std::memcpy(to, from, length);
   }
-  sim::complete(p, sim::CompletionStatus::kSuccess);
+  if (p.is_write()) store.mark_written(sim::PhysAddr(p.get_address()), length);
 }
 
 tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
@@ -221,6 +280,9 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   if (p.has_mm()) p.acquire();
   move_data(p);
 
+  if (store.device_cache() != nullptr && p.is_write()) {
+    store.device_cache()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
+  }
   const std::uint64_t offset = p.get_address() - store.base().value;
   const std::uint32_t i = allocate();
   Request& r = requests[i];
@@ -348,7 +410,7 @@ void DramController::Impl::update_probes() {
 sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
   sim::Cycle next = input.empty() ? sim::kNeverCycle : requests[input.front()].due;
   if (!ready.empty() && response_due > now) next = std::min(next, response_due);
-  const bool watched = sim.probes().listened();
+  const bool watched = sim.probes().listened() || config.disturbance_threshold != 0;
   for (const Lane& lane : lanes) {
     next = std::min(next, lane.channel->earliest_completion());
     if (watched || !lane.staged[0].empty() || !lane.staged[1].empty()) {
@@ -399,8 +461,16 @@ unsigned DramController::transport_dbg(tlm::tlm_generic_payload& payload) {
     std::memcpy(payload.get_data_ptr(), memory, length);
   } else {
     std::memcpy(memory, payload.get_data_ptr(), length);
+    impl_->store.mark_written(address, length);
   }
   return static_cast<unsigned>(length);
+}
+
+MemoryFaults& DramController::faults() { return impl_->faults; }
+
+std::uint64_t DramController::disturbance(const DramAddress& row) const {
+  const auto& lane = impl_->lanes.at(row.channel);
+  return lane.disturbance == nullptr ? 0 : lane.disturbance->count(row);
 }
 
 bool DramController::get_direct_mem_ptr(tlm::tlm_generic_payload&, tlm::tlm_dmi&) { return false; }
@@ -444,6 +514,12 @@ void DramController::stats(
   out("auto_precharges", n(auto_precharges), "");
   out("write_drains", n(drains), "");
   out("reads_forwarded", n(forwarded), "");
+  const MemoryFaults::Counters& ecc = m.faults.counters();
+  out("ecc_corrected_on_die", n(ecc.corrected_on_die), "");
+  out("ecc_corrected", n(ecc.corrected), "");
+  out("ecc_uncorrectable", n(ecc.uncorrectable), "");
+  out("ecc_silent", n(ecc.silent), "");
+  out("row_disturbances", n(m.disturbances), "");
   for (std::size_t i = 0; m.lanes.size() > 1 && i < m.lanes.size(); ++i) {
     out(fmt::format("ch{}.back_pressure", i), n(m.lanes[i].back_pressure), "bursts");
   }

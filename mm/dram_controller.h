@@ -14,6 +14,11 @@
 // Unloaded, from acceptance to the end of data, in memory cycles: 1 + CL + BL/2 for an open row, + RCD for a
 // closed bank, + RP for another open row.
 //
+// Errors (mm/memory_faults.h, faults()): a read that the codes cannot correct is answered with
+// TLM_GENERIC_ERROR_RESPONSE and DmaTag::poisoned, with the data as they are; a write with DmaTag::poisoned
+// leaves poison behind. With `disturbance_threshold`, rows next to much activated ones lose bits
+// (mm/row_disturbance.h).
+//
 // Protocol (sim/payload.h): BEGIN_REQ -> TLM_UPDATED/END_REQ, or TLM_ACCEPTED when the queue of a channel
 // that the request goes to has no room for it: then send nothing until END_REQ, which comes when it has
 // entered. A full channel does not hold up requests that were accepted for others. Refused at once with
@@ -31,6 +36,7 @@
 
 #include "mm/dram_channel.h"
 #include "mm/dram_timing.h"
+#include "mm/memory_faults.h"
 #include "mm/sparse_store.h"
 #include "sim/simulation.h"
 
@@ -56,6 +62,9 @@ struct DramConfig {
   bool same_bank_refresh = false;  ///< DDR5 only
   DramScheduler scheduler = DramScheduler::kFrFcfs;
   PagePolicy page_policy = PagePolicy::kOpen;
+  EccConfig ecc{.secded = true, .on_die = true};  ///< on_die: only where the devices have it (DDR5)
+  std::uint64_t disturbance_threshold =
+      0;                         ///< activations next to a row that flip one of its bits; 0 = never
   std::uint64_t size_bytes = 0;  ///< of all channels, to be checked against the geometry; 0 = not stated
 
   const DramTiming& resolved_timing() const { return timing ? *timing : dram_standard(standard); }
@@ -73,6 +82,11 @@ class DramController final : public sc_core::sc_module,
   ~DramController() override;
 
   tlm::tlm_target_socket<64> port;
+
+  /// Wrong bits: inject and count here.
+  MemoryFaults& faults();
+  /// Activations next to the row since it was last restored; 0 without a disturbance_threshold.
+  std::uint64_t disturbance(const DramAddress& row) const;
 
   /// Calling context: outside a run.
   void stats(

@@ -75,6 +75,7 @@ void PageFramesConfig::validate(const SparseStore& store) const {
     last_end = n.base.value + n.bytes;
   }
   check_ranges("holes", holes, kSubsectionBytes, store);
+  check_ranges("absent", absent, PageFrames::kPagesPerSection * sim::kPageSize, store);
   check_ranges("reserved", reserved, sim::kPageSize, store);
   if (dma32_limit % kSubsectionBytes != 0) throw sim::Error("dma32_limit: must be a multiple of 2 MiB");
 }
@@ -89,13 +90,15 @@ PageFrames::PageFrames(SparseStore& store, PageFramesConfig config)
   const std::uint64_t vmemmap_size = vmemmap_bytes(store);
   vmemmap_ = store.end() - vmemmap_size;
   vmemmap_host_ = store.host(vmemmap_, vmemmap_size);
+  store_.track_writes(vmemmap_);
   if (config_.nodes.empty()) config_.nodes.push_back({0, store.base(), store.bytes()});
 
-  std::vector<MemoryRange> not_free = config_.holes;
+  std::vector<MemoryRange> not_present = config_.holes;
+  not_present.insert(not_present.end(), config_.absent.begin(), config_.absent.end());
+  std::vector<MemoryRange> not_free = not_present;
   not_free.insert(not_free.end(), config_.reserved.begin(), config_.reserved.end());
   not_free.push_back({vmemmap_, vmemmap_size});
   for (const NodeConfig& node : config_.nodes) {
-    node_count_ = std::max(node_count_, node.nid + 1);
     const std::uint64_t start = node.base.value, end = start + node.bytes;
     const std::uint64_t split = std::clamp(config_.dma32_limit, start, end);
     const std::pair<std::uint64_t, std::uint64_t> parts[kZoneTypes] = {{start, split}, {split, end}};
@@ -103,46 +106,134 @@ PageFrames::PageFrames(SparseStore& store, PageFramesConfig config)
       const auto [lo, hi] = parts[z];
       if (lo == hi) continue;
       const auto type = static_cast<ZoneType>(z);
-      std::uint64_t pages = 0;
-      for (const auto& [a, b] : subtract(lo, hi, config_.holes)) {
+      for (const auto& [a, b] : subtract(lo, hi, not_present)) {
         present_.push_back({node.nid, type, sim::Pfn(a >> sim::kPageShift), sim::Pfn(b >> sim::kPageShift)});
-        pages += (b - a) >> sim::kPageShift;
       }
       for (const auto& [a, b] : subtract(lo, hi, not_free)) {
         free_ranges_.push_back(
             {node.nid, type, sim::Pfn(a >> sim::kPageShift), sim::Pfn(b >> sim::kPageShift)});
       }
-      if (pages != 0) {
-        zones_.push_back(
-            {node.nid, type, sim::Pfn(lo >> sim::kPageShift), sim::Pfn(hi >> sim::kPageShift), pages});
-      }
     }
   }
-  std::stable_sort(zones_.begin(), zones_.end(), [](const ZoneInfo& a, const ZoneInfo& b) {
-    return a.nid != b.nid ? a.nid < b.nid : a.type < b.type;
-  });
+  std::ranges::sort(present_, {}, &FreeRange::start);
+  std::ranges::sort(free_ranges_, {}, &FreeRange::start);
   online_.assign(section_of(end_ - 1) + 1, 0);
   for (const FreeRange& r : present_) {
     for (std::size_t s = section_of(r.start); s <= section_of(r.end - 1); ++s) online_[s] = 1;
   }
+  rebuild_zones();
 }
 
-bool PageFrames::pfn_valid(sim::Pfn pfn) const {
+/// Populated zones from what is present and on line: for_each_populated_zone's order, spans without slack.
+void PageFrames::rebuild_zones() {
+  zones_.clear();
+  for (const FreeRange& r : present_) {
+    node_count_ = std::max(node_count_, r.nid + 1);
+    for (sim::Pfn pfn = r.start; pfn < r.end;) {
+      const sim::Pfn section_end(((pfn.value >> (kSectionShift - sim::kPageShift)) + 1) * kPagesPerSection);
+      const sim::Pfn end = std::min(r.end, section_end);
+      if (online_[section_of(pfn)] != 0) {
+        auto zone = std::ranges::find_if(
+            zones_, [&](const ZoneInfo& z) { return z.nid == r.nid && z.type == r.zone; });
+        if (zone == zones_.end()) zone = zones_.insert(zone, ZoneInfo{r.nid, r.zone, pfn, end, 0});
+        zone->start = std::min(zone->start, pfn);
+        zone->end = std::max(zone->end, end);
+        zone->present_pages += end - pfn;
+      }
+      pfn = end;
+    }
+  }
+  std::ranges::sort(zones_, [](const ZoneInfo& a, const ZoneInfo& b) {
+    return a.nid != b.nid ? a.nid < b.nid : a.type < b.type;
+  });
+}
+
+std::vector<PageFrames::FreeRange>::const_iterator PageFrames::present_at(sim::Pfn pfn) const {
   auto it = std::upper_bound(present_.begin(), present_.end(), pfn,
                              [](sim::Pfn p, const FreeRange& r) { return p < r.start; });
-  return it != present_.begin() && pfn < (--it)->end;
+  if (it == present_.begin() || pfn >= (--it)->end) return present_.end();
+  return it;
 }
+
+bool PageFrames::pfn_valid(sim::Pfn pfn) const { return present_at(pfn) != present_.end(); }
 
 unsigned PageFrames::nid_of(sim::Pfn pfn) const {
-  auto it = std::upper_bound(present_.begin(), present_.end(), pfn,
-                             [](sim::Pfn p, const FreeRange& r) { return p < r.start; });
-  POOLSIM_ASSERT(it != present_.begin() && pfn < (it - 1)->end);
-  return (it - 1)->nid;
+  const auto it = present_at(pfn);
+  POOLSIM_ASSERT(it != present_.end());
+  return it->nid;
 }
 
-bool PageFrames::set_section_online(sim::Pfn pfn, bool online) {
-  if (!pfn_valid(pfn)) return false;
-  online_[section_of(pfn)] = online ? 1 : 0;
+PageFrames::Run PageFrames::online_run(sim::Pfn pfn) const {
+  const sim::Pfn section_end(((pfn.value >> (kSectionShift - sim::kPageShift)) + 1) * kPagesPerSection);
+  if (online_[section_of(pfn)] == 0) return {false, section_end};
+  const auto after = std::upper_bound(present_.begin(), present_.end(), pfn,
+                                      [](sim::Pfn p, const FreeRange& r) { return p < r.start; });
+  if (after != present_.begin() && pfn < std::prev(after)->end) {
+    return {true, std::min(section_end, std::prev(after)->end)};
+  }
+  return {false, after == present_.end() ? section_end : std::min(section_end, after->start)};
+}
+
+// ---- hotplug ----
+
+bool PageFrames::whole_sections(sim::Pfn start, sim::Pfn end) const {
+  return start < end && start >= first_ && end <= sim::to_pfn(vmemmap_) &&
+         start.value % kPagesPerSection == 0 && end.value % kPagesPerSection == 0;
+}
+
+bool PageFrames::all_present(sim::Pfn start, sim::Pfn end, bool online) const {
+  if (!whole_sections(start, end) || !pfn_valid(start)) return false;
+  const unsigned nid = nid_of(start);
+  for (sim::Pfn pfn = start; pfn < end;) {
+    const auto range = present_at(pfn);
+    if (range == present_.end() || range->nid != nid || range->zone != zone_of(start)) return false;
+    pfn = range->end;
+  }
+  for (sim::Pfn pfn = start; pfn < end; pfn += kPagesPerSection) {
+    if ((online_[section_of(pfn)] != 0) != online) return false;
+  }
+  return true;
+}
+
+bool PageFrames::add_memory(unsigned nid, sim::Pfn start, sim::Pfn end) {
+  if (nid >= 64 || !whole_sections(start, end) || zone_of(start) != zone_of(end - 1)) return false;
+  for (const FreeRange& r : present_) {
+    if (start < r.end && r.start < end) return false;
+  }
+  present_.push_back({nid, zone_of(start), start, end});
+  std::ranges::sort(present_, {}, &FreeRange::start);
+  node_count_ = std::max(node_count_, nid + 1);
+  return true;
+}
+
+bool PageFrames::set_online(sim::Pfn start, sim::Pfn end) {
+  if (!all_present(start, end, false)) return false;
+  for (sim::Pfn pfn = start; pfn < end; pfn += kPagesPerSection) online_[section_of(pfn)] = 1;
+  rebuild_zones();
+  return true;
+}
+
+bool PageFrames::set_offline(sim::Pfn start, sim::Pfn end) {
+  if (!all_present(start, end, true)) return false;
+  for (sim::Pfn pfn = start; pfn < end; pfn += kPagesPerSection) online_[section_of(pfn)] = 0;
+  rebuild_zones();
+  return true;
+}
+
+bool PageFrames::remove_memory(sim::Pfn start, sim::Pfn end) {
+  if (!all_present(start, end, false)) return false;
+  std::vector<FreeRange> rest;
+  for (const FreeRange& r : present_) {
+    if (r.end <= start || r.start >= end) {
+      rest.push_back(r);
+      continue;
+    }
+    if (r.start < start) rest.push_back({r.nid, r.zone, r.start, start});
+    if (r.end > end) rest.push_back({r.nid, r.zone, end, r.end});
+  }
+  present_ = std::move(rest);
+  store_.discard(page(start), (end - start) * page_field::kBytes);
+  store_.discard(sim::to_phys(start), (end - start) << sim::kPageShift);
   return true;
 }
 

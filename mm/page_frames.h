@@ -6,7 +6,11 @@
 // above.
 //
 // A struct page that nobody touched is all zero: a free page without references. Nothing is initialised in
-// advance, so 12.3 TB cost nothing. Functions here cost no simulated time; the kernel model pays for what it
+// advance, so 12.3 TB cost nothing; next_written() tells a walker which ones may be anything else.
+//
+// Hotplug (mm/memory_hotplug.c) in its results: memory is added (struct pages exist, sections are off line),
+// brought on line (its zone grows), taken off line, removed. kernel/memory_hotplug.h has the steps, locks and
+// costs. Functions here cost no simulated time; the kernel model pays for what it
 // calls. Errors: sim::Error for a bad configuration; a pfn without struct page breaks a law
 // (sim::ModelError).
 #pragma once
@@ -74,6 +78,9 @@ struct PageFramesConfig {
   /// struct page exists, but the allocator never hands these out (firmware, kernel image). Multiples of 4
   /// KiB.
   std::vector<MemoryRange> reserved = {};
+  /// Not there at boot, but can be added. Multiples of 128 MiB (a section), in no node's way: counted as holes
+  /// of the nodes that they lie in until then.
+  std::vector<MemoryRange> absent = {};
   std::uint64_t dma32_limit = std::uint64_t{4} << 30;
 
   /// Throws sim::Error naming the field.
@@ -106,9 +113,31 @@ class PageFrames {
   /// A struct page exists for it (kernel: pfn_valid). Any value may be asked.
   bool pfn_valid(sim::Pfn pfn) const;
   /// pfn_valid and its section is online (kernel: pfn_to_online_page).
-  bool pfn_to_online_page(sim::Pfn pfn) const { return pfn_valid(pfn) && online_[section_of(pfn)] != 0; }
-  /// Takes the section that holds `pfn` on or off line. Returns false if it is not memory.
-  bool set_section_online(sim::Pfn pfn, bool online);
+  bool pfn_to_online_page(sim::Pfn pfn) const {
+    return pfn >= first_ && pfn < end_ && online_[section_of(pfn)] != 0 && pfn_valid(pfn);
+  }
+  /// From `pfn` on, pages that are all online or all not, inside one section.
+  struct Run {
+    bool online;
+    sim::Pfn end;
+  };
+  Run online_run(sim::Pfn pfn) const;
+  /// First page in [pfn, end) whose struct page may be other than zero, or `end`.
+  sim::Pfn next_written(sim::Pfn pfn, sim::Pfn end) const {
+    const sim::PhysAddr at = store_.next_written(page(pfn), page(end));
+    return std::max(pfn, page_to_pfn(at));
+  }
+
+  // Hotplug. All ranges are whole sections; false (and nothing changed): the range is not what it should be.
+  /// add_memory_resource: [start, end) becomes memory of node `nid`, off line. It must be no memory yet, and lie
+  /// in the store below the vmemmap, in one zone, and in no other node's range.
+  bool add_memory(unsigned nid, sim::Pfn start, sim::Pfn end);
+  /// Sections on line; the zone grows to hold them. All of it must be memory, of one node, off line.
+  bool set_online(sim::Pfn start, sim::Pfn end);
+  /// Sections off line; the zone shrinks. All of it must be on line, of one node.
+  bool set_offline(sim::Pfn start, sim::Pfn end);
+  /// remove_memory: no memory any more; contents and struct pages are gone. All of it must be off line.
+  bool remove_memory(sim::Pfn start, sim::Pfn end);
 
   /// Node and zone; pfn_valid(pfn) required.
   unsigned nid_of(sim::Pfn pfn) const;
@@ -144,10 +173,12 @@ class PageFrames {
   template <class T>
   void set(sim::Pfn pfn, unsigned field, std::type_identity_t<T> value) {
     std::memcpy(host(pfn) + field, &value, sizeof(T));
+    store_.mark_written(page(pfn), page_field::kBytes);
   }
-  std::uint8_t* host(sim::Pfn pfn) const {
-    POOLSIM_ASSERT(pfn >= first_ && pfn < end_);
-    return vmemmap_host_ + (pfn - first_) * page_field::kBytes;
+  /// All bytes of the struct page to zero.
+  void clear(sim::Pfn pfn) {
+    std::memset(host(pfn), 0, page_field::kBytes);
+    store_.mark_written(page(pfn), page_field::kBytes);
   }
 
   // Reference count (kernel names).
@@ -176,6 +207,16 @@ class PageFrames {
   }
 
  private:
+  std::uint8_t* host(sim::Pfn pfn) const {
+    POOLSIM_ASSERT(pfn >= first_ && pfn < end_);
+    return vmemmap_host_ + (pfn - first_) * page_field::kBytes;
+  }
+  /// The entry of present_ that holds `pfn`, or its end.
+  std::vector<FreeRange>::const_iterator present_at(sim::Pfn pfn) const;
+  bool whole_sections(sim::Pfn start, sim::Pfn end) const;
+  /// All pages of the range are memory of one node, with all sections on (off) line.
+  bool all_present(sim::Pfn start, sim::Pfn end, bool online) const;
+  void rebuild_zones();
   std::size_t section_of(sim::Pfn pfn) const {
     return (pfn.value >> (kSectionShift - sim::kPageShift)) -
            (first_.value >> (kSectionShift - sim::kPageShift));

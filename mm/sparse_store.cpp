@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace mm {
@@ -35,7 +36,34 @@ SparseStore::~SparseStore() { ::munmap(memory_, bytes_); }
 
 void SparseStore::discard(sim::PhysAddr addr, std::uint64_t length) {
   POOLSIM_ASSERT(addr.value % sim::kPageSize == 0 && length % sim::kPageSize == 0);
-  if (length != 0) ::madvise(host(addr, length), length, MADV_DONTNEED);
+  if (length == 0) return;
+  ::madvise(host(addr, length), length, MADV_DONTNEED);
+  for (std::uint64_t at = std::max(addr.value, tracked_from_); at < addr.value + length; at += sim::kPageSize) {
+    const std::uint64_t page = (at - tracked_from_) >> sim::kPageShift;
+    written_[page >> 6] &= ~(std::uint64_t{1} << (page & 63));
+  }
+}
+
+void SparseStore::track_writes(sim::PhysAddr base) {
+  POOLSIM_ASSERT(base.value % sim::kPageSize == 0 && base.value >= base_ && base.value <= base_ + bytes_);
+  tracked_from_ = base.value;
+  written_.assign((((base_ + bytes_ - base.value) >> sim::kPageShift) + 63) / 64, 0);
+}
+
+sim::PhysAddr SparseStore::next_written(sim::PhysAddr from, sim::PhysAddr to) const {
+  POOLSIM_ASSERT(from.value >= tracked_from_ && to.value <= base_ + bytes_);
+  if (from >= to) return to;
+  const std::uint64_t first = (from.value - tracked_from_) >> sim::kPageShift;
+  const std::uint64_t last = (to.value - 1 - tracked_from_) >> sim::kPageShift;
+  std::uint64_t bits = written_[first >> 6] & (~std::uint64_t{0} << (first & 63));
+  for (std::uint64_t word = first >> 6;; bits = written_[word]) {
+    if (bits != 0) {
+      const std::uint64_t page = (word << 6) + static_cast<std::uint64_t>(std::countr_zero(bits));
+      if (page > last) return to;
+      return sim::PhysAddr(tracked_from_ + (page << sim::kPageShift));
+    }
+    if (++word > last >> 6) return to;
+  }
 }
 
 }  // namespace mm

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 #include "sim/error.h"
 #include "sim/types.h"
@@ -59,6 +60,7 @@ class SparseStore {
   void store(sim::PhysAddr addr, std::type_identity_t<T> value) {
     static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
     std::memcpy(host(addr, sizeof(T)), &value, sizeof(T));
+    mark_written(addr, sizeof(T));
   }
 
   void read(sim::PhysAddr addr, std::span<std::uint8_t> to) const {
@@ -66,7 +68,36 @@ class SparseStore {
   }
   void write(sim::PhysAddr addr, std::span<const std::uint8_t> from) {
     std::memcpy(host(addr, from.size()), from.data(), from.size());
+    mark_written(addr, from.size());
   }
+
+  /// Wrong bits in this memory, if its controller models them (mm/memory_faults.h); else null.
+  class MemoryFaults* faults() const {
+    return faults_;
+  }
+  void set_faults(class MemoryFaults* faults) { faults_ = faults; }
+
+  /// Which lines that devices wrote are cached, if that is modelled (mm/device_cache.h); else null.
+  class DeviceCache* device_cache() const {
+    return device_cache_;
+  }
+  void set_device_cache(class DeviceCache* cache) { device_cache_ = cache; }
+
+  /// From `base` (a multiple of 4 KiB) to the end, remembers which 4-KiB pages were ever written: the others
+  /// are known to read as zero, and who walks them may skip them. Replaces an earlier base.
+  void track_writes(sim::PhysAddr base);
+  /// For those who write through host(). Free below the tracked range.
+  void mark_written(sim::PhysAddr addr, std::uint64_t length) {
+    if (addr.value + length <= tracked_from_ || length == 0) return;
+    const std::uint64_t from = addr.value > tracked_from_ ? addr.value - tracked_from_ : 0;
+    for (std::uint64_t page = from >> sim::kPageShift;
+         page <= (addr.value + length - 1 - tracked_from_) >> sim::kPageShift; ++page) {
+      written_[page >> 6] |= std::uint64_t{1} << (page & 63);
+    }
+  }
+  /// Start of the first written 4-KiB page at or after `from` (rounded down to its page), or `to`. Both inside
+  /// the tracked range.
+  sim::PhysAddr next_written(sim::PhysAddr from, sim::PhysAddr to) const;
 
   /// Gives whole 4-KiB pages back to the host; they read as zero afterwards (memory removed from the
   /// machine).
@@ -76,6 +107,10 @@ class SparseStore {
   std::uint64_t base_;
   std::uint64_t bytes_;
   std::uint8_t* memory_;
+  class MemoryFaults* faults_ = nullptr;
+  class DeviceCache* device_cache_ = nullptr;
+  std::uint64_t tracked_from_ = ~std::uint64_t{0};
+  std::vector<std::uint64_t> written_;  // bit per page from tracked_from_ on
 };
 
 }  // namespace mm

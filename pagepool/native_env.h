@@ -379,6 +379,14 @@ class BasicNativeEnv {
   void dma_sync_for_cpu(Pool& pool, DmaAddr addr, std::uint64_t offset, std::uint64_t size) {
     dma_sync_for_device(pool, addr, offset, size);
   }
+  /// Bulk unmap: a mapping of this environment is a page's flag, and all are the device's.
+  void dma_unmap_all(Device& device) {
+    for (std::size_t i = 0; i < pages_; ++i) {
+      Interleaving::point();
+      if (arena_[i].mapped.exchange(false, std::memory_order_acq_rel))
+        device.mapped.fetch_sub(1, std::memory_order_relaxed);
+    }
+  }
   void iommu_detach_device(Device& device) { device.detached.store(true, std::memory_order_relaxed); }
   bool dma_dev_need_sync(const Device* device) const { return device->need_sync; }
   static constexpr unsigned dma_cache_alignment() { return 1; }
@@ -430,6 +438,8 @@ class BasicNativeEnv {
            has_signature(page.pp_magic.load(std::memory_order_relaxed)) &&
            page.pp.load(std::memory_order_relaxed) == &pool;
   }
+  void get_online_mems() {}  // this memory stays
+  void put_online_mems() {}
   static constexpr bool debug_net() { return false; }
   std::uint64_t now_ms() const { return now_ms_.load(std::memory_order_relaxed); }
   template <class Pool>

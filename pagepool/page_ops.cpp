@@ -8,13 +8,20 @@ namespace {
 
 unsigned buddy_nid(int nid) { return nid < 0 ? mm::kNumaNoNode : static_cast<unsigned>(nid); }
 
+/// What moved between per-core lists and zones since `before` is paid here.
+void pay_batches(kernel::Kernel& kernel, std::uint64_t before) {
+  kernel::work(kernel.config().costs.page_batch * (kernel.pages().counters().pcp_batches - before));
+}
+
 void free_unref_page(kernel::Kernel& kernel, sim::Pfn page) {
   KFUNC("free_unref_page");
   mm::PageFrames& frames = kernel.frames();
   kernel::work(kernel.config().costs.page_free);
   if (has_signature(frames.get<std::uint64_t>(page, mm::page_field::kPpMagic)))
     kernel.warn(fmt::format("BUG: Bad page state: pfn:{:05x}: page_pool leak", page.value));
+  const std::uint64_t batches = kernel.pages().counters().pcp_batches;
   mm::FreeStatus status = kernel.pages().free_pages(page, frames.order(page));
+  pay_batches(kernel, batches);
   if (status != mm::FreeStatus::kOk)
     kernel.warn(fmt::format("BUG: Bad page state: pfn:{:05x}: {}", page.value, mm::to_string(status)));
 }
@@ -33,7 +40,9 @@ void put_page(kernel::Kernel& kernel, sim::Pfn page) {
 
 unsigned alloc_pages_bulk(kernel::Kernel& kernel, int nid, std::span<sim::Pfn> pages) {
   KFUNC("alloc_pages_bulk");
+  const std::uint64_t batches = kernel.pages().counters().pcp_batches;
   auto got = static_cast<unsigned>(kernel.pages().alloc_pages_bulk(pages, buddy_nid(nid)));
+  pay_batches(kernel, batches);
   const kernel::Costs& costs = kernel.config().costs;
   kernel::work(costs.page_alloc + got * costs.page_alloc_bulk_page);
   return got;

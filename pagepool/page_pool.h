@@ -562,7 +562,7 @@ class PagePool {
     unsigned got = env_.alloc_pages_bulk(*this, params_.nid, std::span(pages));
     bool map = dma_map();
     for (unsigned i = 0; i < got; ++i) {
-      if (map && PAGEPOOL_UNLIKELY(!map_page(pages[i]))) {
+      if (PAGEPOOL_UNLIKELY(!take_in(pages[i], map))) {
         env_.put_page(pages[i]);
         continue;
       }
@@ -579,13 +579,21 @@ class PagePool {
   Netmem alloc_page_order() {
     Netmem netmem = env_.alloc_page(*this, params_.nid, params_.order);
     if (PAGEPOOL_UNLIKELY(!netmem)) return Netmem{};
-    if (dma_map() && PAGEPOOL_UNLIKELY(!map_page(netmem))) {
+    if (PAGEPOOL_UNLIKELY(!take_in(netmem, dma_map()))) {
       env_.put_page(netmem);
       return Netmem{};
     }
     inc(alloc_stats_.slow_high_order);
     enter_pool(netmem);
     return netmem;
+  }
+
+  /// What a fresh page needs before it enters. False: nothing of it is left.
+  bool take_in(Netmem netmem, bool map) {
+    if (map && !map_page(netmem)) return false;
+    if (PAGEPOOL_LIKELY(strategy_.enter(*this, netmem))) return true;
+    if (map) unmap_page(netmem);
+    return false;
   }
 
   /// page_pool_set_pp_info and the hold count.

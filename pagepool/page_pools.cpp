@@ -193,6 +193,7 @@ void PagePools::stats(
     put("ring", s.ring, "pages");
     put("release_rounds", static_cast<double>(s.release_rounds), "1");
     put("tracking_bytes_peak", static_cast<double>(s.tracking_bytes_peak), "bytes");
+    put("track_failures", static_cast<double>(s.track_failures), "1");
     put("alloc_fast", static_cast<double>(s.stats.alloc_fast), "1");
     put("alloc_slow", static_cast<double>(s.stats.alloc_slow), "1");
     put("alloc_slow_high_order", static_cast<double>(s.stats.alloc_slow_high_order), "1");

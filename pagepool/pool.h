@@ -85,6 +85,9 @@ struct PoolOptions {
   unsigned ring_batch = 16;  ///< slots that a ptr_ring consumer gives back at once: 32 in a 32-bit kernel
   Mutant mutant = Mutant::none;
   bool debug_net = false;    ///< CONFIG_DEBUG_NET, where a strategy looks at it
+  /// fail_nth for what a strategy allocates to track mappings: from the n-th allocation of a pool on (from 1; 0:
+  /// never) so many fail.
+  std::uint64_t fail_track_nth = 0, fail_track_times = 1;
   /// Throws sim::Error naming the field.
   void validate() const;
 };
@@ -113,6 +116,7 @@ struct PoolState {
   std::uint64_t detach_time_ms = 0;
   std::uint64_t release_rounds = 0;  ///< runs of page_pool_release_retry
   std::uint64_t tracking_bytes = 0, tracking_bytes_peak = 0;
+  std::uint64_t track_failures = 0;  ///< allocations of tracking memory that got nothing
   StatsSnapshot stats;
 };
 

@@ -15,8 +15,18 @@ SimEnv::SimEnv(PagePools& pools, unsigned id)
       stats_(kernel_.cores()) {}
 
 bool SimEnv::memory_new(const void* host, std::size_t bytes) {
+  const bool tracking = ring_.host != nullptr;  // after the pool and its ring only strategies ask
+  if (tracking && fail_track_nth_ != 0 && ++track_allocations_ >= fail_track_nth_ &&
+      track_allocations_ - fail_track_nth_ < fail_track_times_) {
+    kernel::work(kernel_.config().costs.slab_alloc);
+    ++track_failures_;
+    return false;
+  }
   sim::PhysAddr address = pools_.memory().kmalloc(bytes);
-  if (address.value == 0) return false;
+  if (address.value == 0) {
+    if (tracking) ++track_failures_;
+    return false;
+  }
   Region region{static_cast<const std::byte*>(host), bytes, address.value};
   if (!pool_.host) {
     pool_ = region;
@@ -158,32 +168,69 @@ void SimEnv::iommu_detach_device(Device& device) {
   kernel_.iommu().flush_iotlb_all(*device.iommu_group()->default_domain);
 }
 
+// The law of the walk: each pfn of each populated zone is asked for, paid for, and then looked at, at its own
+// time. With --every-cycle that is what happens. Otherwise a stretch in which nobody else can act is paid at once,
+// and in it only pages whose struct page was ever written are looked at; the others are zero.
 std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f, bool schedulable) {
-  const sim::Cycle page_cost = kernel_.config().costs.scan_page;
+  kernel::Context& cpu = kernel::this_cpu();
+  const kernel::Costs& costs = kernel_.config().costs;
+  const bool page_by_page = kernel_.simulation().timeline().mode().every_cycle;
   std::uint64_t walked = 0;
-  const auto& zones = frames_.zones();
-  for (std::size_t z = 0; z < zones.size(); ++z) {
-    sim::Pfn pfn = zones[z].start;
-    while (pfn < zones[z].end) {
-      // Memory that the allocator never handed out has no page of anybody: it costs its time and no more.
-      // Asked again at every step, because allocation goes on while we walk.
-      if (schedulable) cond_resched();
-      sim::Pfn untouched = kernel_.pages().zones()[z].untouched_from;
-      sim::Pfn stop = std::min(pfn < untouched ? untouched : zones[z].end, pfn + kScanStep);
-      if (pfn >= untouched) {
-        kernel::work(page_cost * (stop - pfn));
-        walked += stop - pfn;
-        pfn = stop;
+  bool more = true;
+  for (std::optional<mm::ZoneInfo> zone = zone_after(nullptr); zone && more; zone = zone_after(&*zone)) {
+    // Hotplug may move the end, or take the zone away, under those who do not hold it off.
+    for (sim::Pfn pfn = zone->start; more && pfn < zone_end(*zone);) {
+      if (schedulable && walked % kScanStep == 0) cpu.cond_resched();
+      const mm::PageFrames::Run run = frames_.online_run(pfn);
+      const kernel::Cycle cost = run.online ? costs.scan_page : costs.scan_hole;
+      const sim::Pfn end = std::min({run.end, zone_end(*zone), pfn + (kScanStep - walked % kScanStep)});
+      const std::uint64_t free = page_by_page || pfn >= end ? 0 : cpu.undisturbed_steps(cost, end - pfn);
+      if (free == 0) {
+        cpu.work(cost);
+        cpu.sync();
+        ++walked;
+        if (run.online) more = f(netmem(pfn));
+        pfn += 1;
         continue;
       }
-      for (; pfn < stop; pfn += 1) {
-        ++walked;
-        kernel::work(page_cost);
-        if (frames_.pfn_to_online_page(pfn) && !f(netmem(pfn))) return walked;
+      for (const sim::Pfn last = pfn + free; pfn < last;) {
+        const sim::Pfn next = run.online ? frames_.next_written(pfn, last) : last;
+        const std::uint64_t steps = next - pfn + (next < last ? 1 : 0);
+        cpu.pay_undisturbed(cost * steps);
+        walked += steps;
+        pfn += steps;
+        if (next == last) break;
+        const kernel::Cycle before = cpu.now_cycles();
+        more = f(netmem(next));
+        if (!more || cpu.now_cycles() != before) break;  // f did something, and the world went on meanwhile
       }
     }
   }
+  cpu.sync();
   return walked;
+}
+
+std::optional<mm::ZoneInfo> SimEnv::zone_after(const mm::ZoneInfo* zone) const {
+  for (const mm::ZoneInfo& z : frames_.zones()) {
+    if (zone == nullptr || z.nid > zone->nid || (z.nid == zone->nid && z.type > zone->type)) return z;
+  }
+  return std::nullopt;
+}
+
+sim::Pfn SimEnv::zone_end(const mm::ZoneInfo& zone) const {
+  for (const mm::ZoneInfo& z : frames_.zones()) {
+    if (z.nid == zone.nid && z.type == zone.type) return z.end;
+  }
+  return sim::Pfn(0);
+}
+
+bool SimEnv::is_ours(Netmem netmem) const {
+  const bool ours = get<std::int32_t>(netmem, mm::page_field::kRefcount) != 0 &&
+                    has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
+                    get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
+  // What follows is done at this page's time.
+  if (ours) kernel::this_cpu().sync();
+  return ours;
 }
 
 void SimEnv::report_misuse(Netmem netmem, bool ours) {

@@ -11,6 +11,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,7 +32,7 @@ struct SimNetmem {
   bool operator==(const SimNetmem&) const = default;
 };
 
-/// Pages that a scan walks before it looks again at what was never handed out.
+/// Pfns that a schedulable scan walks before it gives others a turn.
 inline constexpr std::uint64_t kScanStep = 1ull << 16;
 /// Bit of page->flags, of the model's own: the page lies in a cache or ring of its pool.
 inline constexpr std::uint64_t kPageIdleInPool = 1ull << 21;
@@ -243,6 +244,8 @@ class SimEnv {
     kernel_.dma().dma_sync_single_for_cpu(*pool.dev(), sim::Iova(addr + offset), size,
                                           static_cast<kernel::DmaDirection>(pool.params().dma_dir));
   }
+  /// The proposed DMA API call "unmap everything this device has".
+  void dma_unmap_all(Device& device) { kernel_.dma().dma_unmap_all(device); }
   bool dma_dev_need_sync(Device* device) const { return kernel_.dma().dma_need_sync(*device); }
   /// Takes the device out of its IOMMU domain: its device context becomes invalid, nothing of the domain
   /// stays in the IOTLB. No effect without an IOMMU.
@@ -276,21 +279,25 @@ class SimEnv {
     on_work(delay_ms);
   }
 
-  /// for_each_populated_zone, every pfn, pfn_to_online_page: f(netmem) for each page in order; f returns
-  /// false to stop. Pages that were never handed out cost time and are not shown.
-  /// `schedulable`: others of this core get a turn every kScanStep pages. Returns the pages walked.
+  /// get_online_mems / put_online_mems: no memory hotplug between them. May sleep.
+  void get_online_mems() { kernel_.hotplug().get_online_mems(); }
+  void put_online_mems() { kernel_.hotplug().put_online_mems(); }
+  /// for_each_populated_zone, every pfn, pfn_to_online_page: pays for each pfn and then calls f(netmem), in order,
+  /// for those that are on line; f returns false to stop. Pages whose struct page is still zero (free, of nobody)
+  /// may be left out. `schedulable`: others of this core get a turn every kScanStep pfns. Returns the pfns walked.
   std::uint64_t for_each_online_page(const std::function<bool(Netmem)>& f, bool schedulable = false);
-  /// Fields that a scan looks at, after it paid for the struct page.
+  /// page_count, signature and pp, as a scan looks at them after it paid for the struct page.
   template <class P>
   bool belongs_to_pool(const P&, Netmem netmem) const {
     kernel::this_cpu().point("scan", netmem.address(), false);
-    return get<std::int32_t>(netmem, mm::page_field::kRefcount) != 0 &&
-           has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic)) &&
-           get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_;
+    return is_ours(netmem);
   }
   void set_mutant(Mutant mutant) { mutant_ = mutant; }
   bool debug_net() const { return debug_net_; }
   void set_debug_net(bool on) { debug_net_ = on; }
+  /// From the `nth` allocation of tracking memory on (counted from 1; 0: never) `times` of them fail.
+  void set_fail_track(std::uint64_t nth, std::uint64_t times) { fail_track_nth_ = nth, fail_track_times_ = times; }
+  std::uint64_t track_failures() const { return track_failures_; }
 
   // --- Tracepoints
   // --------------------------------------------------------------------------------------------
@@ -390,6 +397,11 @@ class SimEnv {
   }
   void report_use_after_free();
   unsigned alloc_bulk(int nid, std::span<Netmem> pages);
+  bool is_ours(Netmem netmem) const;
+  /// The populated zone after `zone` (null: the first).
+  std::optional<mm::ZoneInfo> zone_after(const mm::ZoneInfo* zone) const;
+  /// Its present end; 0 when it is not populated any more.
+  sim::Pfn zone_end(const mm::ZoneInfo& zone) const;
   bool map(Device& device, sim::Pfn page, std::size_t size, DmaDirection dir, DmaAddr& addr);
   void unmap(Device& device, sim::Pfn page, DmaAddr addr, std::size_t size, DmaDirection dir);
   void report_misuse(Netmem netmem, bool ours);
@@ -405,6 +417,8 @@ class SimEnv {
   const unsigned id_;
   bool debug_net_ = false;
   Mutant mutant_ = Mutant::none;
+  std::uint64_t fail_track_nth_ = 0, fail_track_times_ = 0;
+  std::uint64_t track_allocations_ = 0, track_failures_ = 0;
   std::uint64_t pool_address_ = 0;
   Region pool_{}, ring_{};
   bool freed_ = false;

@@ -43,6 +43,7 @@ class SimPool final : public Pool {
     if (options.pool_size != 0) params_.pool_size = options.pool_size;
     env_.set_debug_net(options.debug_net);
     env_.set_mutant(options.mutant);
+    env_.set_fail_track(options.fail_track_nth, options.fail_track_times);
     env_.on_unlist = [this] { last_ = state(); };
     env_.on_free = [this](void* core) { core_freed(static_cast<Core*>(core)); };
     env_.on_work = [this](std::uint64_t ms) { work_.queue(pools_.kernel().msecs_to_jiffies(ms)); };
@@ -191,6 +192,7 @@ class SimPool final : public Pool {
     s.release_rounds = release_rounds_;
     s.tracking_bytes = core_->strategy().tracking_bytes();
     s.tracking_bytes_peak = core_->strategy().tracking_bytes_peak();
+    s.track_failures = env_.track_failures();
     s.stats = core_->stats();
     return s;
   }

@@ -23,6 +23,9 @@ class StrategyBase {
 
   /// Map: the page is mapped and its address stored. False: the caller undoes the mapping and drops the page.
   bool map(Pool&, Netmem) { return true; }
+  /// Enter: the page is about to become one of the pool (page_pool_set_pp_info), mapped if the pool maps. False:
+  /// the caller undoes the mapping and drops the page; what map() did is the strategy's to undo.
+  bool enter(Pool&, Netmem) { return true; }
 
   /// Release of a page, the unmap step, in whatever context the page leaves the pool.
   void unmap(Pool& pool, Netmem netmem) {

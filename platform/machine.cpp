@@ -18,12 +18,14 @@ void MachineConfig::finish() {
   nic.reset_payload_bytes = link.max_payload_bytes;
   nic.reset_read_request_bytes = link.max_read_request_bytes;
   if (driver.rx_cpu >= kernel.cores) {
-    throw sim::Error(fmt::format("nic.driver.rx_cpu: {} is not one of the {} cores", driver.rx_cpu, kernel.cores));
+    throw sim::Error(
+        fmt::format("nic.driver.rx_cpu: {} is not one of the {} cores", driver.rx_cpu, kernel.cores));
   }
   if (root_port.ecam.base + root_port.ecam.size != root_port.mmio.base) {
     throw sim::Error("root_port.mmio.base: the MMIO window must follow the ECAM window");
   }
   memory.buddy.validate();
+  memory.cache.validate();
   dram.validate();
   iommu.validate();
   interconnect.validate();
@@ -40,6 +42,7 @@ Machine::Machine(const MachineConfig& config)
     : config_(config),
       simulation_("machine", config.simulation),
       store_(config.memory.base, config.memory.bytes),
+      device_cache_(config.memory.cache),
       frames_(store_),
       pages_(frames_, memory_trace_, simulation_.random("fail_page_alloc"), config.memory.buddy),
       wire_("wire", simulation_, config.nic.wire_bits_per_second),
@@ -54,6 +57,7 @@ Machine::Machine(const MachineConfig& config)
       kernel_(simulation_, store_, frames_, pages_, cpu_port_, config.kernel),
       pools_(kernel_, memory_trace_, config.pool),
       stack_(kernel_, pools_, memory_trace_, config.stack) {
+  if (config.memory.cache.tracked()) store_.set_device_cache(&device_cache_);
   bridge_.ecam = sim::PhysAddr(config.root_port.ecam.base);
   bridge_.mmio_base = sim::PhysAddr(config.root_port.mmio.base);
   bridge_.mmio_bytes = config.root_port.mmio.size;
@@ -101,13 +105,15 @@ void Machine::stats(const std::function<void(std::string_view, double, std::stri
   part("cpu_port", cpu_port_);
   part("kernel", kernel_);
   part("pages", pages_);
+  out("memory.cache.device_line_misses", static_cast<double>(device_cache_.misses()), "");
+  out("memory.cache.ddio_evictions", static_cast<double>(device_cache_.evictions()), "");
   part("pools", pools_);
 }
 
 void Machine::check_conservation() const {
   nic_.check_conservation();
-  // Only what the modelled software cannot break: a strategy that frees a page twice leaves the lists odd, and that
-  // is the checker's to report (BuddyAllocator::verify() tells where).
+  // Only what the modelled software cannot break: a strategy that frees a page twice leaves the lists odd,
+  // and that is the checker's to report (BuddyAllocator::verify() tells where).
   const auto& pages = pages_.counters();
   POOLSIM_ASSERT(pages.managed_pages == pages.free_pages + pages.allocated_pages);
 }

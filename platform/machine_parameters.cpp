@@ -11,6 +11,11 @@ void register_memory(ParameterSet& set, MemoryConfig& c) {
   set.size("memory.size", c.bytes, std::uint64_t{64} << 20, std::uint64_t{16} << 40,
            "DRAM; costs host memory only where it is touched");
   register_buddy(set, c.buddy);
+  set.boolean("memory.cache.ddio", c.cache.ddio,
+              "device writes go into the last-level cache; off: the next look at the line goes to DRAM");
+  set.integer("memory.cache.ddio_ways", c.cache.ddio_ways, 0, 64,
+              "ways that device writes share, pushing each other out to DRAM; 0: as many as needed");
+  set.integer("memory.cache.sets", c.cache.sets, 1, 1 << 20, "sets of the last-level cache, a power of two");
 }
 
 void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
@@ -20,20 +25,27 @@ void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
   set.choice("pool.version", c.version,
              {{"6.12", pagepool::PoolVersion::v6_12}, {"6.18", pagepool::PoolVersion::v6_18}},
              "kernel whose page_pool rules apply beside the strategy");
-  set.integer("pool.release_period_ms", c.release_period_ms, 1, 3'600'000, "DEFER_TIME, between rounds of the release work");
+  set.integer("pool.release_period_ms", c.release_period_ms, 1, 3'600'000,
+              "DEFER_TIME, between rounds of the release work");
   set.integer("pool.warn_interval_ms", c.warn_interval_ms, 1, 3'600'000, "DEFER_WARN_INTERVAL");
   set.integer("pool.size", c.pool_size, 0, 32768, "ring entries; 0: what the driver asks for");
   set.boolean("pool.debug_net", c.debug_net, "CONFIG_DEBUG_NET");
+  set.integer("pool.fail_track_nth", c.fail_track_nth, 0, ~std::uint64_t{0},
+              "the n-th allocation of tracking memory of a pool fails (from 1; 0: none)");
+  set.integer("pool.fail_track_times", c.fail_track_times, 1, ~std::uint64_t{0}, "and so many from there on");
 }
 
 void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.descriptors", c.rx.descriptors, 8, 4096, "RX ring, a multiple of 8");
-  set.integer("nic.driver.buffer_bytes", c.rx.buffer_bytes, 1024, 4096, "RX buffer in a page, a multiple of 1024");
+  set.integer("nic.driver.buffer_bytes", c.rx.buffer_bytes, 1024, 4096,
+              "RX buffer in a page, a multiple of 1024");
   set.integer("nic.driver.pthresh", c.rx.pthresh, 0, 31, "RXDCTL.PTHRESH");
   set.integer("nic.driver.hthresh", c.rx.hthresh, 0, 31, "RXDCTL.HTHRESH");
   set.integer("nic.driver.wthresh", c.rx.wthresh, 0, 31, "RXDCTL.WTHRESH");
+  set.boolean("nic.driver.page_fragments", c.rx.page_fragments, "RX buffers are pieces of pages: several skbs hold a page");
   set.boolean("nic.driver.drop_enable", c.rx.drop_enable, "SRRCTL.DROP_EN");
-  set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768, "page_pool ring the driver asks for; 0: its descriptors");
+  set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768,
+              "page_pool ring the driver asks for; 0: its descriptors");
   set.integer("nic.driver.itr_us", c.itr_us, 0, 8191, "interrupt moderation, microseconds");
   set.integer("nic.driver.rx_cpu", c.rx_cpu, 0, 31, "core that takes the RX interrupt");
   set.integer("nic.driver.vf_enable_ms", c.vf_enable_ms, 0, 10'000, "wait of pci_enable_sriov");
@@ -45,11 +57,14 @@ void register_stack(ParameterSet& set, nic::StackConfig& c) {
   constexpr sim::Tick kHour = 3600 * sim::kSecond;
   set.time("stack.ipfrag_time", c.ipfrag_time, sim::kMicrosecond, kHour,
            "net.ipv4.ipfrag_time: how long an incomplete datagram waits");
-  set.time("stack.ip6frag_time", c.ip6frag_time, sim::kMicrosecond, kHour, "net.ipv6.ip6frag_time: the same for IPv6");
-  set.integer("stack.ipfrag_max_dist", c.ipfrag_max_dist, 0, 1'000'000,
-              "net.ipv4.ipfrag_max_dist: other fragments of a peer after which a queue starts anew; 0: never");
-  set.integer("stack.skb_defer_max", c.skb_defer_max, 0, 65536,
-              "net.core.skb_defer_max: skbs that wait for the core that received them; 0: freed where they are read");
+  set.time("stack.ip6frag_time", c.ip6frag_time, sim::kMicrosecond, kHour,
+           "net.ipv6.ip6frag_time: the same for IPv6");
+  set.integer(
+      "stack.ipfrag_max_dist", c.ipfrag_max_dist, 0, 1'000'000,
+      "net.ipv4.ipfrag_max_dist: other fragments of a peer after which a queue starts anew; 0: never");
+  set.integer(
+      "stack.skb_defer_max", c.skb_defer_max, 0, 65536,
+      "net.core.skb_defer_max: skbs that wait for the core that received them; 0: freed where they are read");
   set.time("stack.gro_flush_timeout", c.gro_flush_timeout, 0, kHour,
            "net.gro_flush_timeout of every device; 0: GRO is flushed whenever NAPI completes");
   set.time("stack.tcp_orphan_time", c.tcp_orphan_time, sim::kMillisecond, kHour,

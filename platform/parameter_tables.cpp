@@ -36,6 +36,10 @@ void register_dram(ParameterSet& set, mm::DramConfig& c) {
   set.boolean("dram.refresh", c.refresh, "refresh the devices");
   set.boolean("dram.same_bank_refresh", c.same_bank_refresh,
               "refresh one bank of each bank group at a time (DDR5)");
+  set.boolean("dram.ecc.secded", c.ecc.secded, "SECDED over 64 + 8 bits; off: wrong bits pass unseen");
+  set.boolean("dram.ecc.on_die", c.ecc.on_die, "correction inside DDR5 devices; nothing for DDR4");
+  set.integer("dram.disturbance_threshold", c.disturbance_threshold, 0, 1'000'000'000,
+              "activations next to a row, without a refresh, that flip one of its bits; 0: never");
   const auto& schedulers = mm::dram_schedulers();
   set.choice("dram.scheduler", c.scheduler, {schedulers.begin(), schedulers.end()},
              "order of the requests of a channel");
@@ -46,6 +50,9 @@ void register_dram(ParameterSet& set, mm::DramConfig& c) {
 void register_buddy(ParameterSet& set, mm::BuddyConfig& c) {
   set.integer("memory.min_free_pages", c.min_free_pages, 0, kAny,
               "pages of a zone kept for reclaim contexts");
+  set.integer("memory.pcp_batch", c.pcp_batch, 0, 4096,
+              "pages that move at once between a core's page list and its zone; 0: no lists");
+  set.integer("memory.pcp_high", c.pcp_high, 0, 65536, "pages of a core's list above which a batch goes back");
   set.integer("memory.fail_page_alloc.probability_percent", c.fail_page_alloc.probability_percent, 0, 100,
               "share of page allocations that fail");
   set.integer("memory.fail_page_alloc.min_order", c.fail_page_alloc.min_order, 0, 10,
@@ -75,6 +82,20 @@ void register_link(ParameterSet& set, PcieLinkConfig& c) {
            "what a transmitter takes beyond the TLP on the wire");
   set.integer("link.receive_buffer", c.receive_buffer_requests, 1, 65536,
               "requests sent and not yet taken by the other side");
+  const auto credits = [&](const std::string& prefix, CreditLimits& l, const std::string& who) {
+    const std::string end = ", advertised by the " + who + "; 0 = infinite";
+    set.integer(prefix + ".posted_headers", l.posted_headers, 0, 127, "PH credits" + end);
+    set.integer(prefix + ".posted_data", l.posted_data, 0, 2047, "PD credits (16 bytes)" + end);
+    set.integer(prefix + ".nonposted_headers", l.nonposted_headers, 0, 127, "NPH credits" + end);
+    set.integer(prefix + ".nonposted_data", l.nonposted_data, 0, 2047, "NPD credits" + end);
+    set.integer(prefix + ".completion_headers", l.completion_headers, 0, 127, "CPLH credits" + end);
+    set.integer(prefix + ".completion_data", l.completion_data, 0, 2047, "CPLD credits" + end);
+  };
+  credits("link.root_credits", c.root_credits, "root port");
+  credits("link.device_credits", c.device_credits, "device");
+  set.integer("link.update_fc_symbols", c.update_fc_symbols, 0, 100'000,
+              "between two UpdateFC at least; 0 = one for each TLP freed");
+
 }
 
 void register_root_port(ParameterSet& set, RootPortConfig& c) {

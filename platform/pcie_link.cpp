@@ -26,16 +26,21 @@ PcieLink::PcieLink(sc_core::sc_module_name name, sim::Simulation& simulation, co
       from_root_mmio("from_root_mmio", *this, kMmio),
       simulation_(simulation),
       config_(checked(config)),
-      up_(config_),
-      down_(config_),
+      up_(config_, config_.root_credits),
+      down_(config_, config_.device_credits),
       tags_free_(config_.tags),
       up_requests_(simulation.probes(), "link.up.requests", 10),
       down_requests_(simulation.probes(), "link.down.requests", 10),
       tags_in_use_(simulation.probes(), "link.tags_in_use", 10) {}
 
 bool PcieLink::idle() const {
-  return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() &&
-         down_.completions.empty() && reads_outstanding_ == 0;
+  for (const Direction* d : {&up_, &down_}) {
+    if (!d->requests.empty() || !d->completions.empty()) return false;
+    for (const auto& t : d->trains) {
+      if (!t.empty()) return false;
+    }
+  }
+  return reads_outstanding_ == 0;
 }
 
 tlm::tlm_target_socket<64>& PcieLink::entry_of(Stream s) {
@@ -70,20 +75,97 @@ Tick PcieLink::seen_at(Tick arrival) const {
 void PcieLink::send_request(Stream s, tlm_generic_payload& p, Tick ready) {
   Direction& d = request_direction(s);
   const bool posted = is_posted(s, p);
-  const Tick arrival = d.wire.send(ready, request_bytes(s, p));
+  if (d.credits.limited()) return queue_train(d, posted ? CreditClass::kPosted : CreditClass::kNonPosted, s, p, ready);
+  push_request(d, s, &p, posted, 0, d.wire.send(ready, request_bytes(s, p)));
+}
+
+void PcieLink::push_request(Direction& d, Stream s, tlm_generic_payload* p, bool posted, unsigned data, Tick arrival) {
   const Cycle due = clock().at_or_after(arrival);
-  if (posted) ++d.posted_sent;
-  d.requests.push({due, &p, s, posted});
-  (s == kDma ? up_requests_ : down_requests_).set(d.requests.size());
+  if (posted && p != nullptr) ++d.posted_sent;
+  d.requests.push({due, p, s, posted, static_cast<std::uint16_t>(data)});
+  (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
   wake_by(clock().edge(due));
 }
 
 void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
   Direction& d = completion_direction(s);
-  const Tick arrival = d.wire.send(ready, completion_bytes(p, s));
+  if (d.credits.limited()) return queue_train(d, CreditClass::kCompletion, s, p, ready);
+  push_completion(d, s, &p, 0, d.wire.send(ready, completion_bytes(p, s)));
+}
+
+void PcieLink::push_completion(Direction& d, Stream s, tlm_generic_payload* p, unsigned data, Tick arrival) {
   const Cycle due = clock().at_or_after(arrival);
-  d.completions.push({due, &p, s, d.posted_sent});
+  d.completions.push({due, p, s, static_cast<std::uint16_t>(data), d.posted_sent});
   wake_by(clock().edge(due));
+}
+
+// Flow control.
+
+void PcieLink::queue_train(Direction& d, CreditClass c, Stream s, tlm_generic_payload& p, Tick ready) {
+  d.trains[static_cast<unsigned>(c)].push({ready, &p, s, d.trains_made++, 0});
+  pump(d);
+}
+
+/// Sends what credits and the ordering table allow, the classes in turn.
+void PcieLink::pump(Direction& d) {
+  const Ring<Train>& posted = d.trains[static_cast<unsigned>(CreditClass::kPosted)];
+  for (bool sent = true; sent;) {
+    sent = false;
+    for (unsigned c = 0; c < kCreditClasses; ++c) {
+      Ring<Train>& queue = d.trains[c];
+      if (queue.empty()) continue;
+      // Reads and completions never pass a posted write.
+      const bool behind = &queue != &posted && !posted.empty() && posted.front().sequence < queue.front().sequence;
+      if (behind) continue;
+      sent = send_tlp(d, static_cast<CreditClass>(c), queue.front()) || sent;
+      const Train& t = queue.front();
+      if (t.payload == nullptr) queue.pop();
+    }
+  }
+}
+
+PcieLink::TlpPiece PcieLink::next_piece(CreditClass c, const Train& t) const {
+  const tlm_generic_payload& p = *t.payload;
+  const auto length = static_cast<std::uint32_t>(p.get_data_length());
+  const std::uint32_t left = length - t.offset;
+  const std::uint64_t address = p.get_address() + t.offset;
+  if (c == CreditClass::kCompletion) {
+    if (p.is_write() || !p.is_response_ok()) return {left, 0, bare_wire_bytes(config_)};
+    if (t.stream == kConfig) return {left, left, bare_wire_bytes(config_, left)};
+    // The completions of each read request are cut on their own.
+    const std::uint32_t request_left = config_.max_read_request_bytes - t.offset % config_.max_read_request_bytes;
+    const std::uint32_t bytes = first_completion_bytes(config_, address, left < request_left ? left : request_left);
+    return {bytes, bytes, bare_wire_bytes(config_, bytes)};
+  }
+  if (t.stream == kConfig) {
+    const std::uint32_t data = p.is_write() ? left : 0;
+    return {left, data, bare_wire_bytes(config_, data)};
+  }
+  const bool prefix = sim::tag_of(p).has_process_id;
+  const std::uint32_t most = p.is_write() ? config_.max_payload_bytes : config_.max_read_request_bytes;
+  const std::uint32_t bytes = left < most ? left : most;
+  if (p.is_write()) return {bytes, bytes, write_wire_bytes(config_, address, bytes, prefix)};
+  return {bytes, 0, read_request_wire_bytes(config_, address, bytes, prefix)};
+}
+
+/// False: not enough credits. A train whose last TLP has left has no payload any more.
+bool PcieLink::send_tlp(Direction& d, CreditClass c, Train& t) {
+  const TlpPiece piece = next_piece(c, t);
+  const unsigned data = data_credits(piece.payload);
+  if (!d.credits.fits(c, data)) return false;
+  d.credits.take(c, data);
+  const Tick now = simulation_.now();
+  const Tick arrival = d.wire.send(t.ready > now ? t.ready : now, piece.wire_bytes);
+  t.offset += piece.covers;
+  const bool last = t.offset >= t.payload->get_data_length();
+  tlm_generic_payload* p = last ? t.payload : nullptr;
+  if (last) t.payload = nullptr;
+  if (c == CreditClass::kCompletion) {
+    push_completion(d, t.stream, p, data, arrival);
+  } else {
+    push_request(d, t.stream, p, c == CreditClass::kPosted, data, arrival);
+  }
+  return true;
 }
 
 /// The other side is done with a request: frees a posted write at once, sends a completion for anything else.
@@ -117,6 +199,10 @@ bool PcieLink::full(Stream s) const {
   const Direction& d = s == kDma ? up_ : down_;
   if (d.requests.size() >= config_.receive_buffer_requests) return true;
   if (s == kDma && waiting_reads_.size() >= config_.tags) return true;
+  if (d.credits.limited()) {
+    if (!d.trains[static_cast<unsigned>(CreditClass::kPosted)].empty()) return true;
+    if (d.trains[static_cast<unsigned>(CreditClass::kNonPosted)].size() >= config_.tags) return true;
+  }
   return d.wire.room_at() > simulation_.now();
 }
 
@@ -174,9 +260,13 @@ tlm::tlm_sync_enum PcieLink::response(unsigned stream, tlm_generic_payload& p, t
 void PcieLink::deliver_requests(Direction& d, Cycle now) {
   while (!d.requests.empty() && d.requests.front().due <= now) {
     const Request r = d.requests.front();
-    if (flow_[r.stream].open_from > now) return;
+    if (r.payload != nullptr && flow_[r.stream].open_from > now) return;
     d.requests.pop();
     (r.stream == kDma ? up_requests_ : down_requests_).set(d.requests.size());
+    if (d.credits.limited()) {
+      d.credits.give_back(r.posted ? CreditClass::kPosted : CreditClass::kNonPosted, r.data_credits, clock().edge(now));
+      if (r.payload == nullptr) continue;
+    }
     if (r.posted) ++d.posted_delivered;
     ++d.requests_delivered;
     static constexpr std::uint64_t kTag = sim::digest_tag("link.request");
@@ -202,6 +292,10 @@ void PcieLink::deliver_completions(Direction& d, Cycle now) {
     // A completion never passes a posted write.
     if (d.completions.front().posted_before > d.posted_delivered) return;
     const Completion c = d.completions.pop();
+    if (d.credits.limited()) {
+      d.credits.give_back(CreditClass::kCompletion, c.data_credits, clock().edge(now));
+      if (c.payload == nullptr) continue;
+    }
     ++d.completions_delivered;
     if (c.stream == kDma) {
       tags_free_ += read_request_tlps(config_, c.payload->get_data_length());
@@ -240,8 +334,12 @@ Cycle PcieLink::next_work(Cycle now) const {
     if (c < next) next = c;
   };
   for (const Direction* d : {&up_, &down_}) {
+    if (d->credits.limited() && d->credits.next_update() != sim::kNever) {
+      earlier(clock().at_or_after(d->credits.next_update()));
+    }
     if (!d->requests.empty()) {
-      const Cycle open = flow_[d->requests.front().stream].open_from;
+      const bool partial = d->requests.front().payload == nullptr;
+      const Cycle open = partial ? 0 : flow_[d->requests.front().stream].open_from;
       if (open != kNeverCycle) earlier(d->requests.front().due > open ? d->requests.front().due : open);
     }
     // A completion behind a posted write goes in the tick that delivers the write.
@@ -264,6 +362,9 @@ sim::Wakeup PcieLink::tick(Cycle now) {
   deliver_completions(up_, now);
   deliver_requests(down_, now);
   deliver_completions(down_, now);
+  for (Direction* d : {&up_, &down_}) {
+    if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);
+  }
   if (!waiting_reads_.empty()) launch_waiting_reads();
   end_requests(now);
   return {next_work(now)};
@@ -294,6 +395,7 @@ void PcieLink::stats(const std::function<void(std::string_view, double, std::str
     report(field("completions"), static_cast<double>(d.completions_delivered), "1");
     report(field("bytes"), static_cast<double>(d.wire.bytes()), "B");
     report(field("busy"), static_cast<double>(d.wire.busy()) * 1e-15, "s");
+    report(field("update_fc"), static_cast<double>(d.credits.updates()), "1");
   };
   direction("up", up_);
   direction("down", down_);

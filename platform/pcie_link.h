@@ -9,6 +9,11 @@
 // completions pass reads that wait for a tag or for a busy target. Departure and arrival are computed when a
 // request comes; a TLP costs one event, its arrival. A completion with an error status carries no data.
 //
+// Flow control (PcieLinkConfig::root_credits, device_credits; default infinite, which costs nothing): a transaction
+// leaves TLP by TLP as credits allow. Its class waits, and what may pass it by the ordering table passes: posted writes
+// pass waiting reads and completions, nothing passes a waiting posted write. Credits come back when the receiver has
+// passed the TLP on, by UpdateFC.
+//
 // All memory writes are posted: on the wire there is no answer, so the BEGIN_RESP by which the other side
 // says "globally ordered" only frees the payload, takes no time, and always carries success - a device never
 // learns what became of its write. Configuration writes are non-posted. Payloads pass through unchanged. A
@@ -52,24 +57,44 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
 
   struct Request {
     sim::Cycle due = 0;
-    tlm::tlm_generic_payload* payload = nullptr;
+    tlm::tlm_generic_payload* payload = nullptr;  // null: a TLP of a transaction whose last one is still to come
     Stream stream = kDma;
     bool posted = false;
+    std::uint16_t data_credits = 0;  // that its delivery frees, if credits are limited
   };
   struct Completion {
     sim::Cycle due = 0;
     tlm::tlm_generic_payload* payload = nullptr;
     Stream stream = kDma;
+    std::uint16_t data_credits = 0;
     std::uint64_t posted_before = 0;  // posted requests sent before it in this direction
   };
   struct WaitingRead {
     sim::Tick ready = 0;
     tlm::tlm_generic_payload* payload = nullptr;
   };
+  /// A transaction that leaves TLP by TLP as credits allow.
+  struct Train {
+    sim::Tick ready = 0;
+    tlm::tlm_generic_payload* payload = nullptr;
+    Stream stream = kDma;
+    std::uint64_t sequence = 0;  // of all trains of its direction
+    std::uint32_t offset = 0;    // bytes of the transaction that have left
+  };
+  /// The next TLP of a train.
+  struct TlpPiece {
+    std::uint32_t covers = 0;  // bytes of the transaction
+    std::uint32_t payload = 0;
+    std::uint64_t wire_bytes = 0;
+  };
   /// One direction of the wire with what travels on it.
   struct Direction {
-    explicit Direction(const PcieLinkConfig& c) : wire(c) {}
+    Direction(const PcieLinkConfig& c, const CreditLimits& limits)
+        : wire(c), credits(limits, dllp_time(c) + c.latency, c.update_fc_symbols * symbol_time(c)) {}
     TlpWire wire;
+    CreditWindow credits;
+    Ring<Train> trains[kCreditClasses];  // empty unless credits are limited
+    std::uint64_t trains_made = 0;
     Ring<Request> requests{64};
     Ring<Completion> completions{64};
     std::uint64_t posted_sent = 0;
@@ -100,6 +125,12 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   sim::Tick seen_at(sim::Tick arrival) const;
   void send_request(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void send_completion(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  void push_request(Direction& d, Stream s, tlm::tlm_generic_payload* p, bool posted, unsigned data, sim::Tick arrival);
+  void push_completion(Direction& d, Stream s, tlm::tlm_generic_payload* p, unsigned data, sim::Tick arrival);
+  void queue_train(Direction& d, CreditClass c, Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  void pump(Direction& d);
+  bool send_tlp(Direction& d, CreditClass c, Train& train);
+  TlpPiece next_piece(CreditClass c, const Train& train) const;
   void begin_response(Stream s, tlm::tlm_generic_payload& p);
   void end_request(Stream s);
   void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);

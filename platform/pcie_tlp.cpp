@@ -42,6 +42,18 @@ void PcieLinkConfig::validate() const {
   expect(one_of(read_completion_boundary_bytes, {64, 128}), "read_completion_boundary",
          read_completion_boundary_bytes, "64 or 128 bytes");
   expect(one_of(tags, {32, 256, 768}), "tags", tags, "32, 256 or 768");
+  for (const auto& [name, credits] : {std::pair("root_credits", &root_credits), std::pair("device_credits", &device_credits)}) {
+    // A TLP of the largest payload must fit, or nothing would ever leave (specification, table 2-43).
+    const unsigned most = data_credits(max_payload_bytes);
+    const auto data = [&](const char* kind, unsigned units, unsigned least) {
+      if (units != 0 && units < least) {
+        throw sim::Error(fmt::format("link.{}.{}: {} is too few (0 = infinite, else at least {}: the largest payload)",
+                                     name, kind, units, least));
+      }
+    };
+    data("posted_data", credits->posted_data, most);
+    data("completion_data", credits->completion_data, most);
+  }
   expect(receive_buffer_requests >= 1, "receive_buffer", receive_buffer_requests, "at least 1 request");
 }
 
@@ -74,6 +86,22 @@ double tlp_bits_per_second(const PcieLinkConfig& link) {
   return raw * (1.0 - 8.0 / limit - 8.0 / limit - 4.0 / 1538.0);
 }
 
+sim::Tick symbol_time(const PcieLinkConfig& link) {
+  return static_cast<sim::Tick>(8e15 / (raw_bits_per_second(link) / link.width) + 0.5);
+}
+
+sim::Tick dllp_time(const PcieLinkConfig& link) {
+  constexpr double kDllpBytes = 8;
+  return static_cast<sim::Tick>(8 * kDllpBytes * 1e15 / raw_bits_per_second(link) + 0.5);
+}
+
+unsigned first_completion_bytes(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length) {
+  const std::uint64_t rcb = link.read_completion_boundary_bytes;
+  const std::uint64_t piece = link.split_at_rcb ? rcb : link.max_payload_bytes;
+  const std::uint64_t first = ((address + piece) & ~(rcb - 1)) - address;
+  return static_cast<unsigned>(first < length ? first : length);
+}
+
 unsigned completion_tlps(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length) {
   if (length == 0) return 1;
   const std::uint64_t rcb = link.read_completion_boundary_bytes;
@@ -82,9 +110,9 @@ unsigned completion_tlps(const PcieLinkConfig& link, std::uint64_t address, std:
   // Each MRd of at most MRRS bytes is completed on its own. All completions but the last end on an RCB
   // multiple.
   while (length > 0) {
-    std::uint64_t rest = length < link.max_read_request_bytes ? length : link.max_read_request_bytes;
+    const std::uint64_t rest = length < link.max_read_request_bytes ? length : link.max_read_request_bytes;
     length -= rest;
-    const std::uint64_t first = ((address + piece) & ~(rcb - 1)) - address;
+    const std::uint64_t first = first_completion_bytes(link, address, rest);
     address += rest;
     ++tlps;
     if (rest > first) tlps += static_cast<unsigned>((rest - first + piece - 1) / piece);

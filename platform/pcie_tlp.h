@@ -9,6 +9,7 @@
 #pragma once
 #include <cstdint>
 
+#include "platform/pcie_credits.h"
 #include "sim/clock.h"
 
 namespace platform {
@@ -28,6 +29,9 @@ struct PcieLinkConfig {
   unsigned tags = 256;                         ///< outstanding read requests of the device: 32, 256, 768
   unsigned transmit_buffer_bytes = 4096;       ///< what a transmitter takes beyond the TLP on the wire
   unsigned receive_buffer_requests = 256;      ///< requests sent and not yet taken by the other side
+  CreditLimits root_credits;                   ///< advertised by the root port: what the device may send
+  CreditLimits device_credits;                 ///< advertised by the device: what the root port may send
+  unsigned update_fc_symbols = 0;              ///< between two UpdateFC DLLPs at least; 0: one for each TLP freed
 
   /// Throws sim::Error naming the field.
   void validate() const;
@@ -39,6 +43,11 @@ double raw_bits_per_second(const PcieLinkConfig& link);
 unsigned ack_latency_limit(const PcieLinkConfig& link);
 /// Bandwidth left for TLPs, bits per second.
 double tlp_bits_per_second(const PcieLinkConfig& link);
+
+/// Time of an Ack, Nak or UpdateFC DLLP on the wire (8 bytes at the raw rate).
+sim::Tick dllp_time(const PcieLinkConfig& link);
+/// Time of one symbol (8 bits a lane).
+sim::Tick symbol_time(const PcieLinkConfig& link);
 
 /// Data link and physical framing of a TLP (STP, sequence number, LCRC, END).
 inline constexpr unsigned kFramingBytes = 8;
@@ -54,6 +63,8 @@ constexpr unsigned memory_header_bytes(std::uint64_t address, bool pasid_prefix)
 constexpr unsigned read_request_tlps(const PcieLinkConfig& link, std::uint64_t length) {
   return static_cast<unsigned>((length + link.max_read_request_bytes - 1) / link.max_read_request_bytes);
 }
+/// Payload of the first completion of `length` bytes at `address`, within one read request.
+unsigned first_completion_bytes(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length);
 /// Number of CplD TLPs that carry the data of a read.
 unsigned completion_tlps(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/wire.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "sim/error.h"
@@ -11,7 +12,7 @@ namespace {
 constexpr std::size_t kWireOverheadBytes = 24;
 constexpr std::size_t kIp = nic::kEthernetHeaderBytes;
 constexpr std::size_t kTransport = kIp + nic::kIpv4HeaderBytes;  // of the IPv4 kinds
-constexpr std::size_t kUdpChecksum = kTransport + 6;
+constexpr std::size_t kUdpPort = kTransport, kUdpChecksum = kTransport + 6;
 constexpr std::size_t kTcpSequence = kTransport + 4, kTcpChecksum = kTransport + 16;
 constexpr std::size_t kFragmentId6 = kIp + nic::kIpv6HeaderBytes + 4;
 constexpr std::size_t kStamp = 16;  // sequence number and hash
@@ -54,6 +55,8 @@ WireGenerator::WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim,
       Clocked(sim.timeline(), sim::Clock::from_hz(125'000'000)),
       sim_(sim),
       rate_(bits_per_second),
+      gaps_(sim.random("wire.arrivals")),
+      mix_(sim.random("wire.flows")),
       sent_probe_(sim.probes(), "wire.frames_sent", 32) {
   wire.bind(*this);
 }
@@ -64,7 +67,9 @@ sim::Tick WireGenerator::frame_time(std::size_t bytes) const {
 }
 
 void WireGenerator::send(FrameStream stream) {
-  POOLSIM_ASSERT(stream.payload_bytes >= kStamp && stream.payload_bytes <= 1472);
+  POOLSIM_ASSERT(stream.capture != nullptr || (stream.payload_bytes >= kStamp && stream.payload_bytes <= 1472));
+  POOLSIM_ASSERT(stream.burst >= 1 && stream.flows >= 1 && stream.flow.src_port + stream.flows <= 65536);
+  if (stream.capture != nullptr) stream.count = stream.capture->size();
   if (stream.count == 0) return;
   stream.start = std::max(stream.start, timeline().now());
   const bool first = streams_.empty();
@@ -76,6 +81,8 @@ void WireGenerator::send(FrameStream stream) {
 }
 
 void WireGenerator::build_template(const FrameStream& stream) {
+  in_burst_ = 0;
+  if (stream.capture != nullptr) return;
   std::vector<std::uint8_t> payload(stream.payload_bytes, 0);
   for (std::size_t i = kStamp; i < payload.size(); ++i) payload[i] = static_cast<std::uint8_t>(i * 7 + 1);
   switch (stream.kind) {
@@ -108,7 +115,15 @@ void WireGenerator::build_template(const FrameStream& stream) {
   transport_sum_ = static_cast<std::uint16_t>(~(template_[check] << 8 | template_[check + 1]));
 }
 
-void WireGenerator::send_next(FrameStream& stream) {
+/// Sends the stream's next frame; its length.
+std::size_t WireGenerator::send_next(FrameStream& stream) {
+  if (stream.capture != nullptr) {
+    const auto& bytes = (*stream.capture)[stream.capture->size() - stream.count].bytes;
+    sim::Transaction* captured = sim_.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, bytes.size());
+    std::memcpy(captured->get_data_ptr(), bytes.data(), bytes.size());
+    hand_over(*captured);
+    return bytes.size();
+  }
   sim::Transaction* t = sim_.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, template_.size());
   std::uint8_t* f = t->bytes().data();
   std::memcpy(f, template_.data(), template_.size());
@@ -122,7 +137,12 @@ void WireGenerator::send_next(FrameStream& stream) {
     put16(f + kIp + 10, finish(ip_sum_ + ip_id));
   }
   if (stream.kind == FrameKind::kUdp) {
-    const std::uint16_t check = finish(transport_sum_ + sum16(f + data_, kStamp));
+    std::uint32_t flow = 0;
+    if (stream.flows > 1) {
+      flow = static_cast<std::uint32_t>(mix_.below(stream.flows));
+      put16(f + kUdpPort, static_cast<std::uint16_t>(stream.flow.src_port + flow));
+    }
+    const std::uint16_t check = finish(transport_sum_ + flow + sum16(f + data_, kStamp));
     put16(f + kUdpChecksum, check == 0 ? 0xffff : check);
   } else if (stream.kind == FrameKind::kTcp) {
     put32(f + kTcpSequence, stream.tcp_seq);
@@ -130,13 +150,17 @@ void WireGenerator::send_next(FrameStream& stream) {
     stream.tcp_seq += static_cast<std::uint32_t>(stream.payload_bytes);
   }
   ++sequence_;
-  sent_probe_.set(++frames_sent_);
+  hand_over(*t);
+  return template_.size();
+}
 
+void WireGenerator::hand_over(sim::Transaction& t) {
+  sent_probe_.set(++frames_sent_);
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = timeline().outgoing_delay();
-  const auto status = wire->nb_transport_fw(*t, phase, delay);
+  const auto status = wire->nb_transport_fw(t, phase, delay);
   if (status == tlm::TLM_COMPLETED) {
-    t->release();
+    t.release();
   } else if (status == tlm::TLM_ACCEPTED) {
     held_back_ = true;
   }
@@ -153,17 +177,40 @@ tlm::tlm_sync_enum WireGenerator::nb_transport_bw(tlm::tlm_generic_payload& payl
   return tlm::TLM_COMPLETED;
 }
 
+/// Start of the frame after the one that was due at `due`; the line is free from free_at_ on.
+sim::Tick WireGenerator::next_start(FrameStream& s, sim::Tick due) {
+  if (s.capture != nullptr && s.recorded_times) {
+    const std::size_t sent = s.capture->size() - s.count;
+    if (sent + 1 == s.capture->size()) return free_at_;
+    const sim::Tick now = (*s.capture)[sent].time, next = (*s.capture)[sent + 1].time;
+    return due + (next > now ? next - now : 0);  // captures of several sources are not always in order
+  }
+  if (s.interval == 0) return free_at_;
+  switch (s.arrivals) {
+    case Arrivals::kConstant:
+      break;
+    case Arrivals::kPoisson:
+      return due + static_cast<sim::Tick>(-std::log1p(-gaps_.unit()) * static_cast<double>(s.interval));
+    case Arrivals::kBursts:
+      if (in_burst_ == 0) burst_start_ = due;
+      if (++in_burst_ < s.burst) return free_at_;
+      in_burst_ = 0;
+      return std::max(free_at_, burst_start_ + s.burst * s.interval);
+  }
+  return std::max(free_at_, due + s.interval);
+}
+
 sim::Wakeup WireGenerator::tick(sim::Cycle now) {
   if (streams_.empty() || held_back_) return sim::Wakeup::never();
   const sim::Tick t = clock().edge(now);
   FrameStream& s = streams_.front();
   const sim::Tick due = std::max(s.start, free_at_);
   if (due > t) return sim::Wakeup::at(clock().at_or_after(due));
-  send_next(s);
+  const std::size_t bytes = send_next(s);
   // Line rate is kept on the exact grid of frame times, not on the edges of this module's clock - unless the
   // receiver held us back.
-  free_at_ = (t - due < clock().edge(1) ? due : t) + frame_time(template_.size());
-  s.start = s.interval == 0 ? free_at_ : std::max(free_at_, due + s.interval);
+  free_at_ = (t - due < clock().edge(1) ? due : t) + frame_time(bytes);
+  s.start = next_start(s, due);
   if (--s.count == 0) {
     streams_.pop_front();
     if (streams_.empty()) return sim::Wakeup::never();

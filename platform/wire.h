@@ -7,7 +7,9 @@
 // its END_REQ.
 #pragma once
 #include <deque>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "nic/stack/packet.h"
 #include "sim/simulation.h"
@@ -21,6 +23,19 @@ enum class FrameKind : std::uint8_t {
   kTcp              ///< segments of one connection, in sequence
 };
 
+/// When the frames of a stream start.
+enum class Arrivals : std::uint8_t {
+  kConstant,  ///< every `interval`
+  kPoisson,   ///< at random, `interval` on the average (exponential gaps; never closer than the line allows)
+  kBursts     ///< `burst` frames back to back, then a pause; `interval` on the average
+};
+
+/// A frame of a capture and when it arrived, relative to any origin.
+struct CapturedFrame {
+  sim::Tick time = 0;
+  std::vector<std::uint8_t> bytes;
+};
+
 /// `count` frames of one kind, back to back or every `interval`.
 struct FrameStream {
   FrameKind kind = FrameKind::kUdp;
@@ -31,6 +46,14 @@ struct FrameStream {
   sim::Tick interval = 0;     ///< between starts of frames; 0 = line rate
   std::uint32_t tcp_seq = 0;  ///< kTcp: sequence number of the first byte
   bool tcp_push = false;      ///< kTcp: PSH in every segment: receivers do not wait for more
+  Arrivals arrivals = Arrivals::kConstant;
+  std::uint32_t burst = 1;  ///< frames of a burst
+  /// kUdp: so many flows, mixed at random, that differ in their source port (flow.src_port and following).
+  std::uint32_t flows = 1;
+  /// Instead of made frames: those of a capture, one after the other (count is theirs), with their own timing or,
+  /// without `recorded_times`, by `interval` and `arrivals`.
+  std::shared_ptr<const std::vector<CapturedFrame>> capture;
+  bool recorded_times = true;
 };
 
 /// True if `payload` (UDP or TCP payload of one of our frames) is what was sent; sets `sequence`.
@@ -53,7 +76,9 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
  private:
   sim::Wakeup tick(sim::Cycle now) override;
   void build_template(const FrameStream& stream);
-  void send_next(FrameStream& stream);
+  std::size_t send_next(FrameStream& stream);
+  void hand_over(sim::Transaction& t);
+  sim::Tick next_start(FrameStream& stream, sim::Tick due);
 
   tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override;
@@ -69,6 +94,9 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
   bool held_back_ = false;                        // the receiver's queue is full: wait for END_REQ
   std::uint64_t frames_sent_ = 0;
   std::uint64_t sequence_ = 0;
+  std::uint32_t in_burst_ = 0;  // frames of the present burst that have been sent
+  sim::Tick burst_start_ = 0;
+  sim::RandomStream gaps_, mix_;  // Poisson arrivals; which flow
   sim::Probe sent_probe_;
 };
 

@@ -26,7 +26,7 @@ Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t addres
   t->tag.process_id = 0;
   t->tag.has_process_id = t->tag.privileged = t->tag.execute = false;
   t->tag.address_type = AddressType::kUntranslated;
-  t->tag.relaxed_ordering = t->tag.id_ordering = t->tag.posted = false;
+  t->tag.relaxed_ordering = t->tag.id_ordering = t->tag.posted = t->tag.poisoned = false;
   t->tag.traffic_class = 0;
   t->tag.tag = 0;
   t->tag.rcid = t->tag.mcid = 0;

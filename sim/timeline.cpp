@@ -126,6 +126,15 @@ Tick Timeline::horizon() const {
   return free < limit_ ? free : (limit_ > base_ ? limit_ : base_);
 }
 
+Tick Timeline::earliest_of_others(std::uint32_t rank) const {
+  Tick first = horizon();
+  if (first != kNever) ++first;
+  for (std::uint32_t r = 0; r < keys_.size(); ++r) {
+    if (r != rank) first = std::min(first, keys_[r]);
+  }
+  return first;
+}
+
 void Timeline::drive() {
   base_ = to_ticks(sc_core::sc_time_stamp());
   delay_at_ = kNever;

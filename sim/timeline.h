@@ -46,6 +46,9 @@ class Sleeper {
   /// Makes the pending wake-up no later than `t`.
   void wake_by(Tick t);
   void cancel() { sleep_until(kNever); }
+  /// Nobody but this sleeper can do anything before this time: the earliest wake-up of any other one, or what
+  /// SystemC has pending. Calling context: inside wake().
+  Tick others_pending() const;
 
  private:
   friend class Timeline;
@@ -155,6 +158,7 @@ class Timeline final : public sc_core::sc_module {
   void drive();
   void wake_all_due();
   Tick horizon() const;
+  Tick earliest_of_others(std::uint32_t rank) const;
 
   TimeMode mode_;
   Tick now_ = 0;
@@ -184,6 +188,7 @@ inline void Timeline::set_key(std::uint32_t rank, Tick t) {
 }
 
 inline Tick Sleeper::pending() const { return timeline_.key(rank_); }
+inline Tick Sleeper::others_pending() const { return timeline_.earliest_of_others(rank_); }
 inline void Sleeper::sleep_until(Tick t) { timeline_.set_key(rank_, t); }
 inline void Sleeper::wake_by(Tick t) {
   if (t < timeline_.key(rank_)) timeline_.set_key(rank_, t);

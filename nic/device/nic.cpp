@@ -233,6 +233,8 @@ tlm::tlm_sync_enum Nic::send_tlp(sim::Transaction& t) {
 }
 
 void Nic::send_frame(std::span<const std::uint8_t> frame) {
+  auto& sent = core_->device.trace.packet_sent;
+  if (sent.enabled()) sent.emit({frame, core_->device.sim.now()});
   if (wire_out.size() == 0) return;
   sim::Transaction* t = core_->device.sim.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, frame.size());
   std::memcpy(t->get_data_ptr(), frame.data(), frame.size());

@@ -33,6 +33,12 @@ struct PacketArrived {
   std::span<const std::uint8_t> frame;
   sim::Tick time;
 };
+/// A frame goes out on the wire, first bit now (bytes without FCS).
+struct PacketSent {
+  static constexpr const char* kName = "nic_packet_sent";
+  std::span<const std::uint8_t> frame;
+  sim::Tick time;
+};
 struct PacketDropped {
   static constexpr const char* kName = "nic_packet_dropped";
   std::uint64_t serial;
@@ -133,6 +139,7 @@ struct BusMasterChanged {
 
 struct NicTracepoints {
   sim::Tracepoint<PacketArrived> packet_arrived;
+  sim::Tracepoint<PacketSent> packet_sent;
   sim::Tracepoint<PacketDropped> packet_dropped;
   sim::Tracepoint<PacketDelivered> packet_delivered;
   sim::Tracepoint<DescriptorFetched> descriptor_fetched;

@@ -71,6 +71,13 @@ bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
   return true;
 }
 
+std::optional<pagepool::PageFragment> RxRing::alloc_buffer() {
+  if (config_.page_fragments) return pool_->alloc_frag(config_.buffer_bytes);
+  const auto page = pool_->alloc_page();
+  if (!page) return std::nullopt;
+  return pagepool::PageFragment{*page, 0, config_.buffer_bytes};
+}
+
 void RxRing::alloc_rx_buffers(unsigned count) {
   KFUNC("igb_alloc_rx_buffers");
   if (count == 0) return;
@@ -78,19 +85,19 @@ void RxRing::alloc_rx_buffers(unsigned count) {
   auto& cpu = kernel::this_cpu();
   const unsigned before = next_to_use_;
   for (; count > 0; --count) {
-    const auto page = pool_->alloc_page();
-    if (!page) {
+    const auto buffer = alloc_buffer();
+    if (!buffer) {
       ++counters_.alloc_failed;
       break;
     }
     cpu.work(kStackCosts.refill_descriptor);
-    const auto d = RxDescriptor::read(pool_->dma_addr(*page).value);
+    const auto d = RxDescriptor::read(pool_->dma_addr(buffer->page).value + buffer->offset);
     const sim::PhysAddr at = descriptor(next_to_use_);
     cpu.store(at);
     store.store<std::uint64_t>(at, d.qw0);
     store.store<std::uint64_t>(at + 8, d.qw1);
-    buffers_[next_to_use_] = {*page, true};
-    trace_.held(*page, holder::kRxRing, next_to_use_);
+    buffers_[next_to_use_] = {buffer->page, buffer->offset, true};
+    trace_.held(buffer->page, holder::kRxRing, next_to_use_);
     next_to_use_ = next_to_use_ + 1 == config_.descriptors ? 0 : next_to_use_ + 1;
   }
   // The doorbell orders after the descriptors (dma_wmb).
@@ -126,12 +133,12 @@ int RxRing::clean_rx_irq(int budget) {
       pool_->recycle_direct(buffer.page);
       continue;
     }
-    kernel_.dma().dma_sync_single_for_cpu(*device_, pool_->dma_addr(buffer.page), length,
+    kernel_.dma().dma_sync_single_for_cpu(*device_, pool_->dma_addr(buffer.page) + buffer.offset, length,
                                           kernel::DmaDirection::kFromDevice);
-    cpu.load_from_device(sim::to_phys(buffer.page));
+    cpu.load_from_device(sim::to_phys(buffer.page) + buffer.offset);
     counters_.bytes += length;
     ++counters_.packets;
-    Skb* skb = stack_.skbs().build_skb(buffer.page, 0, length);
+    Skb* skb = stack_.skbs().build_skb(buffer.page, buffer.offset, length);
     skb->ifindex = static_cast<unsigned>(netdev_.ifindex);
     stack_.napi_gro_receive(*napi_, skb);
   }

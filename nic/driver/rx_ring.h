@@ -18,6 +18,8 @@ struct RxRingConfig {
   unsigned buffer_bytes = 2048;  ///< 1024..4096 in steps of 1024
   /// RXDCTL thresholds.
   unsigned pthresh = 8, hthresh = 8, wthresh = 1;
+  /// Buffers are pieces of pages (page_pool_dev_alloc_frag), as many to a page as fit: several skbs hold one page.
+  bool page_fragments = false;
   bool drop_enable = true;  ///< SRRCTL.DROP_EN: no descriptor = drop instead of holding up the packet buffer
   /// Page pool ring entries; 0 = as many as descriptors.
   unsigned pool_size = 0;
@@ -55,9 +57,11 @@ class RxRing {
  private:
   struct Buffer {
     sim::Pfn page{0};
+    unsigned offset = 0;
     bool valid = false;
   };
   void alloc_rx_buffers(unsigned count);
+  std::optional<pagepool::PageFragment> alloc_buffer();
   unsigned unused() const {
     return (next_to_clean_ > next_to_use_ ? 0 : config_.descriptors) + next_to_clean_ - next_to_use_ - 1;
   }

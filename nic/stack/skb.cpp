@@ -51,6 +51,8 @@ void SkbAllocator::kfree_skb(Skb* skb) {
     Skb* next = skb->frag_list;
     const sim::Pfn page = skb->page;
     Skb* other = skb->clones;
+    // Still its holder's, as far as the holder knows: the page may have been freed under it.
+    if (!skb->holder.empty()) trace_.held(page, skb->holder, skb->holder_id);
     free_.push_back(skb);
     --outstanding_;
     if (other != skb) {  // a clone still has the page

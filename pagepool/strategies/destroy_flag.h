@@ -32,10 +32,12 @@ class DestroyFlag : public StrategyBase<Env, Pool> {
     if (pool.has_provider() || !pool.dma_map()) return;
     Env& env = pool.env();
     [[maybe_unused]] auto scope = env.function("page_pool_scan_inflight");
+    env.get_online_mems();
     env.for_each_online_page([&](Netmem netmem) {
       if (env.belongs_to_pool(pool, netmem)) pool.return_page(netmem);
       return pool.inflight() > 0;
     });
+    env.put_online_mems();
   }
 };
 

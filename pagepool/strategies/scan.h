@@ -22,6 +22,7 @@ class Scan : public DestroyLockStrategy<Env, Pool> {
     [[maybe_unused]] auto scope = env.function("page_pool_scan_inflight");
     // Returners that saw destroy_cnt == 0 are through after this; later ones come by the lock.
     env.synchronize_rcu();
+    env.get_online_mems();
     env.spin_lock_bh(this->destroy_lock_);
     int inflight = pool.inflight();
     int unmapped = 0;
@@ -29,11 +30,12 @@ class Scan : public DestroyLockStrategy<Env, Pool> {
       if (!env.belongs_to_pool(pool, netmem)) return true;
       pool.unmap_page(netmem);
       ++unmapped;
-      return env.debug_net() || unmapped < inflight;
+      return env.debug_net() || unmapped != inflight;
     });
     if (unmapped != inflight) env.warn_once(pool, Warning::unmapped_mismatch, unmapped, inflight);
     pool.set_dma_map(false);
     env.spin_unlock_bh(this->destroy_lock_);
+    env.put_online_mems();
   }
 };
 

@@ -25,6 +25,7 @@ class ScanLockOnMatch : public DestroyLockStrategy<Env, Pool> {
     Env& env = pool.env();
     [[maybe_unused]] auto scope = env.function("page_pool_scan_inflight");
     env.synchronize_rcu();
+    env.get_online_mems();
     int inflight = pool.inflight();
     int found = 0;
     env.for_each_online_page(
@@ -36,9 +37,10 @@ class ScanLockOnMatch : public DestroyLockStrategy<Env, Pool> {
             ++found;
           }
           env.spin_unlock_bh(this->destroy_lock_);
-          return env.debug_net() || found < inflight;
+          return env.debug_net() || found != inflight;
         },
         /*schedulable=*/true);
+    env.put_online_mems();
   }
 };
 

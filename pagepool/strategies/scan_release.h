@@ -20,6 +20,7 @@ class ScanRelease : public DestroyLockStrategy<Env, Pool> {
     Env& env = pool.env();
     [[maybe_unused]] auto scope = env.function("page_pool_scan_inflight");
     env.synchronize_rcu();
+    env.get_online_mems();
     env.spin_lock_bh(this->destroy_lock_);
     int inflight = pool.inflight();
     int found = 0;
@@ -28,11 +29,12 @@ class ScanRelease : public DestroyLockStrategy<Env, Pool> {
       pool.unmap_page(netmem);
       pool.detach_page(netmem);
       ++found;
-      return env.debug_net() || found < inflight;
+      return env.debug_net() || found != inflight;
     });
     if (found != inflight) env.warn_once(pool, Warning::unmapped_mismatch, found, inflight);
     pool.set_dma_map(false);
     env.spin_unlock_bh(this->destroy_lock_);
+    env.put_online_mems();
   }
 };
 

@@ -36,6 +36,7 @@ void Checker::attach(kernel::Trace& t) {
   const auto listen = [this](auto& tracepoint) { tracepoint.subscribe([this](const auto& e) { on(e); }); };
   listen(t.dma_mapped);
   listen(t.dma_unmapped);
+  listen(t.dma_unmapped_all);
   listen(t.dma_synced);
   listen(t.iova_allocated);
   listen(t.iova_freed);
@@ -49,6 +50,7 @@ void Checker::attach(kernel::Trace& t) {
   listen(t.device_freed);
   listen(t.bh_section);
   listen(t.lock_held);
+  listen(t.spin);
   listen(t.oops);
   listen(t.warn);
 }
@@ -171,7 +173,7 @@ void Checker::on(const mm::PageHeld& e) {
       f.place = std::string(e.holder);
       f.who = fmt::format("{} {}", e.holder, e.id);
       f.whom = describe_page(e.pfn);
-      f.detail = "a free page got a new holder";
+      f.detail = "a free page is in the hands of a holder";
     });
   }
   if (p.generation == 0) p.generation = 1, p.allocated = true;
@@ -262,12 +264,17 @@ void Checker::note_binding(DeviceShadow& d, bool driver_bound, sim::Tick time) {
 
 void Checker::on(const kernel::DeviceAdded& e) { device(e.device); }
 void Checker::on(const kernel::DeviceBound& e) { note_binding(device(e.device), true, e.time); }
-void Checker::on(const kernel::DeviceUnbinding& e) { device(e.device).unbinding_at = e.time; }
+void Checker::on(const kernel::DeviceUnbinding& e) {
+  DeviceShadow& d = device(e.device);
+  d.unbinding_at = e.time;
+  d.unbinding = true;
+}
 
 void Checker::on(const kernel::DeviceUnbound& e) {
   DeviceShadow& d = device(e.device);
   note_binding(d, false, e.time);
   d.unbound_at = e.time;
+  d.unbinding = false;
   if (e.time > d.unbinding_at)
     summary_.longest_unbind = std::max(summary_.longest_unbind, e.time - d.unbinding_at);
 }

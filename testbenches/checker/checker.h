@@ -68,7 +68,11 @@ struct Summary {
   bool iova_reused_while_held = false;
   sim::Tick longest_bh_off = 0;
   const char* longest_bh_off_function = "";
+  std::string longest_bh_off_chain;  ///< innermost first
+  sim::Tick longest_spin = 0;        ///< of a core in softirq, for a lock
+  std::string longest_spin_lock, longest_spin_chain;
   sim::Tick longest_unbind = 0;
+  sim::Tick unbind_pending = 0;  ///< an unbind that had not come to its end when the run had, so far; 0 = none
   std::uint64_t frames_arrived = 0, frames_delivered = 0, frames_dropped = 0;
   std::optional<kernel::Oops> oops;  ///< the first
 };
@@ -114,6 +118,7 @@ class Checker {
   void on(const mm::PageHeld& e);
   void on(const kernel::DmaMapped& e);
   void on(const kernel::DmaUnmapped& e);
+  void on(const kernel::DmaUnmappedAll& e);
   void on(const kernel::DmaSynced& e);
   void on(const kernel::IovaAllocated& e);
   void on(const kernel::IovaFreed& e);
@@ -127,6 +132,7 @@ class Checker {
   void on(const kernel::DeviceFreed& e);
   void on(const kernel::BhSection& e);
   void on(const kernel::LockHeld& e);
+  void on(const kernel::Spin& e);
   void on(const kernel::Oops& e);
   void on(const kernel::Warn& e);
   void on(const iommu::Translated& e);
@@ -158,6 +164,7 @@ class Checker {
   std::string describe_page(sim::Pfn pfn) const;
   std::string describe_holder(const PageShadow& page) const;
   PoolShadow* pool(std::uint32_t id);
+  void count_unmap(PoolShadow& p, kernel::CallChain chain, bool late);
 
   std::uint32_t find_mapping(std::uint32_t device, std::uint64_t iova) const;
   void add_mapping(std::uint32_t device, const kernel::DmaMapped& e);

@@ -169,14 +169,7 @@ void Checker::on(const kernel::DmaUnmapped& e) {
   const bool late = d.driverless() || earlier_binding;
 
   if (PoolShadow* p = pool(meant ? meant->pool : page != nullptr ? page->pool : 0)) {
-    if (p->destroying || called_from(e.chain, "page_pool_destroy")) {
-      ++p->unmap_inside_destroy, ++summary_.unmap_inside_destroy;
-    } else if (p->destroyed) {
-      ++p->unmap_after_destroy, ++summary_.unmap_after_destroy;
-    } else {
-      ++p->unmap_before_destroy, ++summary_.unmap_before_destroy;
-    }
-    if (late) ++p->unmap_no_driver;
+    count_unmap(*p, e.chain, late);
   }
   const std::uint64_t key = chain_key(e.chain) ^ index;
   const auto texts = [&](const char* detail) {
@@ -214,6 +207,38 @@ void Checker::on(const kernel::DmaUnmapped& e) {
   }
   if (hit == kNoIndex) return;
   remove_mapping(hit, e.result == kernel::UnmapResult::kDirectLeaked);
+}
+
+void Checker::count_unmap(PoolShadow& p, kernel::CallChain chain, bool late) {
+  if (p.destroying || called_from(chain, "page_pool_destroy")) {
+    ++p.unmap_inside_destroy, ++summary_.unmap_inside_destroy;
+  } else if (p.destroyed) {
+    ++p.unmap_after_destroy, ++summary_.unmap_after_destroy;
+  } else {
+    ++p.unmap_before_destroy, ++summary_.unmap_before_destroy;
+  }
+  if (late) ++p.unmap_no_driver;
+}
+
+void Checker::on(const kernel::DmaUnmappedAll& e) {
+  const std::uint32_t index = device_index(e.device);
+  DeviceShadow& d = devices_[index];
+  note_binding(d, e.driver_bound, e.time);
+  if (d.driverless() || d.freed) {
+    report(d.freed ? FindingClass::kUseAfterFree : FindingClass::kLateDmaApi, chain_key(e.chain), 0, 0,
+           [&](Finding& f) {
+             f.place = chain_text(e.chain);
+             f.who = "dma_unmap_all";
+             f.whom = describe(d);
+             f.detail = "unmapped in bulk for a device without a driver";
+           });
+  }
+  for (std::uint32_t i = 0; i < mappings_.size(); ++i) {
+    if (!mappings_[i].live || mappings_[i].device != index) continue;
+    const PageShadow* page = head_page(to_pfn(sim::PhysAddr(mappings_[i].phys)));
+    if (PoolShadow* p = pool(page != nullptr ? page->pool : 0)) count_unmap(*p, e.chain, d.driverless());
+    remove_mapping(i, false);
+  }
 }
 
 void Checker::on(const kernel::DmaSynced& e) {

@@ -30,6 +30,7 @@ void Checker::on(const kernel::BhSection& e) {
   if (length > summary_.longest_bh_off) {
     summary_.longest_bh_off = length;
     summary_.longest_bh_off_function = e.function;
+    summary_.longest_bh_off_chain = chain_text(e.chain);
   }
   if (length <= config_.bh_off_bound) return;
   report(FindingClass::kBhOff, sim::digest_tag(e.function), 0, 0, [&](Finding& f) {
@@ -37,6 +38,13 @@ void Checker::on(const kernel::BhSection& e) {
     f.who = fmt::format("core {}", e.cpu);
     f.detail = fmt::format("bottom halves off for {} from {}", format_time(length), format_time(e.begin));
   });
+}
+
+void Checker::on(const kernel::Spin& e) {
+  if (!e.softirq || e.end - e.begin <= summary_.longest_spin) return;
+  summary_.longest_spin = e.end - e.begin;
+  summary_.longest_spin_lock = e.lock;
+  summary_.longest_spin_chain = chain_text(e.chain);
 }
 
 void Checker::on(const kernel::LockHeld& e) {
@@ -112,6 +120,9 @@ void Checker::finish() {
   check_end_of_pools();
   check_end_of_mappings();
   check_end_of_frames();
+  for (const DeviceShadow& d : devices_) {
+    if (d.unbinding) summary_.unbind_pending = std::max(summary_.unbind_pending, now() - d.unbinding_at);
+  }
 }
 
 void Checker::check_end_of_pools() {

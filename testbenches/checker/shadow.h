@@ -93,6 +93,7 @@ struct DeviceShadow {
   sim::RequesterId requester;
   std::uint32_t domain =
       kNoIndex;  ///< IOMMU domain of its mappings, kNoIndex: none seen (identity or no IOMMU)
+  bool unbinding = false;  ///< device_unbind has begun and not ended
   bool bound = false, present = true, freed = false;
   std::uint32_t binding = 0;  ///< counts driver bindings
   sim::Tick bound_at = 0, unbinding_at = 0, unbound_at = 0, removed_at = 0, freed_at = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // poolsim run SCENARIO: one run with the checker watching; report, waveform.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -15,7 +16,7 @@ struct Options {
   std::vector<std::string> assignments;
   std::string strategy;
   scenario::RunOptions run;
-  std::string vcd_from, vcd_to;
+  std::string vcd_from, vcd_to, rx_rate;
   bool every_cycle = false, no_run_ahead = false, dump_pools = false, digest_only = false;
   std::optional<std::uint64_t> seed;
 };
@@ -31,6 +32,15 @@ int execute(const Options& o, const cli::Context& context) {
   scenario::RunOptions options = o.run;
   if (!o.vcd_from.empty()) options.vcd_from = platform::parse_quantity(o.vcd_from, platform::Dimension::kTime);
   if (!o.vcd_to.empty()) options.vcd_to = platform::parse_quantity(o.vcd_to, platform::Dimension::kTime);
+  if (o.rx_rate == "line") {
+    options.rx_line_rate = true;
+  } else if (!o.rx_rate.empty()) {
+    const char* end = o.rx_rate.data() + o.rx_rate.size();
+    const auto [at, error] = std::from_chars(o.rx_rate.data(), end, options.rx_frames_per_second);
+    if (error != std::errc{} || at != end || options.rx_frames_per_second == 0) {
+      throw sim::Error(fmt::format("--rx-rate: '{}' is neither a number of frames a second nor 'line'", o.rx_rate));
+    }
+  }
 
   scenario::ScenarioRun run(config, options);
   const scenario::RunResult result = run.run();
@@ -56,6 +66,9 @@ const cli::Subcommand kRun(
       app.add_option("--seed", o->seed, "seed of all random streams");
       app.add_option("--vcd", o->run.vcd, "write a waveform, and a .gtkw beside it");
       app.add_option("--probes", o->run.vcd_probes, "globs of the probes to record");
+      app.add_option("--pcap", o->run.pcap, "write every frame the NIC receives and sends (pcap, nanoseconds)");
+      app.add_option("--rx", o->run.rx_pcap, "capture (pcap) that arrives after the steady traffic, with its own timing");
+      app.add_option("--rx-rate", o->rx_rate, "frames a second, or 'line', instead of the capture's timing");
       app.add_option("--from", o->vcd_from, "first time recorded, e.g. 20.1ms");
       app.add_option("--to", o->vcd_to, "last time recorded");
       app.add_flag("--every-cycle", o->every_cycle, "tick every module at every edge of its clock");

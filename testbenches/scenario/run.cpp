@@ -3,9 +3,12 @@
 
 #include <time.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "pagepool/dump.h"
+#include "platform/pcap_file.h"
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/holders.h"
@@ -77,6 +80,7 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["strategy"] = strategy;
   j["dma_mode"] = dma_mode;
   j["device"] = device;
+  j["bind_error"] = bind_error;
   j["finished"] = finished;
   j["pages_outstanding"] = pages_outstanding;
   j["unmap_before_destroy"] = unmap_before;
@@ -88,8 +92,15 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["leaked_iovas"] = leaked_iovas;
   j["leaked_mappings"] = leaked_mappings;
   j["unbind_fs"] = unbind;
+  j["unbind_ended"] = unbind_ended;
+  j["rebound"] = rebound;
+  j["rebind_fs"] = rebind;
   j["longest_bh_off_fs"] = longest_bh_off;
   j["longest_bh_off_function"] = longest_bh_off_function;
+  j["longest_bh_off_chain"] = longest_bh_off_chain;
+  j["longest_softirq_spin_fs"] = longest_spin;
+  j["longest_softirq_spin_lock"] = longest_spin_lock;
+  j["longest_softirq_spin_chain"] = longest_spin_chain;
   j["cycles_per_packet"] = cycles_per_packet;
   j["tracking_bytes"] = tracking_bytes;
   j["oops"] = oops.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(oops);
@@ -100,6 +111,10 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["cpu_seconds"] = cpu_seconds;
   j["wakeups"] = wakeups;
   j["packets"] = packets;
+  j["read"] = read;
+  j["alloc_failed"] = alloc_failed;
+  j["warnings"] = warnings;
+  j["held_by"] = held_by;
   return j;
 }
 
@@ -109,6 +124,7 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.strategy = j.at("strategy");
   r.dma_mode = j.at("dma_mode");
   r.device = j.at("device");
+  r.bind_error = j.at("bind_error");
   r.finished = j.at("finished");
   r.pages_outstanding = j.at("pages_outstanding");
   r.unmap_before = j.at("unmap_before_destroy");
@@ -120,8 +136,15 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.leaked_iovas = j.at("leaked_iovas");
   r.leaked_mappings = j.at("leaked_mappings");
   r.unbind = j.at("unbind_fs");
+  r.unbind_ended = j.at("unbind_ended");
+  r.rebound = j.at("rebound");
+  r.rebind = j.at("rebind_fs");
   r.longest_bh_off = j.at("longest_bh_off_fs");
   r.longest_bh_off_function = j.at("longest_bh_off_function");
+  r.longest_bh_off_chain = j.at("longest_bh_off_chain");
+  r.longest_spin = j.at("longest_softirq_spin_fs");
+  r.longest_spin_lock = j.at("longest_softirq_spin_lock");
+  r.longest_spin_chain = j.at("longest_softirq_spin_chain");
   r.cycles_per_packet = j.at("cycles_per_packet");
   r.tracking_bytes = j.at("tracking_bytes");
   if (!j.at("oops").is_null()) r.oops = j.at("oops");
@@ -131,7 +154,17 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.cpu_seconds = j.at("cpu_seconds");
   r.wakeups = j.at("wakeups");
   r.packets = j.at("packets");
+  r.read = j.at("read");
+  r.alloc_failed = j.at("alloc_failed");
+  r.warnings = j.at("warnings").get<std::vector<std::string>>();
+  r.held_by = j.at("held_by");
   return r;
+}
+
+std::string RunResult::findings_text() const {
+  std::string text;
+  for (const auto& [kind, count] : findings) text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", kind, count);
+  return text;
 }
 
 struct ScenarioRun::Script : scenario::Script {
@@ -149,6 +182,14 @@ ScenarioRun::ScenarioRun(const RunConfig& config, RunOptions options)
   checker_->attach(machine_->nic().trace());
   checker_->attach(machine_->pools().trace());
   script_ = std::make_unique<Script>(*machine_, config_.scenario);
+  if (!options_.rx_pcap.empty()) {
+    platform::FrameStream capture;
+    capture.capture =
+        std::make_shared<const std::vector<platform::CapturedFrame>>(platform::read_pcap(options_.rx_pcap));
+    capture.recorded_times = options_.rx_frames_per_second == 0 && !options_.rx_line_rate;
+    if (options_.rx_frames_per_second != 0) capture.interval = sim::kSecond / options_.rx_frames_per_second;
+    script_->replay(std::move(capture));
+  }
   if (config_.scenario.stop_at_oops) {
     machine_->kernel().trace().oops.subscribe(
         [this](const kernel::Oops&) { machine_->simulation().timeline().stop(); });
@@ -159,6 +200,8 @@ ScenarioRun::~ScenarioRun() = default;
 
 RunResult ScenarioRun::run() {
   sim::Simulation& simulation = machine_->simulation();
+  std::unique_ptr<platform::PcapWriter> pcap;
+  if (!options_.pcap.empty()) pcap = std::make_unique<platform::PcapWriter>(options_.pcap, machine_->nic().trace());
   std::unique_ptr<waveforms::VcdWriter> vcd;
   if (!options_.vcd.empty()) {
     vcd = std::make_unique<waveforms::VcdWriter>(
@@ -171,6 +214,7 @@ RunResult ScenarioRun::run() {
   result_.cpu_seconds = cpu_seconds() - cpu_before;
   checker_->finish();
   machine_->check_conservation();
+  if (pcap != nullptr) pcap->close();
   if (vcd != nullptr) {
     vcd->close();
     std::string save = options_.vcd;
@@ -187,6 +231,7 @@ RunResult ScenarioRun::run() {
   r.strategy = config_.machine.pool.strategy;
   r.dma_mode = to_string(config_.machine.kernel.dma_mode);
   r.device = to_string(config_.scenario.device);
+  r.bind_error = script_->bind_error();
   r.finished = script_->finished();
   r.pages_outstanding = script_->pages_outstanding();
   r.unmap_before = summary.unmap_before_destroy;
@@ -197,9 +242,16 @@ RunResult ScenarioRun::run() {
   r.leaked_pages = summary.leaked_pages;
   r.leaked_iovas = summary.leaked_iovas;
   r.leaked_mappings = summary.leaked_mappings;
-  r.unbind = summary.longest_unbind;
+  r.unbind_ended = summary.unbind_pending == 0 && summary.longest_unbind != 0;
+  r.unbind = std::max(summary.longest_unbind, summary.unbind_pending);
+  r.rebound = script_->rebound_at() != sim::kNever;
+  if (r.rebound) r.rebind = script_->rebound_at() - script_->unbind_at();
   r.longest_bh_off = summary.longest_bh_off;
   r.longest_bh_off_function = summary.longest_bh_off_function;
+  r.longest_bh_off_chain = summary.longest_bh_off_chain;
+  r.longest_spin = summary.longest_spin;
+  r.longest_spin_lock = summary.longest_spin_lock;
+  r.longest_spin_chain = summary.longest_spin_chain;
   r.cycles_per_packet = script_->cycles_per_packet();
   for (const auto& pool : machine_->pools().pools()) r.tracking_bytes += pool->state().tracking_bytes_peak;
   if (summary.oops) r.oops = fmt::format("{} + {:#x}", summary.oops->symbol, summary.oops->address);
@@ -212,6 +264,15 @@ RunResult ScenarioRun::run() {
   r.simulated = simulation.now();
   r.wakeups = simulation.timeline().wakeups();
   r.packets = machine_->wire().frames_sent();
+  r.read = machine_->stack().counters().read;
+  r.alloc_failed = script_->ring().counters().alloc_failed;
+  for (const auto& warning : machine_->kernel().warnings()) {
+    if (std::ranges::find(r.warnings, warning.text) == r.warnings.end()) r.warnings.push_back(warning.text);
+  }
+  std::map<std::string, std::uint64_t> held;
+  for (const HolderReport& h : who_holds(*checker_, *machine_)) held[h.holder] += h.pages;
+  for (const auto& [holder, pages] : held)
+    r.held_by += fmt::format("{}{} x {}", r.held_by.empty() ? "" : ", ", pages, holder);
   return r;
 }
 

@@ -16,20 +16,31 @@ struct RunOptions {
   std::string vcd;                        ///< waveform file, empty = none; a .gtkw is written beside it
   std::vector<std::string> vcd_probes;    ///< globs; empty = all
   sim::Tick vcd_from = 0, vcd_to = sim::kNever;
+  std::string pcap;     ///< every frame that the NIC receives or sends, empty = none
+  std::string rx_pcap;  ///< capture that arrives after the steady traffic, empty = none
+  /// Frames of it in a second instead of the recorded times; 0 = recorded.
+  std::uint64_t rx_frames_per_second = 0;
+  bool rx_line_rate = false;  ///< the capture back to back
 };
 
 /// What a run tells, in plain figures. Also travels between processes as JSON.
 struct RunResult {
   std::string scenario, strategy, dma_mode, device;
+  int bind_error = 0;             ///< the driver could not be bound at all
   bool finished = false;          ///< the script ran to its end (false: stopped by an oops, or by the time limit)
   std::uint64_t pages_outstanding = 0;  ///< in flight when the driver began to go
   std::uint64_t unmap_before = 0, unmap_inside = 0, unmap_after = 0;  ///< of the pool, relative to its destroy
   std::uint64_t late_unmaps = 0;        ///< with no driver bound
   std::uint64_t iommu_faults = 0;
   std::uint64_t leaked_pages = 0, leaked_iovas = 0, leaked_mappings = 0;
-  sim::Tick unbind = 0;                 ///< duration of device_unbind
+  sim::Tick unbind = 0;                 ///< duration of device_unbind; of one that never ended, so far
+  bool unbind_ended = false;
+  bool rebound = false;                 ///< the driver was bound again
+  sim::Tick rebind = 0;                 ///< from the begin of the unbind to the end of the second bind
   sim::Tick longest_bh_off = 0;
-  std::string longest_bh_off_function;
+  std::string longest_bh_off_function, longest_bh_off_chain;
+  sim::Tick longest_spin = 0;           ///< of a returner in softirq, for a lock
+  std::string longest_spin_lock, longest_spin_chain;
   double cycles_per_packet = 0;         ///< core cycles in the receive poll, steady traffic
   std::uint64_t tracking_bytes = 0;     ///< most that the strategy held
   std::string oops;                     ///< "symbol + 0xaddress", empty = none
@@ -39,7 +50,13 @@ struct RunResult {
   double cpu_seconds = 0;
   std::uint64_t wakeups = 0;
   std::uint64_t packets = 0;
+  std::uint64_t read = 0;               ///< datagrams and segments that users read
+  std::uint64_t alloc_failed = 0;       ///< refills of the receive ring that got no page
+  std::vector<std::string> warnings;    ///< of the modelled kernel, each once
+  std::string held_by;                  ///< "20 x UDP socket receive queue, ...": what is left of destroyed pools
 
+  /// "dma_not_owned x 3, late_unmap x 256", or "".
+  std::string findings_text() const;
   nlohmann::ordered_json to_json() const;
   static RunResult from_json(const nlohmann::ordered_json& json);
 };

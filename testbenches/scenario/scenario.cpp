@@ -47,6 +47,13 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.size("scenario.held_payload", s.held_payload_bytes, 16, 1472, "UDP payload of the packets that stay");
   set.size("scenario.rcvbuf", s.rcvbuf_bytes, 2048, std::uint64_t{1} << 40, "SO_RCVBUF of the sockets");
   set.time("scenario.interval", s.interval, 0, kLong, "between starts of frames; 0 = line rate");
+  set.choice("scenario.arrivals", s.arrivals,
+             {{"constant", platform::Arrivals::kConstant},
+              {"poisson", platform::Arrivals::kPoisson},
+              {"bursts", platform::Arrivals::kBursts}},
+             "frames every interval, at random with that mean, or in bursts with that mean");
+  set.integer("scenario.burst", s.burst, 1, 65'536, "frames of a burst");
+  set.integer("scenario.flows", s.flows, 1, 20'000, "UDP flows mixed at random, by source port");
   set.integer("scenario.late_packets", s.late_packets, 0, 1'000'000, "frames that arrive from the unbind on");
   set.time("scenario.late_interval", s.late_interval, 0, kLong, "between these");
   set.time("scenario.unbind_delay", s.unbind_delay, 0, kLong, "last held packet to unbind");

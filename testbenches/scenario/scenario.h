@@ -49,6 +49,9 @@ struct ScenarioConfig {
   unsigned held_payload_bytes = 1472;
   std::uint64_t rcvbuf_bytes = std::uint64_t{8} << 20;
   sim::Tick interval = 0;             ///< between frames; 0 = line rate
+  platform::Arrivals arrivals = platform::Arrivals::kConstant;
+  unsigned burst = 1;  ///< frames of a burst
+  unsigned flows = 1;  ///< UDP flows mixed at random, by source port
   /// Frames that still arrive while the driver goes and afterwards, one every `late_interval`.
   std::uint64_t late_packets = 0;
   sim::Tick late_interval = 10 * sim::kMicrosecond;

@@ -24,7 +24,12 @@ void Script::start() {
 }
 
 void Script::administrator() {
-  bind();
+  bind_error_ = bind();
+  if (bind_error_ != 0) {
+    machine_.kernel().printk("--- the driver could not be bound: error {}", bind_error_);
+    finished_ = true;
+    return machine_.simulation().timeline().stop();
+  }
   read_ = &machine_.stack().bind_udp(kReadPort, config_.rcvbuf_bytes);
   open_held_sockets();
   const unsigned last = machine_.kernel().cores() - 1;
@@ -33,6 +38,7 @@ void Script::administrator() {
     }
   });
   steady_traffic();
+  captured_traffic();
   held_traffic();
   unbind_at_ = kernel::this_cpu().now();
   // An unbind may take for ever; the user of the socket and the end of the run do not wait for it.
@@ -48,20 +54,20 @@ void Script::administrator() {
   unbind();
 }
 
-void Script::bind() {
+int Script::bind() {
   kernel::Kernel& k = machine_.kernel();
   if (k.config().dma_mode != kernel::DmaMode::kDirect) k.iommu().probe(machine_.config().iommu_registers);
   const auto requester = machine_.config().nic.pf_requester;
   pf_ = &k.devices().device_add(nic::pci_name(requester), requester);
   int error = k.devices().device_bind(*pf_, pf_driver_);
-  POOLSIM_ASSERT(error == 0);
+  if (error != 0) return error;
   if (config_.function == Function::kVf) {
     vf_ = pf_driver_.enable_sriov(1).front();
     error = k.devices().device_bind(*vf_, vf_driver_);
   } else {
     error = pf_driver_.open(machine_.pools().factory());
   }
-  POOLSIM_ASSERT(error == 0);
+  return error;
 }
 
 platform::FrameStream Script::stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count,
@@ -73,12 +79,28 @@ platform::FrameStream Script::stream(platform::FrameKind kind, std::uint16_t por
   s.count = count;
   s.payload_bytes = bytes;
   s.interval = config_.interval;
+  s.arrivals = config_.arrivals;
+  s.burst = config_.burst;
+  if (kind == platform::FrameKind::kUdp) s.flows = config_.flows;
   return s;
 }
 
 void Script::wait_for_wire() {
   while (!machine_.wire().idle() || !machine_.nic().idle()) kernel::usleep(10);
   kernel::usleep(machine_.config().driver.itr_us + 10);  // the last moderated interrupt
+}
+
+void Script::captured_traffic() {
+  if (capture_.capture == nullptr) return;
+  // Unicast frames of somebody else's network would not pass our address filter.
+  const auto mac = stream(platform::FrameKind::kUdp, kReadPort, 0, 18).flow.dst_mac;
+  auto frames = *capture_.capture;
+  for (auto& f : frames) {
+    if (f.bytes.size() >= mac.size() && (f.bytes[0] & 1) == 0) std::copy(mac.begin(), mac.end(), f.bytes.begin());
+  }
+  capture_.capture = std::make_shared<const std::vector<platform::CapturedFrame>>(std::move(frames));
+  machine_.wire().send(capture_);
+  wait_for_wire();
 }
 
 void Script::steady_traffic() {
@@ -190,7 +212,11 @@ void Script::unbind() {
                                                                  : static_cast<kernel::Driver&>(pf_driver_);
       int error = k.devices().device_bind(device, driver);
       if (error == 0 && config_.function == Function::kPf) error = pf_driver_.open(machine_.pools().factory());
-      POOLSIM_ASSERT(error == 0);
+      if (error != 0) {
+        k.printk("--- the driver could not be bound again: error {}", error);
+        break;
+      }
+      rebound_at_ = kernel::this_cpu().now();
       machine_.wire().send(
           stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));
       break;

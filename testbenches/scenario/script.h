@@ -14,15 +14,25 @@ class Script {
 
   /// Spawns the tasks. Before the run.
   void start();
+  /// A capture that arrives after the steady traffic, addressed to the interface whatever it was addressed to. Before
+  /// the run.
+  void replay(platform::FrameStream capture) { capture_ = std::move(capture); }
 
   bool finished() const { return finished_; }
   /// Time the driver began to go; kNever before.
   sim::Tick unbind_at() const { return unbind_at_; }
+  /// Time the driver had been bound again; kNever: it was not.
+  sim::Tick rebound_at() const { return rebound_at_; }
+  /// errno with which the first bind failed; the script ends there. 0: it did not.
+  int bind_error() const { return bind_error_; }
   double cycles_per_packet() const { return cycles_per_packet_; }
   std::uint64_t pages_outstanding() const { return pages_outstanding_; }
 
   // The steps, for benchmarks and tests that arrange them otherwise. Task context, but stream().
-  void bind();
+  /// 0, or the negative errno of the driver's probe.
+  int bind();
+  /// The function whose driver holds the pool. After bind().
+  kernel::Device& device() { return config_.function == Function::kVf ? *vf_ : *pf_; }
   platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
   nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
 
@@ -33,6 +43,7 @@ class Script {
 
   void administrator();
   void steady_traffic();
+  void captured_traffic();
   void held_traffic();
   void open_held_sockets();
   void defer();
@@ -51,9 +62,11 @@ class Script {
   kernel::Device* vf_ = nullptr;
   nic::UdpSocket* read_ = nullptr;
   std::vector<nic::Socket*> held_;
-  sim::Tick unbind_at_ = sim::kNever;
+  platform::FrameStream capture_;
+  sim::Tick unbind_at_ = sim::kNever, rebound_at_ = sim::kNever;
   double cycles_per_packet_ = 0;
   std::uint64_t pages_outstanding_ = 0;
+  int bind_error_ = 0;
   bool finished_ = false;
 };
 

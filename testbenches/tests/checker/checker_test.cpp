@@ -437,10 +437,10 @@ TEST(Checker, PoolThatDoesNotEnd) {
 
 TEST(Checker, TimeWithBottomHalvesOffAndLocksHeld) {
   Story s;
-  s.checker.on(kernel::BhSection{0, 10, 10 + sim::kMillisecond, "napi_schedule"});
+  s.checker.on(kernel::BhSection{0, 10, 10 + sim::kMillisecond, "napi_schedule", {}});
   s.checker.on(kernel::LockHeld{"pool lock", 0, 0, sim::kMillisecond});
   s.expect_only({});
-  s.checker.on(kernel::BhSection{1, 10, 11 + sim::kMillisecond, "page_pool_scan"});
+  s.checker.on(kernel::BhSection{1, 10, 11 + sim::kMillisecond, "page_pool_scan", {}});
   s.checker.on(kernel::LockHeld{"pool lock", 0, 0, 1 + sim::kMillisecond});
   s.expect_only({FindingClass::kBhOff, FindingClass::kLockHeld});
   EXPECT_EQ(s.checker.summary().longest_bh_off, sim::kMillisecond + 1);

@@ -114,9 +114,11 @@ class Bus final : public sc_core::sc_module, public sim::Clocked, public tlm::tl
 };
 
 struct Machine {
-  explicit Machine(kernel::KernelConfig config = {}, sim::SimulationConfig time = {})
+  explicit Machine(kernel::KernelConfig config = {}, sim::SimulationConfig time = {},
+                   std::uint64_t bytes = std::uint64_t{1} << 30, mm::PageFramesConfig memory = {})
       : s("sim", time),
-        frames(store),
+        store(sim::PhysAddr(0x8000'0000), bytes),
+        frames(store, std::move(memory)),
         pages(frames, mm_trace, s.random("buddy")),
         port("cpu_port", s),
         bus("bus", s, store),
@@ -126,7 +128,7 @@ struct Machine {
   /// Runs for at most `seconds` of simulated time.
   void run(double seconds = 100) { s.timeline().run_until(s.now() + static_cast<sim::Tick>(seconds * 1e15)); }
   sim::Simulation s;
-  mm::SparseStore store{sim::PhysAddr(0x8000'0000), std::uint64_t{1} << 30};
+  mm::SparseStore store;
   mm::PageFrames frames;
   mm::Trace mm_trace;
   mm::BuddyAllocator pages;

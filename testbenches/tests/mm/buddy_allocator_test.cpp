@@ -55,9 +55,9 @@ TEST(PageFrames, ZonesSplitAtFourGibibytesAndHolesHaveNoPages) {
   EXPECT_FALSE(m.frames.pfn_valid(sim::to_pfn(kBase + 16 * kMiB)));
   EXPECT_TRUE(m.frames.pfn_valid(sim::to_pfn(kBase + 18 * kMiB)));
   EXPECT_TRUE(m.frames.pfn_to_online_page(sim::to_pfn(kBase)));
-  m.frames.set_section_online(sim::to_pfn(kBase), false);
-  EXPECT_FALSE(m.frames.pfn_to_online_page(sim::to_pfn(kBase)));
-  EXPECT_TRUE(m.frames.pfn_to_online_page(sim::to_pfn(kBase + 128 * kMiB)));
+  EXPECT_TRUE(m.frames.set_offline(sim::to_pfn(kBase + 128 * kMiB), sim::to_pfn(kBase + 256 * kMiB)));
+  EXPECT_FALSE(m.frames.pfn_to_online_page(sim::to_pfn(kBase + 128 * kMiB)));
+  EXPECT_TRUE(m.frames.pfn_to_online_page(sim::to_pfn(kBase + 256 * kMiB)));
   EXPECT_EQ(m.frames.nid_of(sim::to_pfn(kBase + 3 * kGiB)), 1u);
   EXPECT_EQ(m.buddy.counters().managed_pages, (4 * kGiB - 64 * kMiB - 2 * kMiB - kMiB) / 4096);
 }

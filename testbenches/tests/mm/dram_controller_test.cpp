@@ -220,6 +220,80 @@ TEST(DramController, BackPressureLosesNothing) {
   EXPECT_EQ(b.stat("back_pressure"), b.initiator.times_blocked);
 }
 
+TEST(DramController, AFullChannelHoldsUpNobodyElse) {
+  mm::DramConfig config{.channels = 2, .read_queue = 2, .refresh = false};
+  Bench b("b", {}, config);
+  const auto& t = mm::dram_standard("DDR4-2400R");
+  // The channel is the lowest bit. Four conflicts in one bank of channel 0 fill its queue and block the
+  // socket ...
+  const std::uint64_t row = std::uint64_t{1} << (7 + 7 + 2 + 2);
+  for (unsigned i = 0; i < 3; ++i)
+    b.initiator.plan({100, tlm::TLM_READ_COMMAND, kBase.value + i * row, 64, 0});
+  b.sim.timeline().run_until(sim::kMicrosecond);
+  EXPECT_EQ(b.initiator.times_blocked, 1u);
+  EXPECT_EQ(b.stat("ch0.back_pressure"), 1);
+  EXPECT_EQ(b.stat("ch1.back_pressure"), 0);
+  // ... while reads of channel 1, with two waiting in channel 0, do not wait.
+  b.initiator.plan({2000, tlm::TLM_READ_COMMAND, kBase.value + 3 * row, 64, 0});
+  b.initiator.plan({2000, tlm::TLM_READ_COMMAND, kBase.value + 4 * row, 64, 0});
+  b.initiator.plan({2000, tlm::TLM_READ_COMMAND, kBase.value + 64, 64, 0});
+  b.sim.timeline().run_until(3 * sim::kMicrosecond);
+  ASSERT_EQ(b.initiator.answers.size(), 6u);
+  EXPECT_EQ(b.initiator.answers[3].address, kBase.value + 64);
+  EXPECT_EQ(latency(b, 3), t.closed_cycles());
+  EXPECT_EQ(b.initiator.times_blocked, 1u);
+}
+
+TEST(DramController, PoisonTravelsWithTheData) {
+  Bench b("b");
+  b.dram.faults().flip(kBase + 64, 0);
+  b.dram.faults().flip(kBase + 128, 0);
+  b.dram.faults().flip(kBase + 129, 0);
+  for (unsigned i = 0; i < 3; ++i)
+    b.initiator.plan({10 + i, tlm::TLM_READ_COMMAND, kBase.value + i * 64, 64, 0});
+  b.initiator.plan({500, tlm::TLM_WRITE_COMMAND, kBase.value + 128, 64, 7});
+  b.initiator.plan({600, tlm::TLM_READ_COMMAND, kBase.value + 128, 64, 0});
+  b.sim.timeline().run_until(sim::kMicrosecond);
+  std::map<std::uint64_t, std::vector<tlm::tlm_response_status>> status;
+  for (const auto& a : b.initiator.answers) status[a.address - kBase.value].push_back(a.status);
+  EXPECT_THAT(status[0], ::testing::ElementsAre(tlm::TLM_OK_RESPONSE));
+  EXPECT_THAT(status[64], ::testing::ElementsAre(tlm::TLM_OK_RESPONSE));
+  EXPECT_THAT(status[128], ::testing::ElementsAre(tlm::TLM_GENERIC_ERROR_RESPONSE, tlm::TLM_OK_RESPONSE,
+                                                  tlm::TLM_OK_RESPONSE));
+  EXPECT_EQ(b.stat("ecc_corrected"), 1);
+  EXPECT_EQ(b.stat("ecc_uncorrectable"), 1);
+  // A poisoned write leaves poison behind.
+  sim::Transaction* w = b.sim.payloads().acquire(tlm::TLM_WRITE_COMMAND, kBase.value + 256, 8);
+  w->tag.poisoned = true;
+  sc_core::sc_time delay;
+  b.initiator.socket->b_transport(*w, delay);
+  w->release();
+  sim::Transaction* r = b.sim.payloads().acquire(tlm::TLM_READ_COMMAND, kBase.value + 256, 4);
+  b.initiator.socket->b_transport(*r, delay);
+  EXPECT_EQ(r->get_response_status(), tlm::TLM_GENERIC_ERROR_RESPONSE);
+  EXPECT_TRUE(r->tag.poisoned);
+  r->release();
+}
+
+TEST(DramController, HammeredRowsLoseBits) {
+  Bench b("b", {}, {.refresh = false, .disturbance_threshold = 50});
+  const std::uint64_t row = std::uint64_t{1} << (6 + 7 + 2 + 2);
+  // Rows 4 and 6 of one bank in turn: row 5 is disturbed by both, 3 and 7 by one.
+  for (unsigned i = 0; i < 60; ++i) {
+    b.initiator.plan({100 + i * 100, tlm::TLM_READ_COMMAND, kBase.value + (i % 2 == 0 ? 4 : 6) * row, 64, 0});
+  }
+  b.sim.timeline().run_until(10 * sim::kMicrosecond);
+  EXPECT_EQ(b.stat("row_disturbances"), 1);
+  EXPECT_EQ(b.dram.faults().counters().flips, 1u);
+  EXPECT_FALSE(b.dram.faults().empty());
+  EXPECT_EQ(b.dram.disturbance({.row = 5}), 10u);
+  EXPECT_EQ(b.dram.disturbance({.row = 3}), 30u);
+  EXPECT_EQ(b.dram.disturbance({.row = 7}), 30u);
+  // Somewhere in row 5 one word is corrected.
+  std::vector<std::uint8_t> data(8192);
+  EXPECT_EQ(b.dram.faults().read(kBase + 5 * row, 8192, data.data()), mm::EccOutcome::kCorrected);
+}
+
 TEST(DramController, TwelveThousandTimesRefreshedForNothing) {
   Bench b("b");
   b.initiator.plan({10, tlm::TLM_READ_COMMAND, kBase.value, 64, 0});

@@ -26,8 +26,9 @@ class NullDriver final : public kernel::Driver {
 
 struct PoolMachine : testing_kernel::Machine {
   explicit PoolMachine(pagepool::PoolOptions options = {}, kernel::KernelConfig config = {},
-                       sim::SimulationConfig time = {})
-      : Machine(config, time), pools(k, mm_trace, std::move(options)) {}
+                       sim::SimulationConfig time = {}, std::uint64_t bytes = std::uint64_t{1} << 30,
+                       mm::PageFramesConfig memory = {})
+      : Machine(config, time, bytes, std::move(memory)), pools(k, mm_trace, std::move(options)) {}
 
   /// Runs `body` as a task of core 0 with a bound device, then everything that follows, for `seconds`.
   void run_bound(kernel::DmaMode mode, double seconds, std::function<void(kernel::Device&)> body) {
@@ -62,7 +63,9 @@ inline pagepool::PoolOptions options(std::string strategy) {
 
 /// What happened to mappings in a run where `out` pages were held over unbind for two seconds.
 struct Unbind {
-  explicit Unbind(std::string strategy, sim::SimulationConfig time = {}) : m(options(strategy), {}, time) {
+  explicit Unbind(std::string strategy, sim::SimulationConfig time = {},
+                  std::uint64_t bytes = std::uint64_t{1} << 30)
+      : m(options(strategy), {}, time, bytes) {
     m.k.trace().dma_unmapped.subscribe([this](const kernel::DmaUnmapped& e) {
       bool in_destroy = std::find_if(e.chain.begin(), e.chain.end(), [](const char* f) {
                           return std::string_view(f) == "page_pool_destroy";
@@ -74,8 +77,8 @@ struct Unbind {
     m.driver.on_remove = [this](kernel::Device&) { pool->destroy(); };
   }
 
-  void run(kernel::DmaMode mode, unsigned out = 10, bool remove_device = false) {
-    m.run_bound(mode, 8, [=, this](kernel::Device& device) {
+  void run(kernel::DmaMode mode, unsigned out = 10, bool remove_device = false, double seconds = 8) {
+    m.run_bound(mode, seconds, [=, this](kernel::Device& device) {
       auto params = mapped_params();
       params.netdev = &netdev;
       pool = m.pools.create(device, params);

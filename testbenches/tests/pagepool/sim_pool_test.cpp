@@ -42,7 +42,7 @@ TEST(SimPool, StructPageFieldsLieInSimulatedMemory) {
     pool->destroy();
     EXPECT_TRUE(pool->gone());
     EXPECT_EQ(m.pools.pool_of(page), nullptr);
-    EXPECT_EQ(m.frames.get<std::uint64_t>(page, mm::page_field::kPpMagic) & kPageSignature, 0u);
+    EXPECT_FALSE(has_signature(m.frames.get<std::uint64_t>(page, mm::page_field::kPpMagic)));
     EXPECT_EQ(pool->state().hold, pool->state().release);
   });
   EXPECT_EQ(m.pages.verify(), "");

@@ -137,6 +137,8 @@ TEST_P(Steps, UnmapsWhereItsProposalSays) {
 INSTANTIATE_TEST_SUITE_P(All, Steps,
                          ::testing::Values(Expected{"stock", 54, 0, 10, 10, true},
                                            Expected{"item_array", 64, 0, 0, 10, true},
+                                           Expected{"item_blocks", 64, 0, 0, 10, true},
+                                           Expected{"dma_bulk_unmap", 54, 0, 0, 10, true},
                                            Expected{"scan", 64, 0, 0, 10, true},
                                            Expected{"scan_release", 64, 0, 0, 0, true},
                                            Expected{"scan_lock_on_match", 64, 0, 0, 10, true},
@@ -180,6 +182,95 @@ TEST(Strategies, StallUnregisterWaitsAsLongAsPagesAreOut) {
   u.m.run(5);
   EXPECT_GT(u.unbind_time, 8 * sim::kSecond);
   EXPECT_FALSE(u.m.device->bound());
+}
+
+TEST(Strategies, ItemBlocksNeedASlowBlockBeyondWhatTheyBeganWith) {
+  PoolMachine m(options("item_blocks"));
+  m.run_bound(DmaMode::kDirect, 1, [&](kernel::Device& device) {
+    auto pool = m.pools.create(device, mapped_params(256));  // 2 * 256 + 128 + 512 = 1152: 5 blocks of 254
+    EXPECT_EQ(pool->state().tracking_bytes, 5u * 4096);
+    std::vector<sim::Pfn> out;
+    for (unsigned i = 0; i < 1280; ++i) out.push_back(*pool->alloc_page());  // 20 bulks of 64 > 1270
+    EXPECT_EQ(pool->state().tracking_bytes, 6u * 4096);
+    for (sim::Pfn p : out) pool->put_full_page(p, false);
+    pool->destroy();
+    EXPECT_TRUE(pool->gone());
+    EXPECT_EQ(pool->state().inflight, 0);
+  });
+  EXPECT_EQ(m.pages.verify(), "");
+  EXPECT_TRUE(m.k.warnings().empty());
+}
+
+TEST(Strategies, ItemBlocksTrackPoolsThatDoNotMapToo) {
+  PoolMachine m(options("item_blocks"));
+  m.run_bound(DmaMode::kDirect, 1, [&](kernel::Device& device) {
+    auto pool = m.pools.create(device, {.pool_size = 64});
+    const sim::Pfn page = *pool->alloc_page();
+    EXPECT_NE(magic_dma_index(m.frames.get<std::uint64_t>(page, mm::page_field::kPpMagic)), 0u);
+    pool->put_full_page(page, false);
+    pool->destroy();
+    EXPECT_TRUE(pool->gone());
+  });
+  EXPECT_TRUE(m.k.warnings().empty());
+}
+
+TEST(Strategies, DmaBulkUnmapLeavesNothingInTheDomainOfTheDevice) {
+  Unbind u("dma_bulk_unmap");
+  std::uint64_t mapped = ~0ull, ranges_given_up = 0, fences = 0;
+  u.m.k.trace().dma_unmapped_all.subscribe([&](const kernel::DmaUnmappedAll& e) {
+    ranges_given_up = e.given_up;
+    EXPECT_TRUE(e.driver_bound);
+  });
+  sim::Iova ring{};
+  kernel::CoherentBuffer other;
+  u.m.driver.on_remove = [&](kernel::Device& device) {
+    other = u.m.k.dma().dma_alloc_coherent(device, 4096);
+    fences = u.m.k.iommu().counters().fences;
+    u.pool->destroy();
+    fences = u.m.k.iommu().counters().fences - fences;
+    mapped = device.iommu_group()->default_domain->mapped_pages();
+  };
+  u.run(DmaMode::kStrict);
+  EXPECT_EQ(mapped, 0u);            // the other user's buffer went, too
+  EXPECT_EQ(ranges_given_up, 11u);  // ten pages and that buffer
+  EXPECT_EQ(fences, 54u + 1);       // one for each page in the cache, one for all that was out
+}
+
+/// fail_nth of tracking memory: the page is not had, nothing is mapped for it, and later ones are.
+class TrackFailure : public ::testing::TestWithParam<const char*> {};
+TEST_P(TrackFailure, CostsAPageAndNothingElse) {
+  auto o = options(GetParam());
+  o.fail_track_nth = std::string(GetParam()) == "item_blocks" ? 6 : 2;  // of the first slow block; of the second page
+  PoolMachine m(o);
+  m.run_bound(DmaMode::kStrict, 5, [&](kernel::Device& device) {
+    auto pool = m.pools.create(device, mapped_params(256));
+    ASSERT_TRUE(pool);
+    std::vector<sim::Pfn> out;
+    for (unsigned i = 0; i < 1400; ++i)
+      if (auto page = pool->alloc_page()) out.push_back(*page);
+    EXPECT_EQ(pool->state().track_failures, 1u);
+    EXPECT_EQ(device.iommu_group()->default_domain->mapped_pages(), pool->state().hold);
+    for (sim::Pfn p : out) pool->put_full_page(p, false);
+    pool->destroy();
+    EXPECT_TRUE(pool->gone());
+    EXPECT_EQ(device.iommu_group()->default_domain->mapped_pages(), 0u);
+  });
+  EXPECT_EQ(m.pages.verify(), "");
+  EXPECT_TRUE(m.k.warnings().empty());
+}
+INSTANTIATE_TEST_SUITE_P(Strategies, TrackFailure,
+                         ::testing::Values("item_blocks", "tracked_list", "tracked_xarray_flag", "xarray_merged"));
+
+TEST(Strategies, AnItemArrayThatCannotBeHadFailsTheCreate) {
+  auto o = options("item_array");
+  o.fail_track_nth = 1;
+  PoolMachine m(o);
+  m.run_bound(DmaMode::kDirect, 1, [&](kernel::Device& device) {
+    int error = 0;
+    EXPECT_FALSE(m.pools.create(device, mapped_params(), &error));
+    EXPECT_EQ(error, -ENOMEM);
+  });
+  EXPECT_EQ(m.pages.verify(), "");
 }
 
 TEST(Strategies, ItemArrayLimitsThePagesInFlight) {

@@ -146,10 +146,20 @@ struct Bench {
 
 Tick span(const std::vector<harness::Event>& e) { return e.back().time - e.front().time; }
 
-TEST(PcieLink, EfficiencyOfWritesFollowsTheByteArithmetic) {
+/// Every size of 1..4096 bytes, in sixteen tests: sizes of one residue each.
+class Efficiency : public testing::TestWithParam<unsigned> {
+ protected:
+  template <class F>
+  void for_each_size(F&& f) {
+    for (unsigned size = 1 + GetParam(); size <= 4096; size += 16) f(size);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Sizes, Efficiency, testing::Range(0u, 16u));
+
+TEST_P(Efficiency, WritesFollowTheByteArithmetic) {
   Bench b(link_config(3, 8, 256, 512));
   const double tlp = platform::tlp_bits_per_second(b.link.config());
-  for (unsigned size = 1; size <= 4096; size += size < 320 ? 1 : 61) {
+  for_each_size([&](unsigned size) {
     b.root.requests.clear();
     const unsigned n = size < 256 ? 200 : 40;
     for (unsigned i = 0; i <= n; ++i) b.device.send(kWrite, kHigh, size);
@@ -157,14 +167,14 @@ TEST(PcieLink, EfficiencyOfWritesFollowsTheByteArithmetic) {
     ASSERT_EQ(b.root.requests.size(), n + 1);
     const double rate = 8.0 * size * n / (static_cast<double>(span(b.root.requests)) * 1e-15);
     EXPECT_NEAR(rate / (tlp * write_share(size, 256)), 1.0, 0.01) << size;
-  }
+  });
 }
 
-TEST(PcieLink, EfficiencyOfReadsFollowsTheByteArithmetic) {
+TEST_P(Efficiency, ReadsFollowTheByteArithmetic) {
   Bench b(link_config(3, 8, 256, 512));
   b.root.latency = 20;
   const double tlp = platform::tlp_bits_per_second(b.link.config());
-  for (unsigned size = 1; size <= 4096; size += size < 320 ? 1 : 61) {
+  for_each_size([&](unsigned size) {
     b.device.answers.clear();
     // Enough requests that the pipe is full; measured from when it is.
     const unsigned warm = size < 256 ? 300 : 40, n = size < 256 ? 400 : 80;
@@ -174,16 +184,16 @@ TEST(PcieLink, EfficiencyOfReadsFollowsTheByteArithmetic) {
     const Tick time = b.device.answers.back().time - b.device.answers[warm].time;
     const double rate = 8.0 * size * n / (static_cast<double>(time) * 1e-15);
     EXPECT_NEAR(rate / (tlp * read_share(size, 256, 512)), 1.0, 0.01) << size;
-  }
+  });
 }
 
-TEST(PcieLink, EfficiencyOfMixedTrafficFollowsTheByteArithmetic) {
+TEST_P(Efficiency, MixedTrafficFollowsTheByteArithmetic) {
   Bench b(link_config(3, 8, 256, 512));
   b.root.latency = 20;
   const double tlp = platform::tlp_bits_per_second(b.link.config());
-  for (unsigned size : {1u, 8u, 16u, 64u, 65u, 128u, 256u, 257u, 512u, 513u, 1024u, 1500u, 2048u, 4096u}) {
+  for_each_size([&](unsigned size) {
     b.root.requests.clear();
-    const unsigned n = 400;
+    const unsigned n = size < 512 ? 300 : 100;
     for (unsigned i = 0; i <= n; ++i) {
       b.device.send(kWrite, kHigh, size);
       b.device.send(kRead, kHigh, size);
@@ -192,6 +202,144 @@ TEST(PcieLink, EfficiencyOfMixedTrafficFollowsTheByteArithmetic) {
     std::erase_if(b.root.requests, [](const harness::Event& e) { return !e.write; });
     const double rate = 8.0 * size * n / (static_cast<double>(span(b.root.requests)) * 1e-15);
     EXPECT_NEAR(rate / (tlp * mixed_share(size, 256, 512)), 1.0, 0.01) << size;
+  });
+}
+
+/// Time from the first bit of a TLP of `bytes` on the wire until its credit may be spent again: both ways on the link,
+/// each end on its clock, and the UpdateFC.
+double round_trip_ns(const PcieLinkConfig& c, double bytes) {
+  const double there = 8e9 * bytes / platform::tlp_bits_per_second(c) + 125;
+  const double back = 8e9 * 8 / platform::raw_bits_per_second(c) + 125;
+  return std::ceil(there) + std::ceil(back);  // clock of 1 GHz
+}
+
+class PostedHeaders : public testing::TestWithParam<unsigned> {};
+INSTANTIATE_TEST_SUITE_P(Windows, PostedHeaders, testing::Values(1u, 2u, 4u, 6u, 64u));
+
+TEST_P(PostedHeaders, LimitWritesToWindowOverRoundTrip) {
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits.posted_headers = GetParam();
+  Bench b(c);
+  const unsigned n = 600;
+  for (unsigned i = 0; i <= n; ++i) b.device.send(kWrite, kHigh + 256 * i, 256);
+  b.run();
+  ASSERT_EQ(b.root.requests.size(), n + 1);
+  for (unsigned i = 0; i <= n; ++i) ASSERT_EQ(b.root.requests[i].address, kHigh + 256 * i);
+  const double ns = static_cast<double>(span(b.root.requests)) * 1e-6 / n;
+  const double line = 8e9 * 280 / platform::tlp_bits_per_second(c);
+  EXPECT_NEAR(ns / std::max(line, round_trip_ns(c, 280) / GetParam()), 1.0, 0.02);
+}
+
+TEST(Credits, PostedDataLimitsWrites) {
+  // 40 credits are 640 bytes: two TLPs of 256 in flight, not three.
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits.posted_data = 40;
+  Bench b(c);
+  const unsigned n = 400;
+  for (unsigned i = 0; i <= n; ++i) b.device.send(kWrite, kHigh, 256);
+  b.run();
+  const double ns = static_cast<double>(span(b.root.requests)) * 1e-6 / n;
+  EXPECT_NEAR(ns / (round_trip_ns(c, 280) / 2), 1.0, 0.02);
+}
+
+TEST(Credits, ALargeTransactionLeavesTlpByTlp) {
+  // 4096 bytes are 16 TLPs; with credits for one at a time it takes 16 round trips but the last.
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits.posted_headers = 1;
+  c.root_credits.posted_data = 16;
+  Bench b(c);
+  b.device.send(kWrite, kHigh, 4096, 0x100, sim::kMicrosecond);
+  b.run();
+  ASSERT_EQ(b.root.requests.size(), 1u);
+  const double ns = static_cast<double>(b.root.requests[0].time - sim::kMicrosecond) * 1e-6;
+  EXPECT_NEAR(ns / (15 * round_trip_ns(c, 280) + 125 + 39), 1.0, 0.02);
+  EXPECT_EQ(b.s.payloads().outstanding(), 0u);
+}
+
+TEST(Credits, NonPostedHeadersLimitReadsAndPostedWritesPassThem) {
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits.nonposted_headers = 1;
+  Bench b(c);
+  b.root.latency = 2000;
+  for (unsigned i = 0; i < 20; ++i) b.device.send(kRead, kHigh + 64 * i, 64);
+  b.device.send(kWrite, kHigh + 0x8000, 64);
+  b.run();
+  ASSERT_EQ(b.root.requests.size(), 21u);
+  unsigned place = 0;
+  while (!b.root.requests[place].write) ++place;
+  EXPECT_LT(place, 4u);  // it did not wait for the reads before it
+  const double ns = static_cast<double>(b.root.requests[20].time - b.root.requests[10].time) * 1e-6 / 10;
+  EXPECT_NEAR(ns / round_trip_ns(c, 24), 1.0, 0.02);
+}
+
+TEST(Credits, NothingPassesAPostedWriteThatWaitsForCredits) {
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits = {1, 16, 4, 0, 2, 0};
+  c.device_credits = {2, 16, 2, 0, 1, 16};
+  Bench b(c);
+  b.root.latency = 9;
+  b.root.write_latency = 5;
+  b.bar.latency = 3;
+  for (unsigned i = 0; i < 200; ++i) {
+    b.device.send(i % 3 == 2 ? kRead : kWrite, kHigh + 4096 * i, 1 + 97 * i % 1500);
+    if (i % 8 == 0) b.cpu.send(kRead, 0x4000'0000 + 4 * i, 4);
+  }
+  b.run();
+  ASSERT_EQ(b.root.requests.size(), 200u);
+  // A read may be passed by later writes, a write by nothing: each read comes after all writes sent before it.
+  unsigned writes = 0;
+  for (const auto& e : b.root.requests) {
+    const auto i = static_cast<unsigned>((e.address - kHigh) / 4096);
+    const unsigned before = i - i / 3;  // writes among 0..i-1
+    if (e.write) {
+      EXPECT_EQ(before, writes) << "write " << i;
+      ++writes;
+    } else {
+      EXPECT_GE(writes, before) << "read " << i;
+    }
+  }
+  EXPECT_EQ(b.cpu.answers.size(), 25u);
+  EXPECT_EQ(b.s.payloads().outstanding(), 0u);
+  EXPECT_TRUE(b.link.idle());
+}
+
+TEST(Credits, CompletionCreditsHoldBackTheAnswersOfReads) {
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.device_credits.completion_headers = 1;
+  Bench b(c);
+  b.root.latency = 10;
+  const unsigned n = 100;
+  for (unsigned i = 0; i <= n; ++i) b.device.send(kRead, kHigh, 64);
+  b.run();
+  const Tick time = b.device.answers.back().time - b.device.answers[10].time;
+  EXPECT_NEAR(static_cast<double>(time) * 1e-6 / (n - 10) / round_trip_ns(c, 84), 1.0, 0.02);
+}
+
+TEST(Credits, UpdateFcIsSentNoMoreOftenThanItsInterval) {
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits.posted_headers = 64;
+  c.update_fc_symbols = 1000;
+  Bench b(c);
+  for (unsigned i = 0; i < 400; ++i) b.device.send(kWrite, kHigh, 64);
+  b.run();
+  double updates = 0, seconds = 0;
+  b.link.stats([&](std::string_view name, double v, std::string_view) {
+    if (name == "up.update_fc") updates = v;
+  });
+  seconds = static_cast<double>(span(b.root.requests)) * 1e-15;
+  EXPECT_GE(updates, 2);
+  EXPECT_LE(updates, seconds / (static_cast<double>(platform::symbol_time(c)) * 1e-15 * 1000) + 2);
+}
+
+TEST(Credits, TooFewForTheLargestPayloadAreRefused) {
+  PcieLinkConfig c = link_config(3, 8, 256, 512);
+  c.root_credits.posted_data = 15;
+  try {
+    c.validate();
+    FAIL();
+  } catch (const sim::Error& e) {
+    EXPECT_STREQ(e.what(),
+                 "link.root_credits.posted_data: 15 is too few (0 = infinite, else at least 16: the largest payload)");
   }
 }
 
@@ -301,10 +449,19 @@ TEST(PcieLink, ARequestAcrossAPageIsMalformed) {
   EXPECT_EQ(b.device.answers[0].status, sim::CompletionStatus::kCompleterAbort);
 }
 
-TEST(PcieLink, AllTimeModesGiveOneDigest) {
+/// With credits unlimited, and short of all six kinds.
+class LinkModes : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Credits, LinkModes, testing::Bool());
+
+TEST_P(LinkModes, AllTimeModesGiveOneDigest) {
   PcieLinkConfig c = link_config(2, 4, 128, 256);
   c.tags = 32;
   c.receive_buffer_requests = 16;
+  if (GetParam()) {
+    c.root_credits = {3, 24, 2, 1, 2, 16};
+    c.device_credits = {2, 16, 1, 1, 3, 24};
+    c.update_fc_symbols = 40;
+  }
   Bench skip(c, "skip"), every(c, "every", {true, true}), step(c, "step", {false, false});
   for (Bench* b : {&skip, &every, &step}) {
     b->root.latency = 30;
