@@ -210,10 +210,16 @@ void Core::sync_to_local() {
 
 void Core::stall(const bool& done, bool interruptible) {
   bool given = false;  // the baton
+  // While the holder of the lock is held we spin for nothing of the code's.
+  Tick given_at = 0;
+  const auto take_again = [&] {
+    if (interruptible) held_ += timeline().now() - given_at;
+    baton_->take(*this);
+  };
   while (!done || timeline().now() < stall_until_) {
     const bool open = interruptible && !irqs_disabled();
     if (open && interrupt_due(timeline().now())) {
-      if (std::exchange(given, false)) baton_->take(*this);
+      if (std::exchange(given, false)) take_again();
       catch_up();
       take_interrupts();
       continue;
@@ -222,12 +228,13 @@ void Core::stall(const bool& done, bool interruptible) {
     if (open) until = std::min(until, next_interrupt());
     if (exploring_ && !done && !given) {
       given = true;
+      given_at = timeline().now();
       baton_->give(*this, interruptible ? Baton::Why::kSpin : Baton::Why::kHardware);
     }
     sleep_until(until);
     suspend();
   }
-  if (given) baton_->take(*this);
+  if (given) take_again();
   catch_up();
   horizon_ = local_ + kernel_.config().max_run_ahead_cycles;
 }

@@ -21,7 +21,7 @@ namespace explore {
 struct ExploreConfig {
   std::string story = "return_vs_destroy";
   unsigned pages = 4;                               ///< pages out when the race begins
-  unsigned pool_size = 16;                          ///< slots of the pool's ring
+  unsigned pool_size = 1;                           ///< slots of the pool's ring: returns beyond it leave the pool
   sim::Tick longest_hold = 5 * sim::kMillisecond;   ///< cores are held at most this long for something to happen
   sim::Tick tail = 150 * sim::kMillisecond;         ///< from the end of the last racer to the end of the run
   sim::Tick patience = 300 * sim::kMillisecond;     ///< a racer that has not ended by then never will
