@@ -99,11 +99,13 @@ const std::vector<Story>& all() {
        [](Stage& s) {
          auto racers = returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}});
          racers.push_back({s.kernel().cores() - 1, "offline", [&s] {
-                             mm::PageFrames& frames = s.machine().frames();
-                             kernel::this_cpu().point("offline", 0, true);
-                             frames.set_section_online(frames.zones().front().start, false);
-                             kernel::this_cpu().point("online", 0, true);
-                             frames.set_section_online(frames.zones().front().start, true);
+                             // The last section: nobody has a page there.
+                             constexpr std::uint64_t kSectionPages = (std::uint64_t{128} << 20) / sim::kPageSize;
+                             const sim::Pfn start = s.machine().frames().zones().back().end - kSectionPages;
+                             auto& hotplug = s.kernel().hotplug();
+                             if (hotplug.offline_pages(start, kSectionPages) == 0) {
+                               hotplug.online_pages(start, kSectionPages);
+                             }
                            }});
          return racers;
        }},
@@ -152,6 +154,7 @@ const std::vector<Story>& stories() {
       const std::string_view key = s.key;
       const bool three = key == "two_returners_vs_destroy" || key == "hotplug_vs_scan";
       s.settings = {three ? "kernel.cores=3" : "kernel.cores=2",
+                    key == "hotplug_vs_scan" ? "memory.size=256MiB" : "memory.size=64MiB",
                     key == "iova_reuse" ? "kernel.dma_mode=lazy" : "kernel.dma_mode=strict"};
     }
     return stories;
