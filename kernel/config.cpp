@@ -69,7 +69,6 @@ void KernelConfig::validate() const {
   check(clock.hz() >= 1e6 && clock.hz() <= 1e11, "clock", "must be 1 MHz..100 GHz");
   check(hz >= 100 && hz <= 1000, "hz", "must be 100..1000");
   check(max_run_ahead_cycles >= 1, "max_run_ahead_cycles", "must be at least 1");
-  check(choice_delay_cycles >= 1, "choice_delay_cycles", "must be at least 1");
   check(softirq_max_restart >= 1, "softirq_max_restart", "must be at least 1");
   check(flush_queue_entries >= 2 && flush_queue_entries <= 65536, "flush_queue_entries", "must be 2..65536");
   check(flush_queue_timeout_ms >= 1 && flush_queue_timeout_ms <= 10000, "flush_queue_timeout_ms",

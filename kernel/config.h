@@ -29,9 +29,6 @@ struct KernelConfig {
   /// A core's local clock may run at most this far ahead of the machine before it synchronises by itself.
   Cycle max_run_ahead_cycles = 5000;
 
-  /// What the second alternative of a choice point costs (Context::choice_point).
-  Cycle choice_delay_cycles = 2500;
-
   // RCU. A normal grace period takes at least this many jiffies (jiffies_till_first_fqs and the tick that
   // notices); an expedited one (synchronize_net with rtnl held) at least this many cycles for its IPIs.
   unsigned rcu_grace_jiffies = 3;

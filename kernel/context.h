@@ -11,7 +11,7 @@
 //
 // So: between two synchronisation points code runs atomically for the model. Code that must not be
 // interrupted or interleaved says so with the kernel's own means (local_bh_disable, spin locks), as in the
-// kernel.
+// kernel. Exploration (kernel/baton.h) asks at every access, so that any order of them can happen.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -24,6 +24,7 @@
 
 namespace kernel {
 
+class Baton;
 class Core;
 class Kernel;
 class Task;
@@ -60,16 +61,19 @@ class Context {
 
   // Shared memory. An access that needs another core's copy synchronises first, so that the order of the two
   // is the order of simulated time.
-  void load(CacheLine& line) { pay(line, touch_load(line, cpu_, costs_)); }
-  void store(CacheLine& line) { pay(line, touch_store(line, cpu_, costs_)); }
+  void load(CacheLine& line) { pay(touch_load(line, cpu_, costs_), id_of(line), false); }
+  void store(CacheLine& line) { pay(touch_store(line, cpu_, costs_), id_of(line), true); }
   void atomic(CacheLine& line) {
-    pay(line, touch_store(line, cpu_, costs_));
+    pay(touch_store(line, cpu_, costs_), id_of(line), true);
     work(costs_.atomic_extra);
   }
   // The same on a line of simulated memory (struct page, descriptors, packet bytes).
-  void load(PhysAddr address) { load(lines_.line(address)); }
-  void store(PhysAddr address) { store(lines_.line(address)); }
-  void atomic(PhysAddr address) { atomic(lines_.line(address)); }
+  void load(PhysAddr address) { pay(touch_load(lines_.line(address), cpu_, costs_), address.value, false); }
+  void store(PhysAddr address) { pay(touch_store(lines_.line(address), cpu_, costs_), address.value, true); }
+  void atomic(PhysAddr address) {
+    pay(touch_store(lines_.line(address), cpu_, costs_), address.value, true);
+    work(costs_.atomic_extra);
+  }
   /// First look at a line that a device may have written: synchronises, then pays costs.device_line; and fetches it
   /// from DRAM, through the interconnect, if no cache holds it (mm/device_cache.h). A line that cannot be corrected is
   /// an oops. Read the SparseStore after it.
@@ -94,10 +98,17 @@ class Context {
   void preempt_disable() { ++preempt_off_; }
   void preempt_enable();
 
-  /// Asks the oracle (sim/oracle.h) whether to go on (0, what simulated time says) or to let the others go
-  /// first for KernelConfig::choice_delay_cycles. Asked at accesses to another core's line and at locks that
-  /// cores share; which runnable task a core takes next is asked too. So the answers are the schedule.
-  void choice_point(const char* place, std::uint64_t subject);
+  /// An interleaving point that costs nothing: exploration may let somebody else go first. Plain runs: one
+  /// predictable branch. Accesses of shared memory, locks, RCU and the like are points by themselves; which
+  /// runnable task a core takes next is asked too. `subject`: address or id of what is about to be looked at, or
+  /// changed (`writes`).
+  void point(const char* place, std::uint64_t subject, bool writes) {
+    if (__builtin_expect(exploring_, 0)) ask(place, subject, writes);
+  }
+  /// For loops that wait for another core without sleeping: cpu_relax().
+  void relax();
+  /// A Baton is in charge (kernel/baton.h).
+  bool exploring() const { return exploring_; }
 
   /// Of `steps` stretches of `cycles` each that begin now, how many end before anybody else (another core, a
   /// device, an interrupt of this core) could do anything. What those stretches read cannot change under them, so
@@ -118,12 +129,14 @@ class Context {
       : kernel_(kernel), costs_(costs), lines_(lines), cpu_(cpu) {}
   ~Context() = default;
 
-  void pay(CacheLine&, AccessCost cost) {
-    if (__builtin_expect(cost.remote, 0)) shared_access();
+  static std::uint64_t id_of(const CacheLine& line) { return reinterpret_cast<std::uintptr_t>(&line); }
+  void pay(AccessCost cost, std::uint64_t subject, bool writes) {
+    if (__builtin_expect(cost.remote | exploring_, 0)) shared_access(subject, writes);
     work(cost.cycles);
   }
   void run_ahead_exceeded();
-  void shared_access();
+  void shared_access(std::uint64_t subject, bool writes);
+  void ask(const char* place, std::uint64_t subject, bool writes);
   Core& core();
 
   friend class KernelFunction;
@@ -133,6 +146,8 @@ class Context {
   const unsigned cpu_;
   Cycle local_ = 0;
   Cycle horizon_ = 0;  // local_ may grow up to here without synchronising
+  bool exploring_ = false;  // baton_ is there
+  Baton* baton_ = nullptr;
   Task* current_ = nullptr;
   CallStack* stack_ = nullptr;  // of current_
   unsigned hardirq_ = 0, softirq_ = 0, bh_off_ = 0, irq_off_ = 0, preempt_off_ = 0, rcu_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/core.h"
 
+#include "kernel/baton.h"
 #include "kernel/kernel.h"
 #include "mm/device_cache.h"
 #include "mm/memory_faults.h"
@@ -106,9 +107,12 @@ Tick Context::now() const { return kernel_.config().clock.edge(local_); }
 void Context::sync() { core().sync_to_local(); }
 void Context::run_ahead_exceeded() { core().sync_to_local(); }
 
-void Context::shared_access() {
-  sync();
-  choice_point("shared_access", cpu_);
+void Context::shared_access(std::uint64_t subject, bool writes) {
+  if (exploring_) {
+    baton_->point(core(), "access", subject, writes);
+  } else {
+    sync();
+  }
 }
 
 std::uint64_t Context::undisturbed_steps(Cycle cycles, std::uint64_t steps) {
@@ -123,10 +127,30 @@ std::uint64_t Context::undisturbed_steps(Cycle cycles, std::uint64_t steps) {
   return whole <= local_ ? 0 : std::min<std::uint64_t>(steps, (whole - local_) / cycles);
 }
 
-void Context::choice_point(const char* place, std::uint64_t subject) {
-  if (kernel_.simulation().oracle().choose(2, {place, subject}) == 0) return;
-  work(kernel_.config().choice_delay_cycles);
-  sync();
+void Context::ask(const char* place, std::uint64_t subject, bool writes) {
+  baton_->point(core(), place, subject, writes);
+}
+
+void Context::relax() {
+  if (exploring_) baton_->relax(core());
+}
+
+void Core::hold() {
+  held_since_ = timeline().now();
+  Tick until = sim::kNever;
+  if (!irqs_disabled()) {
+    const Tick t = next_interrupt();
+    if (t > timeline().now()) until = t;
+  }
+  sleep_until(until);
+  suspend();
+}
+
+void Core::resumed(Tick held) {
+  held_since_ = timeline().now();
+  held_ += held;
+  catch_up();
+  horizon_ = local_ + kernel_.config().max_run_ahead_cycles;
 }
 
 void Context::load_from_device(PhysAddr address) {
@@ -185,18 +209,32 @@ void Core::sync_to_local() {
 }
 
 void Core::stall(const bool& done, bool interruptible) {
+  bool given = false;  // the baton
+  // While the holder of the lock is held we spin for nothing of the code's.
+  Tick given_at = 0;
+  const auto take_again = [&] {
+    if (interruptible) held_ += timeline().now() - given_at;
+    baton_->take(*this);
+  };
   while (!done || timeline().now() < stall_until_) {
     const bool open = interruptible && !irqs_disabled();
     if (open && interrupt_due(timeline().now())) {
+      if (std::exchange(given, false)) take_again();
       catch_up();
       take_interrupts();
       continue;
     }
     Tick until = done ? stall_until_ : sim::kNever;
     if (open) until = std::min(until, next_interrupt());
+    if (exploring_ && !done && !given) {
+      given = true;
+      given_at = timeline().now();
+      baton_->give(*this, interruptible ? Baton::Why::kSpin : Baton::Why::kHardware);
+    }
     sleep_until(until);
     suspend();
   }
+  if (given) take_again();
   catch_up();
   horizon_ = local_ + kernel_.config().max_run_ahead_cycles;
 }
@@ -325,6 +363,7 @@ void Core::local_bh_disable() {
   work(costs_.local_bh);
   if (bh_off_++ == 0) {
     bh_begin_ = local_;
+    bh_held_ = held_;
     bh_function_ = function();
   }
 }
@@ -339,9 +378,12 @@ void Core::local_bh_enable() {
   // Outside softirq this ends the section; inside, bottom halves stay off anyway.
   if (softirq_ == 0 && local_ - bh_begin_ >= kernel_.config().bh_off_report_cycles &&
       kernel_.trace().bh_section.enabled()) {
-    kernel_.trace().bh_section.emit({cpu_, kernel_.config().clock.edge(bh_begin_), now(), bh_function_, call_chain()});
+    // Time in which this core was held is no fault of the code.
+    const Tick begin = kernel_.config().clock.edge(bh_begin_) + (held_ - bh_held_);
+    kernel_.trace().bh_section.emit({cpu_, begin, now(), bh_function_, call_chain()});
   }
   bh_off_ = 0;
+  point("local_bh_enable", cpu_, false);
   if (softirq_pending_ != 0 && softirq_ == 0 && !irqs_disabled()) run_softirqs();
   left_section();
 }
@@ -349,6 +391,7 @@ void Core::local_bh_enable() {
 void Context::local_irq_enable() {
   POOLSIM_ASSERT(irq_off_ > 0);
   if (--irq_off_ != 0) return;
+  point("local_irq_enable", cpu_, false);
   Core& self = core();
   if (self.interrupt_due(self.timeline().now())) self.sync_to_local();
   self.left_section();
@@ -446,10 +489,12 @@ void Core::idle_loop() {
     enter(ContextKind::kIdle);
     idle_ = true;
     left_section();
+    if (exploring_ && baton_->has(*this)) baton_->give(*this, Baton::Why::kIdle);
     sleep_until(next_interrupt());
     suspend();
     idle_ = false;
     catch_up();
+    if (exploring_) baton_->take(*this);
     if (!run_queue_.empty() || interrupt_due(timeline().now())) local_ += costs_.idle_exit;
   }
 }
@@ -471,6 +516,12 @@ void Core::kill_current() {
 CallChain Context::call_chain() const {
   const unsigned depth = std::min(stack_->depth, CallStack::kMax);
   for (unsigned i = 0; i < depth; ++i) chain_[i] = stack_->names[depth - 1 - i];
+  return {chain_.data(), depth};
+}
+
+CallChain Task::call_chain() const {
+  const unsigned depth = std::min(stack_.depth, CallStack::kMax);
+  for (unsigned i = 0; i < depth; ++i) chain_[i] = stack_.names[depth - 1 - i];
   return {chain_.data(), depth};
 }
 

@@ -66,10 +66,30 @@ class Core final : public Context, public sim::Sleeper {
   }
   void wake_ksoftirqd() { wake_task(*ksoftirqd_); }
   void request_quiescent_state() { need_qs_ = true; }
+
+  // Exploration (kernel/baton.h).
+  void explore(Baton* baton) {
+    baton_ = baton;
+    exploring_ = baton != nullptr;
+  }
+  /// Held: waits for the baton, or for an interrupt that was not there before.
+  void hold();
+  /// An interrupt that this core would serve at once if it had the baton.
+  bool interrupt_waits() const { return !irqs_disabled() && interrupt_due(timeline().now()); }
+  /// Has the baton again after `held`.
+  void resumed(Tick held);
+  /// When it last stopped running by itself.
+  Tick held_since() const { return held_since_; }
+  /// Name of the lock it spins for, or null.
+  const char* spins_for() const { return spins_for_; }
+  void set_spins_for(const char* lock) { spins_for_ = lock; }
+  /// Time this core was held so far.
+  Tick held() const { return held_; }
   /// The next local timer event (kernel/timers.h) is at `t`; kNever: none.
   void program_timer(Tick t);
 
  private:
+  friend class Baton;
   friend class Context;
   friend class Kernel;
   friend class Task;
@@ -112,6 +132,8 @@ class Core final : public Context, public sim::Sleeper {
   bool need_qs_ = false;
   std::uint32_t softirq_pending_ = 0;
   Cycle bh_begin_ = 0;
+  Tick held_ = 0, held_since_ = 0, bh_held_ = 0;
+  const char* spins_for_ = nullptr;
   const char* bh_function_ = "";
   ContextKind kind_ = ContextKind::kIdle;
   Cycle kind_since_ = 0;

@@ -43,6 +43,7 @@ void CpuPort::unblock(sim::Tick at) {
 std::uint64_t CpuPort::read(PhysAddr address, unsigned bytes) {
   Core& core = this_core();
   core.work(core.costs().mmio_read_issue);
+  core.point("mmio_read", address.value, true);
   core.sync();
   const sim::Tick begin = core.now();
   sim::Transaction* t = simulation_.payloads().acquire(tlm::TLM_READ_COMMAND, address.value, bytes);
@@ -76,6 +77,7 @@ void CpuPort::fetch_line(PhysAddr address) {
 void CpuPort::write(PhysAddr address, std::uint64_t value, unsigned bytes) {
   Core& core = this_core();
   core.work(core.costs().mmio_write_issue);
+  core.point("mmio_write", address.value, true);
   core.sync();
   sim::Transaction* t = simulation_.payloads().acquire(tlm::TLM_WRITE_COMMAND, address.value, bytes);
   t->tag.posted = true;

@@ -122,6 +122,7 @@ void DeviceCore::device_unbind(Device& device) {
   {
     KFUNC("device_unbind_cleanup");
     release_devres(device);
+    cpu.point("device_unbind", reinterpret_cast<std::uintptr_t>(&device), true);
     if (kernel_.config().clear_dma_ops_on_unbind) device.dma_ops_ = DmaOps::kDirect;
     device.driver_ = nullptr;
     device.driver_data = nullptr;
@@ -141,6 +142,7 @@ void DeviceCore::device_del(Device& device) {
   if (device.group_ != nullptr) {
     KFUNC("iommu_release_device");
     IommuDomain& domain = *device.group_->default_domain;
+    this_cpu().point("iommu_release_device", reinterpret_cast<std::uintptr_t>(&device), true);
     kernel_.iommu().detach(device);
     device.group_->default_domain = nullptr;
     device.group_ = nullptr;

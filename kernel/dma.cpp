@@ -65,6 +65,7 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
   KFUNC("dma_map_page_attrs");
   const PhysAddr phys = sim::to_phys(page) + offset;
   Iova address;
+  this_cpu().point("dma_map", reinterpret_cast<std::uintptr_t>(&device), false);
   ++counters_.maps;
   if (translated(device)) {
     address = iommu_dma_map(device, phys, size);
@@ -128,6 +129,7 @@ void DmaApi::iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, D
 void DmaApi::dma_unmap_page_attrs(Device& device, Iova address, std::uint64_t size, DmaDirection direction,
                                   unsigned attributes) {
   KFUNC("dma_unmap_page_attrs");
+  this_cpu().point("dma_unmap", reinterpret_cast<std::uintptr_t>(&device), false);
   ++counters_.unmaps;
   if (!device.bound()) ++counters_.late_unmaps;
   if ((attributes & kDmaAttrSkipCpuSync) == 0 && dma_need_sync(device)) {

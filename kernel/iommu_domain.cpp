@@ -79,6 +79,7 @@ bool IommuDomain::map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size
       }
       return false;
     }
+    cpu.point("iommu_map", iova + done, true);
     store.store<std::uint64_t>(entry, pte::leaf(phys + done, kLeafFlags));
     ++mapped_pages_;
   }
@@ -95,6 +96,7 @@ std::uint64_t IommuDomain::unmap(std::uint64_t iova, std::uint64_t size) {
   while (unmapped < size) {
     cpu.work(cpu.costs().iommu_unmap_page);
     cpu.sync();
+    cpu.point("iommu_unmap", iova + unmapped, true);
     const PhysAddr entry = table_entry(iova + unmapped, false);
     if (entry.value == 0 || (store.load<std::uint64_t>(entry) & pte::kV) == 0) break;
     store.store<std::uint64_t>(entry, 0);

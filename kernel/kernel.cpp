@@ -37,6 +37,14 @@ Kernel::Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFram
 
 Kernel::~Kernel() = default;
 
+Baton& Kernel::explore(Tick longest_hold) {
+  POOLSIM_ASSERT(baton_ == nullptr && !in_kernel_code());
+  for (auto& core : cores_) POOLSIM_ASSERT(core->idle());
+  baton_ = std::make_unique<Baton>(*this, longest_hold);
+  for (auto& core : cores_) core->explore(baton_.get());
+  return *baton_;
+}
+
 Task& Kernel::spawn(unsigned cpu, std::string name, Task::Body body) {
   POOLSIM_ASSERT(cpu < cores_.size());
   if (in_kernel_code()) this_cpu().sync();

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernel/baton.h"
 #include "kernel/config.h"
 #include "kernel/core.h"
 #include "kernel/cpu_port.h"
@@ -65,6 +66,11 @@ class Kernel {
   WorkerPool& workers(unsigned cpu) { return *workers_[cpu]; }
   /// The rtnl lock; synchronize_net() looks at whether the caller holds it.
   Mutex& rtnl() { return rtnl_; }
+
+  // --- exploration ---
+  /// From now on a Baton decides which core goes on (kernel/baton.h); all cores must be idle. `longest_hold`: see
+  /// Baton.
+  Baton& explore(Tick longest_hold);
 
   // --- tasks ---
   /// A new runnable thread on core `cpu`. Anywhere, also before the simulation starts.
@@ -127,6 +133,7 @@ class Kernel {
   std::vector<std::unique_ptr<TimerBase>> timers_;
   std::vector<std::unique_ptr<WorkerPool>> workers_;
   std::vector<std::unique_ptr<Task>> tasks_;
+  std::unique_ptr<Baton> baton_;
   std::uint32_t next_pid_ = 1;
   std::array<std::function<void()>, kSoftirqs> softirqs_;
   InterruptController interrupts_;

@@ -10,6 +10,7 @@ namespace kernel {
 void SpinLock::take(Core& core) {
   holder_ = &core;
   acquired_at_ = core.now();
+  held_before_ = core.held();
   ++acquisitions_;
 }
 
@@ -20,10 +21,8 @@ void SpinLock::acquire() {
     last_ = &core;
   }
   // While only one core has ever used the lock nobody can notice when it takes it.
-  if (shared_) {
-    core.sync();
-    core.choice_point("spin_lock", subject_);
-  }
+  core.point("spin_lock", reinterpret_cast<std::uintptr_t>(this), true);
+  if (shared_) core.sync();
   const AccessCost access = touch_store(line_, core.cpu(), core.costs());
   core.work(core.costs().spin_lock + access.cycles - core.costs().l1_store);
   if (shared_) core.sync();
@@ -49,7 +48,9 @@ void SpinLock::acquire() {
   } else {
     Waiter me{&core};
     waiters_.push_back(&me);
+    core.set_spins_for(name_);
     core.stall(me.granted, true);
+    core.set_spins_for(nullptr);
   }
   touch_store(line_, core.cpu(), core.costs());
   core.work(core.costs().remote_core);
@@ -68,10 +69,11 @@ void SpinLock::release() {
   core.work(core.costs().spin_unlock);
   if (!waiters_.empty()) core.sync();
   auto& trace = core.kernel().trace().lock_held;
-  if (trace.enabled()) trace.emit({name_, core.cpu(), acquired_at_, core.now()});
+  if (trace.enabled()) trace.emit({name_, core.cpu(), acquired_at_, core.now(), core.held() - held_before_});
   if (waiters_.empty()) {
     holder_ = nullptr;
     free_at_ = core.now();
+    core.point("spin_unlock", reinterpret_cast<std::uintptr_t>(this), true);
     return;
   }
   Waiter* next = waiters_.front();
@@ -80,6 +82,7 @@ void SpinLock::release() {
   last_ = next->core;
   next->granted = true;
   next->core->release_stall(core.now());
+  core.point("spin_unlock", reinterpret_cast<std::uintptr_t>(this), true);
 }
 
 void SpinLock::lock() {
@@ -95,10 +98,8 @@ void SpinLock::unlock() {
 bool SpinLock::trylock() {
   Core& core = this_core();
   if (last_ != nullptr && last_ != &core) shared_ = true;
-  if (shared_) {
-    core.sync();
-    core.choice_point("spin_lock", subject_);
-  }
+  core.point("spin_trylock", reinterpret_cast<std::uintptr_t>(this), true);
+  if (shared_) core.sync();
   const AccessCost access = touch_store(line_, core.cpu(), core.costs());
   core.work(core.costs().spin_lock + access.cycles - core.costs().l1_store);
   if (shared_) core.sync();
@@ -165,6 +166,7 @@ void WaitQueue::pay_wake() {
   Context& cpu = this_cpu();
   cpu.work(cpu.costs().wake_up);
   cpu.sync();
+  cpu.point("wake_up", cpu.cpu(), false);
 }
 
 void WaitQueue::wake_now(bool all) {

@@ -15,7 +15,7 @@ namespace kernel {
 class SpinLock {
  public:
   /// `name` appears in events; a string literal.
-  explicit SpinLock(const char* name = "lock") : name_(name), subject_(sim::digest_tag(name)) {}
+  explicit SpinLock(const char* name = "lock") : name_(name) {}
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;
 
@@ -46,13 +46,13 @@ class SpinLock {
   void take(Core& core);
 
   const char* name_;
-  std::uint64_t subject_;  // for the oracle
   CacheLine line_;
   Core* holder_ = nullptr;
   bool shared_ = false;  // two cores have used it
   Core* last_ = nullptr;
   Tick free_at_ = 0;  // local time of the last release
   Tick acquired_at_ = 0;
+  Tick held_before_ = 0;  // time its core had been held by then (kernel/baton.h)
   std::deque<Waiter*> waiters_;
   std::uint64_t acquisitions_ = 0, contended_ = 0;
   Cycle spun_ = 0;

@@ -66,6 +66,7 @@ void Rcu::synchronize(bool expedited) {
   if (cpu.in_atomic())
     kernel_.oops("BUG: sleeping function called from invalid context", "synchronize_rcu", 0);
   cpu.sync();
+  cpu.point("synchronize_rcu", cpu.cpu(), false);
   Machine& machine = expedited ? expedited_ : normal_;
   Completion done;
   machine.open().waiters.push_back(&done);
@@ -75,6 +76,7 @@ void Rcu::synchronize(bool expedited) {
 
 void Rcu::call(unsigned cpu, std::function<void()> callback) {
   this_cpu().sync();
+  this_cpu().point("call_rcu", cpu, false);
   normal_.open().callbacks.push_back({cpu, std::move(callback)});
   normal_.request();
 }

@@ -18,12 +18,14 @@ class Kernel;
 inline void rcu_read_lock() {
   Core& core = this_core();
   core.work(core.costs().rcu_read_lock);
+  core.point("rcu_read_lock", core.cpu(), false);
   core.rcu_read_lock();
 }
 inline void rcu_read_unlock() {
   Core& core = this_core();
   core.work(core.costs().rcu_read_unlock);
   core.rcu_read_unlock();
+  core.point("rcu_read_unlock", core.cpu(), false);
 }
 /// Waits for a grace period that begins now. Task context.
 void synchronize_rcu();

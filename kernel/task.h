@@ -28,6 +28,8 @@ class Task {
   bool dead() const { return state_ == TaskState::kDead; }
   /// Died of an oops.
   bool oopsed() const { return oopsed_; }
+  /// Where it is, innermost function first. Valid until the call chain changes.
+  CallChain call_chain() const;
 
   /// Set by a worker around the work it runs: "events page_pool_release_retry".
   std::string workqueue;
@@ -45,6 +47,7 @@ class Task {
   bool wake_pending_ = false;  // woken between preparing to sleep and sleeping
   bool oopsed_ = false;
   CallStack stack_;
+  mutable std::array<const char*, CallStack::kMax> chain_{};
   WorkerPool* busy_in_ = nullptr;      // a worker that executes work
   std::unique_ptr<sim::Fiber> fiber_;  // gone when the body has returned
 };

@@ -15,6 +15,7 @@ TimerList::~TimerList() {
 bool TimerList::mod_timer(std::uint64_t expires) {
   Context& cpu = this_cpu();
   cpu.work(cpu.costs().timer_arm);
+  cpu.point("mod_timer", reinterpret_cast<std::uintptr_t>(this), true);
   const bool was_pending = del_timer();
   cpu.kernel().timers(cpu.cpu()).arm(*this, expires);
   return was_pending;
@@ -31,6 +32,7 @@ bool TimerList::del_timer_sync() {
   while (running_on_ != nullptr) {
     cpu.work(cpu.costs().remote_core);
     cpu.sync();
+    cpu.relax();
   }
   return del_timer();
 }

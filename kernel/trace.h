@@ -206,6 +206,7 @@ struct LockHeld {
   unsigned cpu;
   Tick acquired;
   Tick released;
+  Tick held_core = 0;  ///< of it, time in which exploration held the core (kernel/baton.h)
 };
 /// A core spun for a lock.
 struct Spin {

@@ -16,6 +16,7 @@ bool Work::queue() { return queue_on(this_cpu().cpu()); }
 bool Work::queue_on(unsigned cpu) {
   Context& context = this_cpu();
   context.sync();
+  context.point("queue_work", reinterpret_cast<std::uintptr_t>(this), true);
   if (pending_) return false;
   pending_ = true;
   // A running item is queued where it runs: it is never executed by two workers at once.
@@ -26,6 +27,7 @@ bool Work::queue_on(unsigned cpu) {
 
 bool Work::cancel_sync() {
   this_cpu().sync();
+  this_cpu().point("cancel_work_sync", reinterpret_cast<std::uintptr_t>(this), true);
   const bool was_pending = pending_ && pool_->remove(*this);
   finished_.wait_event([this] { return !running_; });
   return was_pending;
@@ -113,6 +115,7 @@ void WorkerPool::worker_thread() {
       core.work(core.costs().work_item);
       {
         KFUNC("process_one_work");
+        core.point("process_one_work", reinterpret_cast<std::uintptr_t>(now.work), true);
         now.function();
       }
       core.sync();

@@ -25,6 +25,9 @@ struct HostMemory {
   void store(const T&) {}
   template <class T>
   void rmw(const T&) {}
+  /// Called before an access that the models above do not price: exploration may interleave others there.
+  template <class T>
+  void look(const T&) {}
   /// A host object (pool, ring array, tree node) begins and ends to stand for as many bytes of kernel memory
   /// (kmalloc, atomic context). False: no memory.
   bool memory_new(const void*, std::size_t) { return true; }

@@ -198,6 +198,10 @@ class BasicNativeEnv {
     Interleaving::point();
   }
   template <class T>
+  void look(const T&) const {
+    Interleaving::point();
+  }
+  template <class T>
   void store(const T&) const {
     Interleaving::point();
   }

@@ -318,6 +318,7 @@ class PagePool {
   /// work goes on; `released`: the pool is gone.
   Destroyed destroy() {
     [[maybe_unused]] auto scope = env_.function("page_pool_destroy");
+    env_.look(user_cnt_);
     if (user_cnt_.fetch_sub(1, std::memory_order_acq_rel) != 1) return Destroyed::shared;
     disable_direct_recycling();
     free_frag();
@@ -363,7 +364,10 @@ class PagePool {
   std::uint32_t hold_cnt() const { return static_cast<std::uint32_t>(hold_cnt_.value()); }
   std::uint32_t release_cnt() const { return release_cnt_.load(std::memory_order_relaxed); }
   /// page_pool_inflight, not strict: hold - release.
-  int inflight() const { return static_cast<int>(hold_cnt() - release_cnt()); }
+  int inflight() const {
+    env_.look(release_cnt_);
+    return static_cast<int>(hold_cnt() - release_cnt());
+  }
   unsigned cache_count() const { return alloc_.count; }
   unsigned ring_count() const { return ring_.used(); }
   const PtrRing<Netmem, Env>& ring() const { return ring_; }
@@ -372,7 +376,10 @@ class PagePool {
   void for_each_cached(F&& f) const {
     for (unsigned i = 0; i < alloc_.count; ++i) f(alloc_.cache[i]);
   }
-  std::uint64_t destroy_cnt() const { return destroy_cnt_.load(std::memory_order_acquire); }
+  std::uint64_t destroy_cnt() const {
+    env_.look(destroy_cnt_);
+    return destroy_cnt_.load(std::memory_order_acquire);
+  }
   int user_cnt() const { return user_cnt_.load(std::memory_order_relaxed); }
   std::uint64_t detach_time_ms() const { return detach_time_ms_; }
   StatsSnapshot stats() const {

@@ -18,6 +18,15 @@ PoolVersion parse_pool_version(const std::string& word) {
       fmt::format("unknown page_pool version '{}'{}", word, sim::suggestion(word, {"6.12", "6.18"})));
 }
 
+const char* to_string(Mutant mutant) {
+  static constexpr const char* kNames[] = {
+      "none",         "no_destroy_lock",  "early_destroy_unlock",  "no_xa_lock",       "no_list_lock",
+      "no_hash_lock", "no_producer_lock", "early_producer_unlock", "no_consumer_lock", "no_synchronize_rcu",
+      "no_rcu_read_lock", "keep_dma_index", "keep_dma_addr", "torn_reference"};
+  static_assert(std::size(kNames) == static_cast<std::size_t>(Mutant::kCount));
+  return kNames[static_cast<std::size_t>(mutant)];
+}
+
 const char* to_string(MisuseKind kind) {
   switch (kind) {
     case MisuseKind::foreign_pool:

@@ -55,6 +55,26 @@ struct PoolParams {
   std::shared_ptr<DmabufBinding> dmabuf;
 };
 
+/// For tests of the explorer only: one synchronisation of the pool and its strategy is left out.
+enum class Mutant : std::uint8_t {
+  none,
+  no_destroy_lock,     ///< the strategy's lock around destroy is not taken
+  early_destroy_unlock,  ///< ... is given back at once: the check moves behind the unlock
+  no_xa_lock,          ///< the xarray is not locked
+  no_list_lock,        ///< the list of mapped pages is not locked
+  no_hash_lock,        ///< the buckets of the DMA API's table are not locked
+  no_producer_lock,    ///< ptr_ring producers are not locked
+  early_producer_unlock,
+  no_consumer_lock,    ///< ptr_ring consumers are not locked
+  no_synchronize_rcu,  ///< grace periods are not waited for
+  no_rcu_read_lock,    ///< readers do not say so
+  keep_dma_index,      ///< the tracking index is not cleared with the mapping
+  keep_dma_addr,       ///< the address is not cleared with the mapping
+  torn_reference,      ///< the pool's reference count is read and written, not atomically changed
+  kCount
+};
+const char* to_string(Mutant mutant);
+
 /// What the user of the program chooses for all pools.
 struct PoolOptions {
   std::string strategy = "stock";  ///< key of pagepool/strategies/
@@ -63,6 +83,7 @@ struct PoolOptions {
   std::uint64_t warn_interval_ms = kDeferWarnIntervalMs;
   unsigned pool_size = 0;    ///< not 0: instead of what the driver asks for
   unsigned ring_batch = 16;  ///< slots that a ptr_ring consumer gives back at once: 32 in a 32-bit kernel
+  Mutant mutant = Mutant::none;
   bool debug_net = false;    ///< CONFIG_DEBUG_NET, where a strategy looks at it
   /// fail_nth for what a strategy allocates to track mappings: from the n-th allocation of a pool on (from 1; 0:
   /// never) so many fail.

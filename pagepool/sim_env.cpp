@@ -97,8 +97,52 @@ void SimEnv::clear_pp_info(Netmem netmem) {
   set<std::uint64_t>(netmem, mm::page_field::kPp, 0);
 }
 
+namespace {
+/// The lock that a mutant leaves out, by its name.
+std::string_view left_out(Mutant mutant) {
+  switch (mutant) {
+    case Mutant::no_destroy_lock:
+    case Mutant::early_destroy_unlock:
+      return "destroy_lock";
+    case Mutant::no_xa_lock:
+      return "xa_lock";
+    case Mutant::no_list_lock:
+      return "tracked_list_lock";
+    case Mutant::no_hash_lock:
+      return "dma_entry_hash";
+    case Mutant::no_producer_lock:
+    case Mutant::early_producer_unlock:
+      return "ptr_ring.producer_lock";
+    case Mutant::no_consumer_lock:
+      return "ptr_ring.consumer_lock";
+    default:
+      return "";
+  }
+}
+bool early(Mutant mutant) {
+  return mutant == Mutant::early_destroy_unlock || mutant == Mutant::early_producer_unlock;
+}
+}  // namespace
+
+bool SimEnv::mutated_lock(SpinLock& lock, bool bh) {
+  if (left_out(mutant_) != lock.name()) return false;
+  if (bh) kernel::local_bh_disable();
+  if (early(mutant_)) {
+    lock.lock();
+    lock.unlock();
+  }
+  return true;
+}
+
+bool SimEnv::mutated_unlock(SpinLock& lock, bool bh) {
+  if (left_out(mutant_) != lock.name()) return false;
+  if (bh) kernel::local_bh_enable();
+  return true;
+}
+
 void SimEnv::set_dma_index(Netmem netmem, std::uint32_t index) {
   touch(netmem.address(), true);
+  if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_index) && index == 0) return;
   std::uint64_t magic = get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & ~kDmaIndexMask;
   set<std::uint64_t>(netmem, mm::page_field::kPpMagic, magic | std::uint64_t{index} << kDmaIndexShift);
 }

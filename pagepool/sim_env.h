@@ -67,20 +67,24 @@ class SimEnv {
   // -------------------------------------------------------------------------------------------------
   void spin_lock(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_lock(lock, false)) return;
     lock.lock();
     remember(address_of(&lock));
   }
   void spin_unlock(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_unlock(lock, false)) return;
     lock.unlock();
   }
   void spin_lock_bh(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_lock(lock, true)) return;
     lock.lock_bh();
     remember(address_of(&lock));
   }
   void spin_unlock_bh(SpinLock& lock) {
     check_alive();
+    if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_unlock(lock, true)) return;
     lock.unlock_bh();
   }
   template <class T>
@@ -95,6 +99,11 @@ class SimEnv {
   void rmw(const T& object) {
     std::uint64_t address = address_of(&object);
     kernel::this_cpu().atomic(sim::PhysAddr(address));
+  }
+  template <class T>
+  void look(const T& object) {
+    if (PAGEPOOL_UNLIKELY(kernel::in_kernel_code() && kernel::this_cpu().exploring()))
+      kernel::this_cpu().point("look", address_of(&object), false);
   }
   bool memory_new(const void* host, std::size_t bytes);
   void memory_delete(const void* host, std::size_t bytes);
@@ -167,6 +176,7 @@ class SimEnv {
   std::int64_t pp_ref_sub_return(Netmem netmem, std::int64_t n) {
     kernel::this_cpu().atomic(sim::PhysAddr(netmem.address()));
     std::int64_t left = get<std::int64_t>(netmem, mm::page_field::kPpRefCount) - n;
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::torn_reference)) kernel::this_cpu().point("torn", netmem.address(), true);
     set<std::int64_t>(netmem, mm::page_field::kPpRefCount, left);
     return left;
   }
@@ -185,6 +195,7 @@ class SimEnv {
   }
   void set_dma_addr(Netmem netmem, DmaAddr addr) {
     touch(netmem.address(), true);
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_addr) && addr == 0) return;
     set<std::uint64_t>(netmem, mm::page_field::kDmaAddr, addr);
   }
   /// Tracking index in pp_magic, bits 7..38.
@@ -248,10 +259,18 @@ class SimEnv {
   bool in_softirq() const { return kernel::this_cpu().in_softirq(); }
   int smp_processor_id() const { return static_cast<int>(kernel::this_cpu().cpu()); }
   int numa_mem_id() const { return static_cast<int>(frames_.zones().front().nid); }
-  void rcu_read_lock() { kernel::rcu_read_lock(); }
-  void rcu_read_unlock() { kernel::rcu_read_unlock(); }
-  void synchronize_rcu() { kernel::synchronize_rcu(); }
-  void synchronize_net() { kernel::synchronize_net(); }
+  void rcu_read_lock() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_rcu_read_lock)) kernel::rcu_read_lock();
+  }
+  void rcu_read_unlock() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_rcu_read_lock)) kernel::rcu_read_unlock();
+  }
+  void synchronize_rcu() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_synchronize_rcu)) kernel::synchronize_rcu();
+  }
+  void synchronize_net() {
+    if (PAGEPOOL_LIKELY(mutant_ != Mutant::no_synchronize_rcu)) kernel::synchronize_net();
+  }
   void cond_resched() { kernel::this_cpu().cond_resched(); }
   void msleep(std::uint64_t ms) { kernel::msleep(ms); }
   std::uint64_t now_ms() const { return kernel_.now() / sim::kMillisecond; }
@@ -270,8 +289,10 @@ class SimEnv {
   /// page_count, signature and pp, as a scan looks at them after it paid for the struct page.
   template <class P>
   bool belongs_to_pool(const P&, Netmem netmem) const {
+    kernel::this_cpu().point("scan", netmem.address(), false);
     return is_ours(netmem);
   }
+  void set_mutant(Mutant mutant) { mutant_ = mutant; }
   bool debug_net() const { return debug_net_; }
   void set_debug_net(bool on) { debug_net_ = on; }
   /// From the `nth` allocation of tracking memory on (counted from 1; 0: never) `times` of them fail.
@@ -329,6 +350,7 @@ class SimEnv {
   }
   /// The line of a lock just taken is here: what lies beside the lock comes with it.
   void remember(std::uint64_t address) {
+    if (kernel::this_cpu().exploring()) return;
     recent_cpu_ = kernel::this_cpu().cpu();
     recent_[0] = {address >> 6, true};
     recent_[1] = {};
@@ -342,8 +364,13 @@ class SimEnv {
     }
     for (Recent& recent : recent_)
       if (recent.line == line && (recent.written || !write)) return;
-    recent_[1] = recent_[0];
-    recent_[0] = {line, write};
+    // Explored, every access is an interleaving point: none is the continuation of another.
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) {
+      recent_cpu_ = ~0u;
+    } else {
+      recent_[1] = recent_[0];
+      recent_[0] = {line, write};
+    }
     if (write) {
       kernel::this_cpu().store(sim::PhysAddr(address));
     } else {
@@ -362,6 +389,9 @@ class SimEnv {
   /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it
   /// is a use after free.
   void free_regions();
+  /// True: this lock is left out.
+  bool mutated_lock(SpinLock& lock, bool bh);
+  bool mutated_unlock(SpinLock& lock, bool bh);
   void check_alive() {
     if (PAGEPOOL_UNLIKELY(freed_)) report_use_after_free();
   }
@@ -386,6 +416,7 @@ class SimEnv {
   mm::SparseStore& store_;
   const unsigned id_;
   bool debug_net_ = false;
+  Mutant mutant_ = Mutant::none;
   std::uint64_t fail_track_nth_ = 0, fail_track_times_ = 0;
   std::uint64_t track_allocations_ = 0, track_failures_ = 0;
   std::uint64_t pool_address_ = 0;

@@ -42,6 +42,7 @@ class SimPool final : public Pool {
         work_("page_pool_release_retry", [this] { release_retry(); }) {
     if (options.pool_size != 0) params_.pool_size = options.pool_size;
     env_.set_debug_net(options.debug_net);
+    env_.set_mutant(options.mutant);
     env_.set_fail_track(options.fail_track_nth, options.fail_track_times);
     env_.on_unlist = [this] { last_ = state(); };
     env_.on_free = [this](void* core) { core_freed(static_cast<Core*>(core)); };

@@ -11,8 +11,6 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
   set.integer("kernel.hz", c.hz, 100, 1000, "CONFIG_HZ: jiffies a second");
   set.integer("kernel.max_run_ahead_cycles", c.max_run_ahead_cycles, 1, 1'000'000'000,
               "a core may run this far ahead of the machine");
-  set.integer("kernel.choice_delay_cycles", c.choice_delay_cycles, 1, 1'000'000'000,
-              "how long an explored schedule lets others go first");
   set.integer("kernel.rcu_grace_jiffies", c.rcu_grace_jiffies, 1, 1000, "least duration of a grace period");
   set.integer("kernel.rcu_expedited_cycles", c.rcu_expedited_cycles, 1, 1'000'000'000,
               "least duration of an expedited grace period");

@@ -124,6 +124,9 @@ class Timeline final : public sc_core::sc_module {
     return (driving_ ? base_ : catch_up()) + delay.value() * unit_;
   }
 
+  /// The earliest pending wake-up of anybody, or kNever.
+  Tick earliest() { return next().at; }
+
   /// Wake-ups served so far (a Clocked tick or a context resume counts one).
   std::uint64_t wakeups() const { return wakeups_; }
 

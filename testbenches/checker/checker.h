@@ -11,7 +11,9 @@
 //   checker.findings(), checker.summary(), checker.who_holds(pfn)
 #pragma once
 #include <deque>
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -89,6 +91,12 @@ class Checker {
   void attach(pagepool::Trace& trace);
   void attach(iommu::Iommu& iommu);
   void attach(nic::NicTracepoints& trace);
+
+  /// `call` is told of every new finding, complete but for what it may add.
+  void on_new_finding(std::function<void(Finding&)> call) { on_new_ = std::move(call); }
+  /// A task that should have ended has not: it spins for `lock`, sleeps, or runs on.
+  void racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
+                   const std::string& lock);
 
   /// The laws of the end of a run. Once.
   void finish();
@@ -172,18 +180,29 @@ class Checker {
                   Texts&& texts) {
     bool fresh = false;
     Finding& f = log_.hit(kind, key, now(), fresh);
-    if (fresh) texts(f);
+    if (fresh) {
+      texts(f);
+      if (on_new_) on_new_(f);
+    }
     sample(f, pfn, address);
     return f;
   }
   void sample(Finding& f, std::uint64_t pfn, std::uint64_t address);
+  void note_lock_order(const kernel::LockHeld& e);
   void check_end_of_pools();
   void check_end_of_mappings();
   void check_end_of_frames();
 
   const sim::Timeline& timeline_;
   CheckerConfig config_;
+  struct LockEvent {
+    const char* lock;
+    sim::Tick acquired;
+  };
+  std::vector<std::vector<LockEvent>> lock_events_;                   // per core: released lately
+  std::set<std::pair<std::uint64_t, std::uint64_t>> lock_orders_;  // (outer, inner) by name
   FindingLog log_;
+  std::function<void(Finding&)> on_new_;
   Summary summary_;
   HolderNames holders_;
   PageTable pages_;

@@ -48,13 +48,35 @@ void Checker::on(const kernel::Spin& e) {
 }
 
 void Checker::on(const kernel::LockHeld& e) {
-  if (e.released - e.acquired <= config_.lock_bound) return;
+  note_lock_order(e);
+  if (e.released - e.acquired - e.held_core <= config_.lock_bound) return;
   report(FindingClass::kLockHeld, sim::digest_tag(e.lock), 0, 0, [&](Finding& f) {
     f.place = e.lock;
     f.who = fmt::format("core {}", e.cpu);
     f.detail =
         fmt::format("held for {} from {}", format_time(e.released - e.acquired), format_time(e.acquired));
   });
+}
+
+// As lockdep does it: by name, and without anybody having to meet anybody. A lock taken while another one is held on
+// the same core gives an order; both orders of two locks are one deadlock waiting to happen.
+void Checker::note_lock_order(const kernel::LockHeld& e) {
+  if (lock_events_.size() <= e.cpu) lock_events_.resize(e.cpu + 1);
+  auto& mine = lock_events_[e.cpu];
+  const std::uint64_t outer = sim::digest_tag(e.lock);
+  for (const LockEvent& inner : mine) {
+    if (inner.acquired < e.acquired || inner.lock == e.lock) continue;
+    const std::uint64_t tag = sim::digest_tag(inner.lock);
+    if (!lock_orders_.insert({outer, tag}).second || !lock_orders_.contains({tag, outer})) continue;
+    report(FindingClass::kLockOrder, outer ^ tag, 0, 0, [&](Finding& f) {
+      f.place = fmt::format("{} inside {}", inner.lock, e.lock);
+      f.who = fmt::format("core {}", e.cpu);
+      f.detail = fmt::format("elsewhere {} is taken inside {}", e.lock, inner.lock);
+    });
+  }
+  // Only what was taken after the outermost lock that is still held can matter; a short history is enough.
+  if (mine.size() == 16) mine.erase(mine.begin());
+  mine.push_back({e.lock, e.acquired});
 }
 
 void Checker::on(const kernel::Oops& e) {
@@ -84,6 +106,16 @@ void Checker::on(const kernel::Warn& e) {
   });
 }
 
+void Checker::racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
+                          const std::string& lock) {
+  report(kind, sim::digest_tag(task), 0, 0, [&](Finding& f) {
+    f.place = chain.empty() ? "task " + task : chain;
+    f.who = fmt::format("{} on core {}", task, cpu);
+    f.whom = lock;
+    f.detail = lock.empty() ? std::string("has not ended") : fmt::format("spins for {}", lock);
+  });
+}
+
 void Checker::finish() {
   check_end_of_pools();
   check_end_of_mappings();
@@ -102,7 +134,7 @@ void Checker::check_end_of_pools() {
         f.place = "page_pool_release_retry";
         f.who = fmt::format("pool {} of {}", p.id, pool_device(p));
         f.detail =
-            fmt::format("{} pages in flight, {} after its destroy{}", p.inflight(), format_time(waited),
+            fmt::format("{} pages in flight, {} after its destroy{}", static_cast<std::int64_t>(p.inflight()), format_time(waited),
                         summary_.oops ? "; an oops ended the work that would release them" : "");
       });
     }

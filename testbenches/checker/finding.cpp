@@ -30,6 +30,11 @@ const FindingClassInfo& info(FindingClass c) {
       {"lock_held", "a lock was held for longer than the bound"},
       {"stalled_shutdown", "a destroyed pool did not end within the bound"},
       {"lost_packet", "a frame was neither delivered nor counted as dropped"},
+      {"deadlock", "a core spins for a lock that nobody will release"},
+      {"livelock", "code runs on and on and gets nowhere"},
+      {"lost_wakeup", "a task sleeps, and nothing is left that would wake it"},
+      {"lock_order", "two locks are taken in both orders"},
+      {"data_race", "two cores access a plain field, one writes, and nothing orders them"},
   }};
   return kInfo[static_cast<std::size_t>(c)];
 }

@@ -33,6 +33,11 @@ enum class FindingClass : std::uint8_t {
   kLockHeld,         ///< a lock held for longer than the bound
   kStalledShutdown,  ///< a pool that does not end within the bound after its destroy
   kLostPacket,       ///< a frame that was neither delivered nor counted as dropped
+  kDeadlock,         ///< cores spin for each other's locks, or for one that nobody will release
+  kLivelock,         ///< code runs on and on and gets nowhere
+  kLostWakeup,       ///< a task sleeps, and nothing is left that would wake it
+  kLockOrder,        ///< two locks are taken in one order here and in the other there
+  kDataRace,         ///< two cores access a plain field, one writes, and nothing orders them
   kCount
 };
 

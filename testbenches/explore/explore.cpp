@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testbenches/explore/explore.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+
+#include "kernel/baton.h"
+#include "testbenches/checker/report.h"
+#include "testbenches/cli/table.h"
+#include "waveforms/vcd.h"
+
+namespace explore {
+namespace {
+
+volatile std::sig_atomic_t stop_asked = 0;
+
+using Json = nlohmann::ordered_json;
+
+/// `body` in a process of its own; what it returns, or its error.
+Json in_child(const std::function<Json()>& body) {
+  int ends[2];
+  if (::pipe(ends) != 0) throw sim::ModelError("pipe() failed");
+  std::fflush(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) throw sim::ModelError("fork() failed");
+  if (pid == 0) {
+    ::close(ends[0]);
+    std::string text;
+    try {
+      text = body().dump();
+    } catch (const sim::Error& e) {
+      text = std::string("?") + e.what();
+    } catch (const std::exception& e) {
+      text = std::string("!") + e.what();
+    }
+    for (std::size_t done = 0; done < text.size();) {
+      const ssize_t n = ::write(ends[1], text.data() + done, text.size() - done);
+      if (n <= 0) break;
+      done += static_cast<std::size_t>(n);
+    }
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string text;
+  char buffer[65536];
+  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) != 0;) {
+    if (n > 0) text.append(buffer, static_cast<std::size_t>(n));
+    if (n < 0 && errno != EINTR) break;
+  }
+  ::close(ends[0]);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (text.empty()) throw sim::ModelError(fmt::format("an explored stage ended by signal {}", WTERMSIG(status)));
+  if (text[0] == '?') throw sim::Error(text.substr(1));
+  if (text[0] == '!') throw sim::ModelError(text.substr(1));
+  return Json::parse(text);
+}
+
+void tell_progress(const SearchResult& r, const SearchOptions& o, const std::string& what) {
+  const double rate = r.seconds > 0 ? static_cast<double>(r.schedules) / r.seconds : 0;
+  const double left = rate > 0 ? static_cast<double>(o.budget - r.schedules) / rate : 0;
+  std::fprintf(stderr, "%s: %llu of %llu schedules, %.0f/s, %zu finding%s, %.0f s left at most\n", what.c_str(),
+               static_cast<unsigned long long>(r.schedules), static_cast<unsigned long long>(o.budget), rate,
+               r.found.size(), r.found.size() == 1 ? "" : "s", left);
+}
+
+}  // namespace
+
+bool interrupted() { return stop_asked != 0; }
+
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_asked = 1; };
+  ::sigaction(SIGINT, &action, nullptr);
+}
+
+Json run_cell(const Cell& cell) {
+  return in_child([&cell]() -> Json {
+    const StageConfig config = load(cell.token);
+    Runner& runner = *new Runner(config);  // ends with this process
+    const std::string what = fmt::format("{} {} {}", config.explore.story, cell.token.strategy,
+                                         to_string(cell.search.method));
+    SearchResult r = search(runner, cell.search, [&](const SearchResult& so_far) {
+      if (!cell.quiet) tell_progress(so_far, cell.search, what);
+      return !interrupted();
+    });
+    Json j;
+    j["story"] = config.explore.story;
+    j["strategy"] = cell.token.strategy;
+    j["method"] = to_string(cell.search.method);
+    j["depth"] = cell.search.depth;
+    j["seed"] = cell.search.seed;
+    j["first"] = cell.search.first;
+    j["schedules"] = r.schedules;
+    j["per_second"] = r.seconds > 0 ? static_cast<double>(r.schedules) / r.seconds : 0;
+    j["per_cpu_second"] = r.cpu_seconds > 0 ? static_cast<double>(r.schedules) / r.cpu_seconds : 0;
+    j["points"] = r.points;
+    j["bound"] = r.bound;
+    j["exhausted"] = r.exhausted;
+    j["interrupted"] = r.interrupted;
+    j["found"] = Json::array();
+    for (auto& [key, found] : r.found) {
+      Token token = cell.token;
+      token.build = build_id();
+      token.finding = found.finding.kind;
+      token.schedule = cell.shrink ? shrink(runner, found.schedule, key, 600) : found.schedule;
+      const Outcome again = runner.run(token.schedule);
+      token.digest = again.digest;
+      // The first of a schedule in time is the story; the others follow from it.
+      const FoundFinding* first = nullptr;
+      for (const FoundFinding& f : again.findings) {
+        if (f.key() == key) found.finding = f;
+        if (first == nullptr || f.time < first->time) first = &f;
+      }
+      Json f;
+      f["class"] = found.finding.kind;
+      f["key"] = key;
+      f["schedule"] = to_text(token.schedule);
+      f["place"] = found.finding.place;
+      f["who"] = found.finding.who;
+      f["whom"] = found.finding.whom;
+      f["detail"] = found.finding.detail;
+      f["holder"] = found.finding.holder;
+      f["follows"] = first != nullptr && first->key() != key ? first->kind : "";
+      f["departures"] = token.schedule.size();
+      f["after"] = found.after;
+      f["seen"] = found.seen;
+      f["natural"] = found.natural;
+      f["token"] = to_text(token);
+      j["found"].push_back(std::move(f));
+    }
+    return j;
+  });
+}
+
+std::string verdict(const Json& r) {
+  if (!r["found"].empty()) {
+    std::string text;
+    for (const auto& f : r["found"]) {
+      const std::string kind = f["class"];
+      if (text.find(kind) != text.npos) continue;
+      std::size_t shortest = ~std::size_t{0};
+      for (const auto& g : r["found"]) {
+        if (g["class"] == kind) shortest = std::min(shortest, g["departures"].get<std::size_t>());
+      }
+      text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", kind, shortest);
+    }
+    return text;
+  }
+  if (r["exhausted"]) return fmt::format("exhausted: {}", r["schedules"].get<std::uint64_t>());
+  std::string text = fmt::format("nothing in {}", r["schedules"].get<std::uint64_t>());
+  if (const double bound = r["bound"]; bound > 0) text += fmt::format(", P >= {:.1e}", bound);
+  return text;
+}
+
+std::string report(const Json& r) {
+  std::string text = fmt::format("{} with {}: {} schedules by {} (depth {}), {} points in the natural one, {:.0f} a second, {:.0f} a second of CPU\n",
+                                 r["story"].get<std::string>(), r["strategy"].get<std::string>(),
+                                 r["schedules"].get<std::uint64_t>(), r["method"].get<std::string>(),
+                                 r["depth"].get<unsigned>(), r["points"].get<std::uint32_t>(),
+                                 r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
+  if (const double bound = r["bound"]; bound > 0) {
+    const double n = r["schedules"];
+    text += fmt::format("a bug of this depth is hit with probability >= {:.2e} by one schedule, {:.2e} by all\n", bound,
+                        1 - std::pow(1 - bound, n));
+  }
+  if (r["exhausted"]) text += fmt::format("exhausted: {} schedules\n", r["schedules"].get<std::uint64_t>());
+  if (r["interrupted"]) {
+    text += fmt::format("interrupted; --first {} goes on\n",
+                        r["first"].get<std::uint64_t>() + r["schedules"].get<std::uint64_t>() - 1);
+  }
+  text += r["found"].empty() ? "no finding\n" : "";
+  for (const auto& f : r["found"]) {
+    const auto word = [&f](const char* name) { return f[name].get<std::string>(); };
+    if (!word("follows").empty()) {
+      text += fmt::format("\n{}: follows from the {} of the same schedule, at {}\n", word("class"), word("follows"),
+                          word("place"));
+      continue;
+    }
+    text += fmt::format("\n{}: {} departure{} from the natural order, first after {} schedules, seen {} times\n",
+                        word("class"), f["departures"].get<std::size_t>(), f["departures"] == 1 ? "" : "s",
+                        f["after"].get<std::uint64_t>(), f["seen"].get<std::uint64_t>());
+    text += fmt::format("  at     {}\n  by     {}\n", word("place"), word("who"));
+    if (!word("whom").empty()) text += fmt::format("  to     {}\n", word("whom"));
+    if (!word("detail").empty()) text += fmt::format("  detail {}\n", word("detail"));
+    if (!word("holder").empty()) text += fmt::format("  holder {}\n", word("holder"));
+    text += fmt::format("  replay poolsim replay '{}'\n", word("token"));
+  }
+  return text;
+}
+
+std::string matrix(const std::vector<Json>& results, bool colour) {
+  cli::Table table({"story", "strategy", "verdict (departures)"});
+  for (const Json& r : results) table.row({r["story"], r["strategy"], verdict(r)});
+  return table.text(colour);
+}
+
+Replayed replay(const Token& token, const std::string& vcd) {
+  Replayed result;
+  Json j;
+  const auto run = [&]() -> Json {
+    // Not taken down: this process ends with it, and code of the modelled kernel may still be in the middle of things.
+    Stage& stage = *new Stage(load(token));
+    std::unique_ptr<waveforms::VcdWriter> writer;
+    if (!vcd.empty()) {
+      writer = std::make_unique<waveforms::VcdWriter>(stage.machine().simulation().probes(), vcd,
+                                                      waveforms::VcdOptions{});
+    }
+    stage.warm_up();
+    std::vector<Record> records(1u << 16);
+    ScheduleOracle oracle(records.data(), records.size());
+    oracle.start(token.schedule, {});
+    const StageResult r = stage.race(oracle);
+    if (writer) writer->close();
+    Json out;
+    out["digest"] = r.digest;
+    out["finished"] = r.finished;
+    out["points"] = oracle.asked();
+    out["report"] = checker::findings_text(stage.checker());
+    out["findings"] = Json::array();
+    for (const checker::Finding& f : stage.checker().findings().all()) {
+      out["findings"].push_back({checker::key(f.kind), f.place, f.who, f.whom, f.detail});
+    }
+    std::string steps;
+    for (const Step& s : oracle.taken()) {
+      for (std::uint32_t i = 0; i < std::min<std::size_t>(oracle.asked(), records.size()); ++i) {
+        if (records[i].running != s.party || records[i].count != s.count) continue;
+        steps += fmt::format("  {:<12} before {} of {:#x}\n", to_text({s}), records[i].place, records[i].subject);
+      }
+    }
+    out["steps"] = steps;
+    return out;
+  };
+  try {
+    j = in_child(run);
+  } catch (const sim::ModelError& e) {
+    // As Runner tells it: the strategy's code walked over memory that another core had freed.
+    result.outcome.findings.push_back({"use_after_free", "", "the code itself", "", e.what(), "", 0});
+    result.report = e.what();
+    return result;
+  }
+  result.outcome.digest = j["digest"];
+  result.outcome.finished = j["finished"];
+  result.outcome.points = j["points"];
+  for (const auto& f : j["findings"]) result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], "", 0});
+  result.report = j["steps"].get<std::string>() + j["report"].get<std::string>();
+  return result;
+}
+
+namespace {
+
+/// Schedules one stage for one token: the shortest that leads to the class, or nothing.
+Json try_token(const Token& token, const std::string& kind, std::uint64_t budget) {
+  return in_child([&]() -> Json {
+    Runner& runner = *new Runner(load(token));
+    Json j;
+    const auto leads = [&](const Outcome& o) -> const FoundFinding* {
+      for (const FoundFinding& f : o.findings) {
+        if (f.kind == kind) return &f;
+      }
+      return nullptr;
+    };
+    Outcome outcome = runner.run(token.schedule);
+    const FoundFinding* f = leads(outcome);
+    Schedule schedule = token.schedule;
+    if (f == nullptr) {
+      // Fewer pages move the points: look again, close to where they were.
+      SearchOptions options;
+      options.method = Method::kPct;
+      options.budget = budget / 2;
+      options.depth = static_cast<unsigned>(std::max<std::size_t>(2, std::min<std::size_t>(4, token.schedule.size() + 1)));
+      const SearchResult r = search(runner, options, [&](const SearchResult& so_far) {
+        for (const auto& [key, found] : so_far.found) {
+          if (found.finding.kind == kind) return false;
+        }
+        return !interrupted();
+      });
+      for (const auto& [key, found] : r.found) {
+        if (found.finding.kind != kind) continue;
+        schedule = found.schedule;
+        outcome = runner.run(schedule);
+        f = leads(outcome);
+      }
+    }
+    j["found"] = f != nullptr;
+    if (f != nullptr) {
+      const Schedule best = shrink(runner, schedule, f->key(), budget);
+      j["schedule"] = to_text(best);
+      j["digest"] = runner.run(best).digest;
+    }
+    j["runs"] = runner.runs();
+    return j;
+  });
+}
+
+void set_setting(Token& token, const std::string& name, std::uint64_t value) {
+  std::erase_if(token.settings, [&](const std::string& s) { return s.starts_with(name + "="); });
+  token.settings.push_back(fmt::format("{}={}", name, value));
+}
+
+}  // namespace
+
+Shrunk shrink_token(const Token& token, std::uint64_t budget) {
+  Shrunk result{token, 0, false};
+  result.token.build = build_id();
+  const auto attempt = [&](const Token& candidate) {
+    const Json j = try_token(candidate, token.finding, budget);
+    result.runs += j["runs"].get<std::uint64_t>();
+    if (!j["found"]) return false;
+    result.token = candidate;
+    result.token.build = build_id();
+    result.token.schedule = parse_schedule(j["schedule"].get<std::string>());
+    result.token.digest = j["digest"];
+    return true;
+  };
+  result.reproduced = attempt(token);
+  if (!result.reproduced) return result;
+  const StageConfig config = load(token);
+  for (unsigned pages = 1; pages < config.explore.pages && !interrupted(); ++pages) {
+    Token fewer = result.token;
+    set_setting(fewer, "explore.pages", pages);
+    if (attempt(fewer)) break;
+  }
+  for (unsigned cores = 2; cores < config.run.machine.kernel.cores && !interrupted(); ++cores) {
+    Token fewer = result.token;
+    set_setting(fewer, "kernel.cores", cores);
+    if (attempt(fewer)) break;
+  }
+  return result;
+}
+
+}  // namespace explore

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testbenches/explore/stage.h"
+
+#include <unistd.h>
+
+#include "kernel/baton.h"
+
+namespace explore {
+
+void register_all(platform::ParameterSet& set, StageConfig& config) {
+  ExploreConfig& e = config.explore;
+  constexpr sim::Tick kLong = 3600 * sim::kSecond;
+  set.text("explore.story", e.story, "what happens (poolsim list stories)");
+  set.integer("explore.pages", e.pages, 1, 64, "pages out of the pool when the race begins");
+  set.integer("explore.pool_size", e.pool_size, 1, 1024, "slots of the pool's ring");
+  set.time("explore.longest_hold", e.longest_hold, sim::kMicrosecond, kLong,
+           "cores are held at most this long for something to happen");
+  set.time("explore.tail", e.tail, 0, kLong, "from the end of the last racer to the end of the run");
+  set.time("explore.patience", e.patience, 0, kLong, "a racer that has not ended by then never will");
+  set.time("explore.shutdown_bound", e.shutdown_bound, 1, kLong, "for a pool to end after its destroy");
+  // Only here: tests of the explorer itself.
+  std::vector<std::pair<std::string, pagepool::Mutant>> mutants;
+  for (unsigned m = 0; m < static_cast<unsigned>(pagepool::Mutant::kCount); ++m) {
+    mutants.emplace_back(pagepool::to_string(static_cast<pagepool::Mutant>(m)), static_cast<pagepool::Mutant>(m));
+  }
+  set.choice("explore.mutant", config.run.machine.pool.mutant, mutants,
+             "leaves one synchronisation out, to see whether exploration notices");
+  scenario::register_all(set, config.run);
+}
+
+void load(StageConfig& config, const std::string& file, const std::vector<std::string>& assignments) {
+  // Small: what a fork has to copy, and a scan has to walk.
+  config.run.machine.memory.bytes = std::uint64_t{64} << 20;
+  config.run.machine.pool.release_period_ms = 1;
+  config.run.scenario.stop_at_oops = true;
+  platform::ParameterSet set;
+  register_all(set, config);
+  if (!file.empty()) set.load_file(file);
+  set.load_environment(environ);
+  for (const auto& a : assignments) set.assign(a);
+  set.check([&] {
+    config.run.scenario.validate();
+    config.run.machine.finish();
+    find_story(config.explore.story);
+  });
+}
+
+const Story& find_story(std::string_view key) {
+  std::vector<std::string> keys;
+  for (const Story& s : stories()) {
+    if (key == s.key) return s;
+    keys.emplace_back(s.key);
+  }
+  throw sim::Error(fmt::format("explore.story: there is no '{}'{}", key, sim::suggestion(std::string(key), keys)));
+}
+
+/// A driver that has a page_pool and no hardware.
+class Stage::PoolDriver final : public kernel::Driver {
+ public:
+  explicit PoolDriver(Stage& stage) : Driver("pool"), stage_(stage) {}
+  int probe(kernel::Device&) override {
+    stage_.pool = stage_.make_pool();
+    return stage_.pool != nullptr ? 0 : -12;
+  }
+  void remove(kernel::Device&) override {
+    auto pool = stage_.pool;
+    pool->destroy();
+  }
+
+ private:
+  Stage& stage_;
+};
+
+namespace {
+checker::CheckerConfig bounds(const StageConfig& config) {
+  checker::CheckerConfig c;
+  c.shutdown_bound = config.explore.shutdown_bound;
+  return c;
+}
+}  // namespace
+
+Stage::Stage(const StageConfig& config)
+    : config_(config),
+      machine_(config.run.machine),
+      checker_(machine_.simulation().timeline(), bounds(config)),
+      driver_(std::make_unique<PoolDriver>(*this)) {
+  checker_.attach(machine_.memory_trace());
+  checker_.attach(kernel().trace());
+  checker_.attach(machine_.iommu());
+  checker_.attach(machine_.nic().trace());
+  checker_.attach(machine_.pools().trace());
+}
+
+// The pools' timers hang in the kernel: they go first.
+Stage::~Stage() {
+  pool.reset();
+  other.reset();
+}
+
+void Stage::bind_device() {
+  kernel::Kernel& k = kernel();
+  if (k.config().dma_mode != kernel::DmaMode::kDirect) k.iommu().probe(machine_.config().iommu_registers);
+  device = &k.devices().device_add("0000:01:10.0", sim::RequesterId(0x180));
+  const int error = k.devices().device_bind(*device, *driver_);
+  POOLSIM_ASSERT(error == 0);
+}
+
+std::shared_ptr<pagepool::Pool> Stage::make_pool() {
+  pagepool::PoolParams params;
+  params.pool_size = config_.explore.pool_size;
+  params.flags = pagepool::PP_FLAG_DMA_MAP | pagepool::PP_FLAG_DMA_SYNC_DEV;
+  params.max_len = 4096;
+  return machine_.pools().create(*device, params);
+}
+
+void Stage::take_pages(pagepool::Pool& from, unsigned n) {
+  for (unsigned i = 0; i < n; ++i) {
+    const auto page = from.alloc_page();
+    POOLSIM_ASSERT(page.has_value());
+    machine_.memory_trace().held(*page, "skb", i);
+    out.push_back(*page);
+  }
+  // 64 at a time come in; few pages make few points.
+  from.update_nid(from.params().nid);
+}
+
+void Stage::return_page(sim::Pfn page) {
+  KFUNC("skb_release_data");
+  if (!machine_.pools().napi_pp_put_page(page)) pagepool::put_page(kernel(), page);
+}
+
+void Stage::return_pages(std::size_t from, std::size_t to) {
+  for (std::size_t i = from; i < to && i < out.size(); ++i) return_page(out[i]);
+}
+
+void Stage::warm_up() {
+  const Story& story = find_story(config_.explore.story);
+  sim::Timeline& timeline = machine_.simulation().timeline();
+  kernel().spawn(0, "setup", [this, &story, &timeline] {
+    story.set_up(*this);
+    warm_ = true;
+    timeline.stop();
+  });
+  timeline.run_until(60 * sim::kSecond);
+  if (!warm_) throw sim::ModelError(fmt::format("story {}: the set-up did not end", story.key));
+  // Until nobody runs: then every core is at a place where the baton may come.
+  for (int i = 0; i < 1000; ++i) {
+    bool idle = true;
+    for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) idle &= kernel().core(cpu).idle();
+    if (idle) break;
+    timeline.run_until(timeline.now() + sim::kMicrosecond);
+  }
+  racers_ = story.racers(*this);
+}
+
+StageResult Stage::race(ScheduleOracle& oracle) {
+  const Story& story = find_story(config_.explore.story);
+  sim::Simulation& simulation = machine_.simulation();
+  sim::Timeline& timeline = simulation.timeline();
+  simulation.set_oracle(oracle);
+  kernel::Baton& baton = kernel().explore(config_.explore.longest_hold);
+  machine_.nic().trace().buffer_written.subscribe([&baton](const nic::BufferWritten&) { baton.hardware_event(); });
+  machine_.iommu().translated.subscribe([&baton](const iommu::Translated&) { baton.hardware_event(); });
+  kernel().trace().oops.subscribe([&timeline](const kernel::Oops&) { timeline.stop(); });
+  checker_.on_new_finding([this](checker::Finding& f) { note_other_side(f); });
+
+  running_ = static_cast<unsigned>(racers_.size());
+  for (Racer& racer : racers_) {
+    tasks_.push_back(&kernel().spawn(racer.cpu, racer.name, [this, &racer, &timeline] {
+      racer.body();
+      if (--running_ == 0) timeline.stop();
+    }));
+  }
+  const sim::Tick begin = timeline.now();
+  // Time in which every core was held is nobody's fault.
+  for (sim::Tick end = 0; running_ != 0 && !kernel().panicked() && kernel().oopses().empty();) {
+    const sim::Tick next = begin + config_.explore.patience + baton.all_held();
+    if (next <= end) break;
+    end = next;
+    timeline.run_until(end);
+  }
+  const bool oopsed = !kernel().oopses().empty();
+  if (running_ == 0 && !oopsed) {
+    if (story.end) kernel().spawn(0, "end", [this, &story] { story.end(*this); });
+    timeline.run_until(timeline.now() + config_.explore.tail);
+  }
+  if (running_ != 0 && !oopsed) judge_racers();
+  checker_.finish();
+  return {running_ == 0, timeline.now() - begin, timeline.wakeups(), simulation.digest().hex()};
+}
+
+/// Racers that have not ended: what are they waiting for?
+void Stage::judge_racers() {
+  for (kernel::Task* task : tasks_) {
+    if (task->dead()) continue;
+    const kernel::Core& core = task->core();
+    const bool spins = task->state() == kernel::TaskState::kRunning && core.spins_for() != nullptr;
+    const bool sleeps = task->state() == kernel::TaskState::kBlocked;
+    const auto kind = spins    ? checker::FindingClass::kDeadlock
+                      : sleeps ? checker::FindingClass::kLostWakeup
+                               : checker::FindingClass::kLivelock;
+    checker_.racer_stuck(kind, task->name(), core.cpu(), checker::chain_text(task->call_chain()),
+                         spins ? core.spins_for() : "");
+  }
+}
+
+/// What every other core was in the middle of, and since when.
+void Stage::note_other_side(checker::Finding& finding) {
+  const kernel::Context* const here = kernel::in_kernel_code() ? &kernel::this_cpu() : nullptr;
+  for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) {
+    const kernel::Core& core = kernel().core(cpu);
+    if (&core == here || core.idle() || core.current().pid() == 0) continue;
+    const sim::Cycle window = kernel().config().clock.cycles(machine_.simulation().now() - core.held_since());
+    finding.detail += fmt::format("{}core {} held for {} cycles in {}: {}", finding.detail.empty() ? "" : "; ", cpu,
+                                  window, core.current().name(), checker::chain_text(core.call_chain()));
+  }
+}
+
+}  // namespace explore
