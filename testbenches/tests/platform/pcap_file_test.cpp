@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,9 @@
 #include "sim/error.h"
 
 namespace {
+
+/// Tests run in processes side by side: each has files of its own.
+std::string file_of(const char* name) { return testing::TempDir() + std::to_string(::getpid()) + name; }
 
 using platform::CapturedFrame;
 
@@ -38,7 +42,7 @@ class Capture {
   }
   void cut(std::size_t n) { bytes_.resize(bytes_.size() - n); }
   std::string save() const {
-    const std::string path = testing::TempDir() + "capture.pcap";
+    const std::string path = file_of("capture.pcap");
     std::ofstream(path, std::ios::binary) << bytes_;
     return path;
   }
@@ -82,7 +86,7 @@ TEST(Pcap, BothPrecisionsAndByteOrders) {
 
 TEST(Pcap, BadFilesAreNamedWithTheirRecord) {
   const Record good{1, 0, 60, 60, std::string(60, 'x')};
-  const std::string path = testing::TempDir() + "capture.pcap: ";
+  const std::string path = file_of("capture.pcap") + ": ";
   Capture truncated;
   truncated.add(good).add(good);
   truncated.cut(10);
@@ -100,9 +104,9 @@ TEST(Pcap, BadFilesAreNamedWithTheirRecord) {
   EXPECT_EQ(error_of(Capture(false, false, 113)), path + "link type LINUX_SLL is not Ethernet (EN10MB)");
   EXPECT_EQ(error_of(Capture().add(good).add({100'000, 0, 60, 60, std::string(60, 'x')})),
             path + "record 2: more than 10,000 s after the first");
-  std::ofstream(testing::TempDir() + "capture.pcap") << "no capture at all, this";
+  std::ofstream(file_of("capture.pcap")) << "no capture at all, this";
   try {
-    platform::read_pcap(testing::TempDir() + "capture.pcap");
+    platform::read_pcap(file_of("capture.pcap"));
     FAIL();
   } catch (const sim::Error& e) {
     EXPECT_THAT(e.what(), testing::StartsWith(path + "not a capture: "));
@@ -111,7 +115,7 @@ TEST(Pcap, BadFilesAreNamedWithTheirRecord) {
 }
 
 TEST(Pcap, WhatIsWrittenReadsBack) {
-  const std::string path = testing::TempDir() + "written.pcap";
+  const std::string path = file_of("written.pcap");
   nic::NicTracepoints trace;
   {
     platform::PcapWriter writer(path, trace);
