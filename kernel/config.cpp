@@ -5,6 +5,20 @@
 
 namespace kernel {
 
+const char* to_string(DmaMode mode) {
+  switch (mode) {
+    case DmaMode::kDirect:
+      return "direct";
+    case DmaMode::kPassthrough:
+      return "passthrough";
+    case DmaMode::kStrict:
+      return "strict";
+    case DmaMode::kLazy:
+      return "lazy";
+  }
+  return "?";
+}
+
 std::span<const CostField> cost_fields() {
 #define COST(name) \
   CostField { #name, &Costs::name }

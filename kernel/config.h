@@ -17,6 +17,7 @@ enum class DmaMode : std::uint8_t {
   kStrict,       ///< IOMMU_DOMAIN_DMA: invalidate and wait at every unmap
   kLazy,         ///< IOMMU_DOMAIN_DMA_FQ: flush queue
 };
+const char* to_string(DmaMode mode);
 
 /// First-stage page table format of a paging domain.
 enum class PagingMode : std::uint8_t { kSv39 = 8, kSv48 = 9, kSv57 = 10 };

@@ -52,7 +52,7 @@ struct PoolParams {
   int cpuid = -1;           ///< page_pool_create_percpu
   /// Memory provider of the RX queue (pagepool/dmabuf_binding.h): used when PP_FLAG_ALLOW_UNREADABLE_NETMEM
   /// is set; the pool then gives net_iovs instead of pages.
-  std::shared_ptr<DmabufBinding> dmabuf;
+  std::shared_ptr<DmabufBinding> dmabuf = nullptr;
 };
 
 /// For tests of the explorer only: one synchronisation of the pool and its strategy is left out.

@@ -52,7 +52,7 @@ struct FrameStream {
   std::uint32_t flows = 1;
   /// Instead of made frames: those of a capture, one after the other (count is theirs), with their own timing or,
   /// without `recorded_times`, by `interval` and `arrivals`.
-  std::shared_ptr<const std::vector<CapturedFrame>> capture;
+  std::shared_ptr<const std::vector<CapturedFrame>> capture = nullptr;
   bool recorded_times = true;
 };
 

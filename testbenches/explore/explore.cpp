@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testbenches/explore/explore.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -13,6 +9,7 @@
 #include "kernel/baton.h"
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
+#include "testbenches/scenario/processes.h"
 #include "waveforms/vcd.h"
 
 namespace explore {
@@ -24,51 +21,16 @@ using Json = nlohmann::ordered_json;
 
 /// `body` in a process of its own; what it returns, or its error.
 Json in_child(const std::function<Json()>& body) {
-  int ends[2];
-  if (::pipe(ends) != 0) throw sim::ModelError("pipe() failed");
-  std::fflush(nullptr);
-  const pid_t pid = ::fork();
-  if (pid < 0) throw sim::ModelError("fork() failed");
-  if (pid == 0) {
-    ::close(ends[0]);
-    std::string text;
-    try {
-      text = body().dump();
-    } catch (const sim::Error& e) {
-      text = std::string("?") + e.what();
-    } catch (const std::exception& e) {
-      text = std::string("!") + e.what();
-    }
-    for (std::size_t done = 0; done < text.size();) {
-      const ssize_t n = ::write(ends[1], text.data() + done, text.size() - done);
-      if (n <= 0) break;
-      done += static_cast<std::size_t>(n);
-    }
-    ::_exit(0);
-  }
-  ::close(ends[1]);
-  std::string text;
-  char buffer[65536];
-  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) != 0;) {
-    if (n > 0) text.append(buffer, static_cast<std::size_t>(n));
-    if (n < 0 && errno != EINTR) break;
-  }
-  ::close(ends[0]);
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (text.empty()) throw sim::ModelError(fmt::format("an explored stage ended by signal {}", WTERMSIG(status)));
-  if (text[0] == '?') throw sim::Error(text.substr(1));
-  if (text[0] == '!') throw sim::ModelError(text.substr(1));
-  return Json::parse(text);
+  return Json::parse(scenario::in_process([&] { return body().dump(); }));
 }
 
 void tell_progress(const SearchResult& r, const SearchOptions& o, const std::string& what) {
   const double rate = r.seconds > 0 ? static_cast<double>(r.schedules) / r.seconds : 0;
   const double left = rate > 0 ? static_cast<double>(o.budget - r.schedules) / rate : 0;
-  std::fprintf(stderr, "%s: %llu of %llu schedules, %.0f/s, %zu finding%s, %.0f s left at most\n", what.c_str(),
-               static_cast<unsigned long long>(r.schedules), static_cast<unsigned long long>(o.budget), rate,
-               r.found.size(), r.found.size() == 1 ? "" : "s", left);
+  std::fprintf(stderr, "%s: %llu of %llu schedules, %.0f/s, %zu finding%s, %.0f s left at most\n",
+               what.c_str(), static_cast<unsigned long long>(r.schedules),
+               static_cast<unsigned long long>(o.budget), rate, r.found.size(),
+               r.found.size() == 1 ? "" : "s", left);
 }
 
 }  // namespace
@@ -85,8 +47,8 @@ Json run_cell(const Cell& cell) {
   return in_child([&cell]() -> Json {
     const StageConfig config = load(cell.token);
     Runner& runner = *new Runner(config);  // ends with this process
-    const std::string what = fmt::format("{} {} {}", config.explore.story, cell.token.strategy,
-                                         to_string(cell.search.method));
+    const std::string what =
+        fmt::format("{} {} {}", config.explore.story, cell.token.strategy, to_string(cell.search.method));
     SearchResult r = search(runner, cell.search, [&](const SearchResult& so_far) {
       if (!cell.quiet) tell_progress(so_far, cell.search, what);
       return !interrupted();
@@ -161,15 +123,17 @@ std::string verdict(const Json& r) {
 }
 
 std::string report(const Json& r) {
-  std::string text = fmt::format("{} with {}: {} schedules by {} (depth {}), {} points in the natural one, {:.0f} a second, {:.0f} a second of CPU\n",
-                                 r["story"].get<std::string>(), r["strategy"].get<std::string>(),
-                                 r["schedules"].get<std::uint64_t>(), r["method"].get<std::string>(),
-                                 r["depth"].get<unsigned>(), r["points"].get<std::uint32_t>(),
-                                 r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
+  std::string text = fmt::format(
+      "{} with {}: {} schedules by {} (depth {}), {} points in the natural one, {:.0f} a second, {:.0f} a "
+      "second of CPU\n",
+      r["story"].get<std::string>(), r["strategy"].get<std::string>(), r["schedules"].get<std::uint64_t>(),
+      r["method"].get<std::string>(), r["depth"].get<unsigned>(), r["points"].get<std::uint32_t>(),
+      r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
   if (const double bound = r["bound"]; bound > 0) {
     const double n = r["schedules"];
-    text += fmt::format("a bug of this depth is hit with probability >= {:.2e} by one schedule, {:.2e} by all\n", bound,
-                        1 - std::pow(1 - bound, n));
+    text +=
+        fmt::format("a bug of this depth is hit with probability >= {:.2e} by one schedule, {:.2e} by all\n",
+                    bound, 1 - std::pow(1 - bound, n));
   }
   if (r["exhausted"]) text += fmt::format("exhausted: {} schedules\n", r["schedules"].get<std::uint64_t>());
   if (r["interrupted"]) {
@@ -180,13 +144,14 @@ std::string report(const Json& r) {
   for (const auto& f : r["found"]) {
     const auto word = [&f](const char* name) { return f[name].get<std::string>(); };
     if (!word("follows").empty()) {
-      text += fmt::format("\n{}: follows from the {} of the same schedule, at {}\n", word("class"), word("follows"),
-                          word("place"));
+      text += fmt::format("\n{}: follows from the {} of the same schedule, at {}\n", word("class"),
+                          word("follows"), word("place"));
       continue;
     }
-    text += fmt::format("\n{}: {} departure{} from the natural order, first after {} schedules, seen {} times\n",
-                        word("class"), f["departures"].get<std::size_t>(), f["departures"] == 1 ? "" : "s",
-                        f["after"].get<std::uint64_t>(), f["seen"].get<std::uint64_t>());
+    text +=
+        fmt::format("\n{}: {} departure{} from the natural order, first after {} schedules, seen {} times\n",
+                    word("class"), f["departures"].get<std::size_t>(), f["departures"] == 1 ? "" : "s",
+                    f["after"].get<std::uint64_t>(), f["seen"].get<std::uint64_t>());
     text += fmt::format("  at     {}\n  by     {}\n", word("place"), word("who"));
     if (!word("whom").empty()) text += fmt::format("  to     {}\n", word("whom"));
     if (!word("detail").empty()) text += fmt::format("  detail {}\n", word("detail"));
@@ -206,7 +171,8 @@ Replayed replay(const Token& token, const std::string& vcd) {
   Replayed result;
   Json j;
   const auto run = [&]() -> Json {
-    // Not taken down: this process ends with it, and code of the modelled kernel may still be in the middle of things.
+    // Not taken down: this process ends with it, and code of the modelled kernel may still be in the middle
+    // of things.
     Stage& stage = *new Stage(load(token));
     std::unique_ptr<waveforms::VcdWriter> writer;
     if (!vcd.empty()) {
@@ -232,7 +198,8 @@ Replayed replay(const Token& token, const std::string& vcd) {
     for (const Step& s : oracle.taken()) {
       for (std::uint32_t i = 0; i < std::min<std::size_t>(oracle.asked(), records.size()); ++i) {
         if (records[i].running != s.party || records[i].count != s.count) continue;
-        steps += fmt::format("  {:<12} before {} of {:#x}\n", to_text({s}), records[i].place, records[i].subject);
+        steps +=
+            fmt::format("  {:<12} before {} of {:#x}\n", to_text({s}), records[i].place, records[i].subject);
       }
     }
     out["steps"] = steps;
@@ -249,7 +216,8 @@ Replayed replay(const Token& token, const std::string& vcd) {
   result.outcome.digest = j["digest"];
   result.outcome.finished = j["finished"];
   result.outcome.points = j["points"];
-  for (const auto& f : j["findings"]) result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], "", 0});
+  for (const auto& f : j["findings"])
+    result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], "", 0});
   result.report = j["steps"].get<std::string>() + j["report"].get<std::string>();
   return result;
 }
@@ -275,7 +243,8 @@ Json try_token(const Token& token, const std::string& kind, std::uint64_t budget
       SearchOptions options;
       options.method = Method::kPct;
       options.budget = budget / 2;
-      options.depth = static_cast<unsigned>(std::max<std::size_t>(2, std::min<std::size_t>(4, token.schedule.size() + 1)));
+      options.depth = static_cast<unsigned>(
+          std::max<std::size_t>(2, std::min<std::size_t>(4, token.schedule.size() + 1)));
       const SearchResult r = search(runner, options, [&](const SearchResult& so_far) {
         for (const auto& [key, found] : so_far.found) {
           if (found.finding.kind == kind) return false;

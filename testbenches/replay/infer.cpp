@@ -471,18 +471,4 @@ Behaviour infer(const Capture& capture, const Joined& joined, Plan& plan) {
   return Inference(capture, joined, plan).run();
 }
 
-const char* to_string(kernel::DmaMode mode) {
-  switch (mode) {
-    case kernel::DmaMode::kDirect:
-      return "direct";
-    case kernel::DmaMode::kPassthrough:
-      return "passthrough";
-    case kernel::DmaMode::kStrict:
-      return "strict";
-    case kernel::DmaMode::kLazy:
-      return "lazy";
-  }
-  return "";
-}
-
 }  // namespace replay

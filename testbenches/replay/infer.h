@@ -56,6 +56,5 @@ struct Behaviour {
 /// May set Step::extra_reference in the plan: a put that released its page although the ring had room.
 Behaviour infer(const Capture& capture, const Joined& joined, Plan& plan);
 
-const char* to_string(kernel::DmaMode mode);
 
 }  // namespace replay

@@ -16,13 +16,13 @@ namespace scenario {
 namespace {
 
 struct Child {
-  ProcessTask* task;
   pid_t pid;
   int fd;
-  std::string text;  // "=result" or "!error"
+  ProcessTask* task = nullptr;
+  std::string text;  // "=result", "?message" of a sim::Error, or "!message" of another
 };
 
-Child launch(ProcessTask& task) {
+Child launch(const std::function<std::string()>& work) {
   int ends[2];
   if (::pipe(ends) != 0) throw sim::ModelError("pipe() failed");
   std::fflush(nullptr);
@@ -32,7 +32,9 @@ Child launch(ProcessTask& task) {
     ::close(ends[0]);
     std::string text;
     try {
-      text = "=" + task.work();
+      text = "=" + work();
+    } catch (const sim::Error& e) {
+      text = std::string("?") + e.what();
     } catch (const std::exception& e) {
       text = std::string("!") + e.what();
     }
@@ -44,7 +46,7 @@ Child launch(ProcessTask& task) {
     ::_exit(0);
   }
   ::close(ends[1]);
-  return {&task, pid, ends[0], {}};
+  return {pid, ends[0], nullptr, {}};
 }
 
 int wait_for(pid_t pid) {
@@ -54,13 +56,17 @@ int wait_for(pid_t pid) {
   return status;
 }
 
-void finish(const Child& child) {
+/// The child has ended or said everything: its text is whole, or says why there is none.
+void reap(Child& child) {
   ::close(child.fd);
   const int status = wait_for(child.pid);
-  if (WIFSIGNALED(status)) return child.task->failed(fmt::format("ended by signal {}", WTERMSIG(status)));
-  if (child.text.empty()) return child.task->failed("said nothing");
-  if (child.text[0] == '!') return child.task->failed(child.text.substr(1));
-  child.task->done(child.text.substr(1));
+  if (WIFSIGNALED(status)) child.text = fmt::format("!ended by signal {}", WTERMSIG(status));
+  if (child.text.empty()) child.text = "!said nothing";
+}
+
+void finish(Child& child) {
+  reap(child);
+  (child.text[0] == '=' ? child.task->done : child.task->failed)(child.text.substr(1));
 }
 
 /// Reads what there is. False: the child has said everything.
@@ -79,8 +85,10 @@ bool run_processes(std::vector<ProcessTask>& tasks, unsigned at_a_time, const Pr
   std::size_t next = 0, ended = 0;
   const auto stopped = [&] { return stop != nullptr && *stop; };
   while (ended < tasks.size() && !stopped()) {
-    while (running.size() < std::max(1u, at_a_time) && next < tasks.size())
-      running.push_back(launch(tasks[next++]));
+    while (running.size() < std::max(1u, at_a_time) && next < tasks.size()) {
+      running.push_back(launch(tasks[next].work));
+      running.back().task = &tasks[next++];
+    }
     std::vector<pollfd> waiting;
     for (const Child& c : running) waiting.push_back({c.fd, POLLIN, 0});
     if (::poll(waiting.data(), waiting.size(), -1) < 0) continue;  // a signal: look at *stop
@@ -100,6 +108,17 @@ bool run_processes(std::vector<ProcessTask>& tasks, unsigned at_a_time, const Pr
     wait_for(c.pid);
   }
   return ended == tasks.size();
+}
+
+std::string in_process(const std::function<std::string()>& work) {
+  Child child = launch(work);
+  while (read_some(child)) {
+  }
+  reap(child);
+  const std::string text = child.text.substr(1);
+  if (child.text[0] == '?') throw sim::Error(text);
+  if (child.text[0] == '!') throw sim::ModelError(text);
+  return text;
 }
 
 }  // namespace scenario

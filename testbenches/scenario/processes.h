@@ -24,4 +24,8 @@ using Progress = std::function<void(std::size_t ended, std::size_t all)>;
 bool run_processes(std::vector<ProcessTask>& tasks, unsigned at_a_time, const Progress& progress = {},
                    const volatile bool* stop = nullptr);
 
+/// `work` in a process of its own; what it returns. What it throws is thrown here again: a sim::Error as
+/// such, anything else, and the death of the process, as a sim::ModelError.
+std::string in_process(const std::function<std::string()>& work);
+
 }  // namespace scenario

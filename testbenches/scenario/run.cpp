@@ -22,20 +22,6 @@ namespace {
 /// A run that has not ended this long after its last planned step has lost its way.
 constexpr sim::Tick kPatience = 300 * sim::kSecond;
 
-const char* to_string(kernel::DmaMode mode) {
-  switch (mode) {
-    case kernel::DmaMode::kDirect:
-      return "direct";
-    case kernel::DmaMode::kPassthrough:
-      return "passthrough";
-    case kernel::DmaMode::kStrict:
-      return "strict";
-    case kernel::DmaMode::kLazy:
-      return "lazy";
-  }
-  return "?";
-}
-
 const char* to_string(DeviceFate fate) {
   switch (fate) {
     case DeviceFate::kStays:
@@ -229,7 +215,7 @@ RunResult ScenarioRun::run() {
   RunResult& r = result_;
   r.scenario = config_.scenario.name;
   r.strategy = config_.machine.pool.strategy;
-  r.dma_mode = to_string(config_.machine.kernel.dma_mode);
+  r.dma_mode = kernel::to_string(config_.machine.kernel.dma_mode);
   r.device = to_string(config_.scenario.device);
   r.bind_error = script_->bind_error();
   r.finished = script_->finished();

@@ -204,7 +204,7 @@ TEST(Strategies, ItemBlocksNeedASlowBlockBeyondWhatTheyBeganWith) {
 TEST(Strategies, ItemBlocksTrackPoolsThatDoNotMapToo) {
   PoolMachine m(options("item_blocks"));
   m.run_bound(DmaMode::kDirect, 1, [&](kernel::Device& device) {
-    auto pool = m.pools.create(device, {.pool_size = 64, .dmabuf = nullptr});
+    auto pool = m.pools.create(device, {.pool_size = 64});
     const sim::Pfn page = *pool->alloc_page();
     EXPECT_NE(magic_dma_index(m.frames.get<std::uint64_t>(page, mm::page_field::kPpMagic)), 0u);
     pool->put_full_page(page, false);

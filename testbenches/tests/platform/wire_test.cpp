@@ -32,8 +32,8 @@ TEST(WireGenerator, LineRateIsExactAndPayloadsVerify) {
   Sink sink("sink", s.timeline());
   wire.wire.bind(sink.socket);
   const nic::Ipv4Flow flow{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}, 0x0a000002, 0x0a000001, 40000, 9000};
-  wire.send({platform::FrameKind::kUdp, flow, 1000, 18, 0, 0, {}});
-  wire.send({platform::FrameKind::kFirstFragment, flow, 10, 1472, 0, 0, {}});
+  wire.send({platform::FrameKind::kUdp, flow, 1000, 18, 0, 0});
+  wire.send({platform::FrameKind::kFirstFragment, flow, 10, 1472, 0, 0});
   s.timeline().run_until(10 * sim::kMillisecond);
   ASSERT_EQ(sink.frames.size(), 1010u);
   EXPECT_TRUE(wire.idle());
