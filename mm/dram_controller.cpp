@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "mm/address_mapping.h"
-#include "mm/device_cache.h"
+#include "mm/cache_hierarchy.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
 #include "mm/row_disturbance.h"
@@ -287,8 +287,8 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   if (p.has_mm()) p.acquire();
   move_data(p);
 
-  if (store.device_cache() != nullptr && p.is_write()) {
-    store.device_cache()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
+  if (p.is_write() && store.caches() != nullptr) {
+    store.caches()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
   }
   const std::uint64_t offset = p.get_address() - store.base().value;
   const std::uint32_t i = allocate();
