@@ -63,6 +63,7 @@ sim::Wakeup Iommu::tick(sim::Cycle now) { return engine_->tick(now); }
 void Iommu::receive(const PageRequest& message) { engine_->receive({message, {}, false, 0}); }
 void Iommu::receive(const InvalidationCompletion& message) { engine_->receive({{}, message, true, 0}); }
 bool Iommu::idle() const { return engine_->idle(); }
+void Iommu::reset() { engine_->reset(); }
 void Iommu::stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const {
   engine_->stats(visit);
 }

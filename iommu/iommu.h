@@ -61,6 +61,8 @@ class Iommu final : public sc_core::sc_module, public sim::Clocked {
       const std::function<void(std::string_view name, double value, std::string_view unit)>& visit) const;
   /// Nothing in flight: no device request, walk, command, record or interrupt.
   bool idle() const;
+  /// Reset of the hardware: registers and caches as after power-up; statistics go on. Precondition: idle().
+  void reset();
 
   sim::Wakeup tick(sim::Cycle now) override;
 
