@@ -44,7 +44,12 @@ class Engine final : public Surroundings {
 
   sim::Wakeup tick(sim::Cycle now);
   bool idle() const;
+  /// Reset of the hardware: registers and caches as after power-up; statistics go on. Precondition: idle().
   void reset();
+  /// The inside of a module, for test benches.
+  static Engine& of(Iommu& iommu) { return *iommu.engine_; }
+  Caches& caches() { return core_.caches; }
+  void set_command_fault(CommandFault fault) { core_.commands.set_fault(std::move(fault)); }
   void stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const;
 
   // Surroundings of the command processor.

@@ -5,6 +5,7 @@
 #pragma once
 #include <string>
 
+#include "iommu/engine.h"
 #include "testbenches/tests/iommu/fixture.h"
 #include "testbenches/tests/iommu/random_case.h"
 
@@ -135,7 +136,7 @@ class Crowd {
 
   /// A later life finds the IOMMU as after power-up and its memory empty. Precondition: at_rest().
   void leave() {
-    w_.unit.reset();
+    iommu::Engine::of(w_.unit).reset();
     w_.store.discard(sim::PhysAddr(kDram), w_.store.bytes());
     w_.device.done.clear();
     w_.memory.seen.clear();

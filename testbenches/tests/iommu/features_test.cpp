@@ -142,9 +142,11 @@ TEST(IommuMsi, WritesBehindADroppedIdentityGoOn) {
     return tag;
   };
   const auto plain = [&](Cycle at) { return w.device.send(at, 1, true, 0x2800'1000, true, 4); };
-  const std::uint64_t tags[] = {store(100, 5000), plain(100), store(100, 2048), store(100, 3), plain(100)};
-  w.run(3000);
+  const std::uint64_t tags[] = {plain(100), store(1000, 3), store(2000, 5000), plain(2001)};
+  w.run(4000);
   for (const std::uint64_t tag : tags) ASSERT_NE(w.device.completion(tag), nullptr) << tag;
+  // The write behind is a hit, held back by order alone: it leaves in the cycle after the drop.
+  EXPECT_EQ(w.device.completion(tags[3])->at, w.device.completion(tags[2])->at + 1 + 20 + 1);
   EXPECT_EQ(w.load(file), 8u);
   EXPECT_TRUE(w.unit.idle());
 }
