@@ -142,10 +142,7 @@ std::optional<Caches::TableHit> Caches::find_table(unsigned stage, Space space, 
     TableEntry* e = tables[level].find(
         prefix, [&](const TableEntry& x) { return x.prefix == prefix && x.space == space; });
     if (e == nullptr) continue;
-    if (count) {
-      tables[level].touch(e);
-      ++(stage == 1 ? counters_.first_stage_walk_hits : counters_.second_stage_walk_hits)[level];
-    }
+    if (count) tables[level].touch(e);
     return TableHit{level, e->table, e->global};
   }
   return std::nullopt;

@@ -56,8 +56,6 @@ struct Invalidation {
 struct CacheCounters {
   std::uint64_t iotlb_fills = 0, iotlb_dropped = 0;
   std::uint64_t ddt_hits = 0, ddt_misses = 0, pdt_hits = 0, pdt_misses = 0;
-  std::array<std::uint64_t, 5> first_stage_walk_hits{},
-      second_stage_walk_hits{};  ///< by level of the table found
 };
 
 class Caches {

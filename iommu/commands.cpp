@@ -40,7 +40,8 @@ void CommandProcessor::stop(std::uint32_t flag) {
 }
 
 void CommandProcessor::settle_disable() {
-  if (!regs.has(qcsr::kEnable)) regs.csr &= ~(qcsr::kOn | qcsr::kBusy);
+  regs.csr &= ~qcsr::kBusy;
+  if (!regs.has(qcsr::kEnable)) regs.csr &= ~qcsr::kOn;
 }
 
 void CommandProcessor::write_csr(std::uint32_t value) {

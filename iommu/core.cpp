@@ -98,7 +98,7 @@ Outcome Core::translate(const Request& request, Memory& memory, Walk::CacheUse u
   return walk_.outcome();
 }
 
-Outcome Core::peek(const Request& request, Memory& memory) {
+const Outcome& Core::peek(const Request& request, Memory& memory) {
   walk_.start(env, caches, Walk::CacheUse::kReadOnly, request);
   run(env, walk_, memory);
   return walk_.outcome();
@@ -125,6 +125,10 @@ void Core::count(const Request& request, const Outcome& outcome, const WalkCount
     t.accesses[i] += counts.accesses[i];
     t.first_level[i] += counts.first_level[i];
     t.second_level[i] += counts.second_level[i];
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    t.first_cached[i] += counts.first_cached[i];
+    t.second_cached[i] += counts.second_cached[i];
   }
 }
 

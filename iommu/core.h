@@ -31,7 +31,8 @@ struct TranslationCounters {
   std::uint64_t walks = 0;                       ///< translations that read memory
   std::uint64_t longest_walk = 0;                ///< most accesses of one of them
   std::array<std::uint64_t, 5> accesses{};       ///< by WalkTable; HPM events 5 to 8 are the first four
-  std::array<std::uint64_t, 5> first_level{}, second_level{};  ///< entries loaded, by level
+  std::array<std::uint64_t, 5> first_level{}, second_level{};    ///< entries loaded, by level
+  std::array<std::uint64_t, 4> first_cached{}, second_cached{};  ///< walk-cache hits of walks, by level
   std::uint64_t total_accesses() const {
     return accesses[0] + accesses[1] + accesses[2] + accesses[3] + accesses[4];
   }
@@ -58,8 +59,8 @@ class Core {
   /// Translates at once, reading tables through `memory`; the outcome is booked (fault record queued,
   /// counters). Fault records, commands and interrupts that follow wait for settle().
   Outcome translate(const Request& request, Memory& memory, Walk::CacheUse use);
-  /// The same without changing anything, in memory or in the IOMMU.
-  Outcome peek(const Request& request, Memory& memory);
+  /// The same without changing anything, in memory or in the IOMMU. Valid until the next translation.
+  const Outcome& peek(const Request& request, Memory& memory);
   /// Books the end of a walk: HPM events and the fault record. Returns whether a record was queued.
   bool book(const Walk& walk);
   bool book(const Request& request, const Outcome& outcome, const WalkCounts& counts);

@@ -19,6 +19,22 @@ bool allows(const Outcome& o, const Request& r) {
   return (!r.read || o.readable) && (!r.write || o.writable) && (!r.execute || o.executable);
 }
 
+/// The fault that a walk found for `walked` is also that of `r`: same subject and page (join_walk), same
+/// kind.
+bool faults_alike(const Request& walked, const Request& r) {
+  return walked.read == r.read && walked.write == r.write && walked.execute == r.execute;
+}
+
+/// A merged miss has the outcome of the walk, at its own offset in the page.
+Outcome at_offset_of(const Request& r, const Outcome& walked) {
+  constexpr std::uint64_t kOffset = sim::kPageSize - 1;
+  Outcome own = walked;
+  own.address = (walked.address & ~kOffset) | (r.iova & kOffset);
+  const bool of_the_request = walked.iotval2 != 0 && (walked.iotval2 & 3) == 0;  // else of a table's entry
+  if (of_the_request) own.iotval2 = (walked.iotval2 & ~kOffset) | (r.iova & kOffset & ~std::uint64_t{3});
+  return own;
+}
+
 bool same_page_and_subject(const Request& a, const Request& b) {
   return (a.iova >> 12) == (b.iova >> 12) && a.device_id == b.device_id && a.process_id == b.process_id &&
          a.has_process_id == b.has_process_id && a.privileged == b.privileged &&
@@ -272,11 +288,11 @@ void Engine::finish_walk(Walker& walker, sim::Cycle now) {
     --walking_;
     if (i == 0) {
       resolve(slot, outcome, core_.book(walker.walk), now + config_.forward_cycles);
-    } else if (outcome.ok() && !outcome.mrif && allows(outcome, slot.request)) {
-      Outcome own = outcome;
-      own.address = (outcome.address & ~(sim::kPageSize - 1)) | (slot.request.iova & (sim::kPageSize - 1));
-      core_.book(slot.request, own, {});
-      resolve(slot, own, false, now + config_.forward_cycles);
+    } else if (outcome.ok() ? !outcome.mrif && allows(outcome, slot.request)
+                            : faults_alike(walker.walk.request(), slot.request)) {
+      const Outcome own = at_offset_of(slot.request, outcome);
+      const bool recorded = core_.book(slot.request, own, {});
+      resolve(slot, own, recorded, now + config_.forward_cycles);
     } else {
       slot.state = Slot::State::kMiss;
       ++missing_;
@@ -427,12 +443,17 @@ void Engine::answer_ats(Slot& slot, const Outcome& outcome) {
 
 sim::Wakeup Engine::tick(sim::Cycle now) {
   now_ = now;
+  look_again_ = false;
   if (active_agents_ != 0) act_agents(now);
   if (register_count_ != 0) registers(now);
   lookups(now);
   if (missing_ != 0) retry_misses(now);
   if (!messages_.empty()) messages(now);
   if (core_.commands.tags.any_busy()) expire_invalidations(now);
+  if (now >= cycles_overflow_at_) {
+    sync_cycles();
+    cycles_overflow_at_ = sim::kNeverCycle;
+  }
   forward_ready(now);
   poll_units(now);
   if (active_agents_ != 0) issue_agents(now);
@@ -442,7 +463,8 @@ sim::Wakeup Engine::tick(sim::Cycle now) {
 }
 
 sim::Cycle Engine::next_due(sim::Cycle now) const {
-  sim::Cycle next = forward_wake_;
+  if (look_again_) return now + 1;
+  sim::Cycle next = std::min(forward_wake_, cycles_overflow_at_);
   if (queue_count_ != 0 && !misses_full()) next = std::min(next, slots_[queue_[queue_first_]].due);
   if (register_count_ != 0) next = std::min(next, register_queue_[register_first_].due);
   if (active_agents_ != 0) {
@@ -493,6 +515,14 @@ bool Engine::idle() const {
          !core_.page_queue.pending() && !core_.interrupts.pending();
 }
 
+void Engine::reset() {
+  POOLSIM_ASSERT(idle());
+  core_.reset();
+  execute_at_ = cycles_overflow_at_ = sim::kNeverCycle;
+  hpm_synced_ = iommu_.clock().at_or_before(sim_.now());
+  wake_at(seen_at(sim_.now()));  // the interrupt wires fall
+}
+
 void Engine::stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const {
   const CacheCounters& c = core_.caches.counters();
   const TranslationCounters& t = core_.translations();
@@ -518,8 +548,8 @@ void Engine::stats(const std::function<void(std::string_view, double, std::strin
   count("pdt_cache.hits", c.pdt_hits);
   count("pdt_cache.misses", c.pdt_misses);
   for (unsigned level = 0; level < 4; ++level) {
-    count(fmt::format("walk_cache.first_stage.level_{}.hits", level), c.first_stage_walk_hits[level]);
-    count(fmt::format("walk_cache.second_stage.level_{}.hits", level), c.second_stage_walk_hits[level]);
+    count(fmt::format("walk_cache.first_stage.level_{}.hits", level), t.first_cached[level]);
+    count(fmt::format("walk_cache.second_stage.level_{}.hits", level), t.second_cached[level]);
   }
   constexpr const char* tables[] = {"ddt", "pdt", "first_stage", "second_stage", "msi"};
   count("walks", counters_.walks);

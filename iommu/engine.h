@@ -44,6 +44,10 @@ class Engine final : public Surroundings {
 
   sim::Wakeup tick(sim::Cycle now);
   bool idle() const;
+  /// Reset of the hardware: registers and caches as after power-up; statistics go on. Precondition: idle().
+  void reset();
+  /// The inside of a module, for test benches.
+  static Engine& of(Iommu& iommu) { return *iommu.engine_; }
   Caches& caches() { return core_.caches; }
   void set_command_fault(CommandFault fault) { core_.commands.set_fault(std::move(fault)); }
   void stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const;
@@ -176,6 +180,7 @@ class Engine final : public Surroundings {
   void registers(sim::Cycle now);
   void access_register(tlm::tlm_generic_payload& payload);
   void sync_cycles();
+  void schedule_cycles_overflow();
   void messages(sim::Cycle now);
   void expire_invalidations(sim::Cycle now);
 
@@ -211,6 +216,7 @@ class Engine final : public Surroundings {
   std::vector<Agent> agents_;
   std::uint32_t active_agents_ = 0;
   bool walker_busy_ = false;
+  bool look_again_ = false;  // in the next cycle, whatever else is due
   sim::Cycle walker_next_ = 0;
   sim::Cycle execute_at_ = sim::kNeverCycle;  // the command that was read takes effect
   std::vector<std::uint32_t> mrif_queue_;     // ring of slots that write to an interrupt file
@@ -219,6 +225,7 @@ class Engine final : public Surroundings {
   MemoryAccess mrif_access_;
 
   // IOFENCE.C under way
+  std::vector<bool> old_walks_;     // scratch of fence_begins: slots whose walk an invalidation has overtaken
   sim::Cycle now_ = 0;              // the edge being ticked
   std::uint64_t walk_barrier_ = 0;  // walks with a smaller serial must end
   std::uint32_t fence_share_ = 0;   // device requests it still waits for
@@ -232,6 +239,7 @@ class Engine final : public Surroundings {
   std::deque<Message> messages_;
   std::array<sim::Cycle, InvalidationTags::kTags> expiry_{};
   sim::Cycle hpm_synced_ = 0;
+  sim::Cycle cycles_overflow_at_ = sim::kNeverCycle;  // iohpmcycles sets its OF at this edge
   std::uint32_t wires_ = 0;
 
   struct Counters {

@@ -13,6 +13,13 @@ void Engine::sync_cycles() {
   hpm_synced_ = now;
 }
 
+/// Only a register access changes when it is; a time that the Timeline cannot express never comes.
+void Engine::schedule_cycles_overflow() {
+  const std::uint64_t left = core_.hpm.cycles_to_overflow();
+  const sim::Cycle last = iommu_.clock().at_or_before(sim::kNever - 1);
+  cycles_overflow_at_ = left < last - hpm_synced_ ? hpm_synced_ + left : sim::kNeverCycle;
+}
+
 void Engine::access_register(tlm::tlm_generic_payload& payload) {
   if (core_.env.has(cap::kHpm)) sync_cycles();
   const auto offset = static_cast<std::uint32_t>(payload.get_address() & (reg::kPageSize - 1));
@@ -22,6 +29,7 @@ void Engine::access_register(tlm::tlm_generic_payload& payload) {
   if (payload.is_write()) {
     std::memcpy(&value, payload.get_data_ptr(), copied);
     core_.write_register(offset, bytes, value);
+    if (core_.env.has(cap::kHpm)) schedule_cycles_overflow();
   } else {
     value = core_.read_register(offset, bytes);
     std::memset(payload.get_data_ptr(), 0, bytes);
@@ -71,9 +79,10 @@ void Engine::register_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc
   wake_at(seen_at(sim_.now()));
 }
 
-/// Reads only: a debug access may not set anything off.
+/// Reads only: a debug access may not set anything off (the overflow of iohpmcycles has its own wake-up).
 unsigned Engine::register_dbg(tlm::tlm_generic_payload& payload) {
   if (!payload.is_read()) return 0;
+  if (core_.env.has(cap::kHpm)) sync_cycles();
   const unsigned bytes = payload.get_data_length();
   const std::uint64_t value =
       core_.read_register(static_cast<std::uint32_t>(payload.get_address() & (reg::kPageSize - 1)), bytes);
@@ -212,7 +221,7 @@ unsigned Engine::device_dbg(tlm::tlm_generic_payload& payload) {
   if (crosses_page(payload)) return 0;
   const Request request = request_of(payload);
   DebugMemory memory(*this);
-  const Outcome outcome = core_.peek(request, memory);
+  const Outcome& outcome = core_.peek(request, memory);
   if (!outcome.ok() || outcome.mrif) return 0;
   payload.set_address(outcome.address);
   const unsigned bytes = iommu_.downstream->transport_dbg(payload);

@@ -110,7 +110,12 @@ void Engine::stamp(sim::Transaction& t, std::uint32_t agent) const {
 void Engine::issue(std::uint32_t index, sim::Cycle now) {
   Agent& a = agents_[index];
   MemoryAccess* access = begin_access(index);
-  if (access == nullptr) return rest(a);
+  if (access == nullptr) {
+    // Dropped since it was scheduled: what waits behind it (another use of the agent, a write held back) is
+    // looked at in the next cycle.
+    look_again_ = true;
+    return rest(a);
+  }
   a.access = access;
   if (core_.env.beyond_pas(access->address)) return answered(a, index, MemoryStatus::kAccessFault, now + 1);
   walker_next_ = now + 1;
@@ -299,8 +304,16 @@ void Engine::invalidated(const Invalidate& event) {
   iommu_.invalidated.emit(e);
 }
 
-/// What was translated before this fence must be on its way, and answered where PR or PW ask for it.
+/// What was translated before this fence must be on its way, and answered where PR or PW ask for it. A walk
+/// that began behind the last invalidation has read the new entries: only PR and PW concern it.
 void Engine::fence_begins(bool pr, bool pw) {
+  std::vector<bool>& old = old_walks_;
+  old.assign(slots_.size(), false);
+  for (const Walker& w : walkers_) {
+    for (std::size_t i = 0; w.busy && w.serial < walk_barrier_ && i < w.waiting.size(); ++i) {
+      old[w.waiting[i]] = true;
+    }
+  }
   fence_share_ = 0;
   fence_timing_ = false;
   fence_seen_ = 0;
@@ -308,6 +321,10 @@ void Engine::fence_begins(bool pr, bool pw) {
     const bool observed = slot.write ? pw : pr;
     switch (slot.state) {
       case Slot::State::kWalking:
+        slot.fenced = observed          ? Fenced::kUntilAnswered
+                      : old[slot.index] ? Fenced::kUntilForwarded
+                                        : Fenced::kNo;
+        break;
       case Slot::State::kReady:
       case Slot::State::kMrif:
         slot.fenced = observed ? Fenced::kUntilAnswered : Fenced::kUntilForwarded;

@@ -61,7 +61,7 @@ void Hpm::add_cycles(std::uint64_t n) {
 }
 
 std::uint64_t Hpm::cycles_to_overflow() const {
-  if ((inhibit_ & 1) != 0 || !env_.has(cap::kHpm)) return ~std::uint64_t{0};
+  if ((inhibit_ & 1) != 0 || (cycles_ & kOverflow) != 0 || !env_.has(cap::kHpm)) return ~std::uint64_t{0};
   return kOverflow - (cycles_ & kCyclesMask);
 }
 

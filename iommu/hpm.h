@@ -47,7 +47,7 @@ class Hpm {
   }
   /// Adds clock cycles.
   void add_cycles(std::uint64_t n);
-  /// Cycles until iohpmcycles overflows, or ~0 if it is inhibited.
+  /// Cycles until iohpmcycles sets OF and its interrupt, or ~0 if it cannot: inhibited, or OF is set already.
   std::uint64_t cycles_to_overflow() const;
 
   std::uint32_t overflow() const;

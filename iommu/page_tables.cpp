@@ -110,6 +110,7 @@ void Walk::start_first_stage() {
       first_walk_.level = hit->level;
       first_walk_.table = hit->table;
       first_global_ = hit->global;
+      ++counts_.first_cached[hit->level];
     }
   }
   read_first_pte();
@@ -220,6 +221,7 @@ void Walk::start_second_stage(std::uint64_t gpa, Purpose purpose) {
     if (const auto hit = caches_->find_table(2, guest_space_, second_, gpa, use_ == CacheUse::kFull)) {
       second_walk_.level = hit->level;
       second_walk_.table = hit->table;
+      ++counts_.second_cached[hit->level];
     }
   }
   read_second_pte();

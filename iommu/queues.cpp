@@ -68,7 +68,8 @@ void RecordQueue::supply(MemoryStatus status) {
     regs.tail = (regs.tail + 1) & regs.index_mask();
     interrupt();
   }
-  if (!regs.has(qcsr::kEnable)) regs.csr &= ~(qcsr::kOn | qcsr::kBusy);
+  regs.csr &= ~qcsr::kBusy;
+  if (!regs.has(qcsr::kEnable)) regs.csr &= ~qcsr::kOn;
 }
 
 }  // namespace iommu

@@ -31,8 +31,7 @@ void Walk::start(const Environment& env, Caches& caches, CacheUse use, const Req
   if (!env.device_id_fits(request.device_id)) return fail(Cause::kTypeDisallowed);
   if (use != CacheUse::kNone) {
     if (const DeviceContext* dc = caches.find_device(request.device_id, use == CacheUse::kFull)) {
-      device_ = *dc;
-      return device_context_ready();
+      return device_context_ready(*dc);
     }
   }
   directory_table_ = ppn_address(env.ddtp);
@@ -154,49 +153,54 @@ void Walk::device_context(MemoryStatus status) {
   if (device_context_misconfigured(device_, *env_)) return fail(Cause::kDdtMisconfigured);
   derive(device_, *env_);
   if (fill_) caches_->fill_device(request_.device_id, device_);
-  device_context_ready();
+  device_context_ready(device_);
 }
 
 /// Steps 7 to 9: may this device make this kind of request?
-void Walk::device_context_ready() {
-  outcome_.dtf = device_.tc(dc::kDtf);
-  outcome_.rcid = device_.rcid;
-  outcome_.mcid = device_.mcid;
-  second_ = device_.second;
-  guest_space_ = Space(false, 0, !second_.bare(), device_.gscid);
+void Walk::device_context_ready(const DeviceContext& device) {
+  outcome_.dtf = device.tc(dc::kDtf);
+  outcome_.rcid = device.rcid;
+  outcome_.mcid = device.mcid;
+  second_ = device.second;
   if (request_.message) {
-    outcome_.prpr = device_.tc(dc::kPrpr);
-    return device_.tc(dc::kEnPri) ? finish() : fail(Cause::kTypeDisallowed);
+    outcome_.prpr = device.tc(dc::kPrpr);
+    return device.tc(dc::kEnPri) ? finish() : fail(Cause::kTypeDisallowed);
   }
   const bool untranslated = request_.address_type == sim::AddressType::kUntranslated;
-  if (!untranslated && !device_.tc(dc::kEnAts)) return fail(Cause::kTypeDisallowed);
+  if (!untranslated && !device.tc(dc::kEnAts)) return fail(Cause::kTypeDisallowed);
   if (request_.has_process_id) {
-    if (!device_.tc(dc::kPdtv)) return fail(Cause::kTypeDisallowed);
-    if ((request_.process_id >> device_.process_id_bits()) != 0) return fail(Cause::kTypeDisallowed);
+    if (!device.tc(dc::kPdtv)) return fail(Cause::kTypeDisallowed);
+    if ((request_.process_id >> device.process_id_bits()) != 0) return fail(Cause::kTypeDisallowed);
   }
   if (request_.address_type == sim::AddressType::kTranslated) {
-    if (device_.tc(dc::kT2gpa)) return start_translation({}, 0);
+    if (device.tc(dc::kT2gpa)) return start_translation(device, {}, 0);
     outcome_.address = request_.iova;
     outcome_.readable = outcome_.writable = outcome_.executable = true;
     return finish();
   }
-  select_first_stage();
+  select_first_stage(device);
+}
+
+/// The walk goes on beyond the present call: the cache may give the entry away meanwhile.
+void Walk::keep(const DeviceContext& device) {
+  if (&device != &device_) device_ = device;
+  guest_space_ = Space(false, 0, !second_.bare(), device_.gscid);
 }
 
 /// Steps 10 to 14.
-void Walk::select_first_stage() {
-  if (!device_.tc(dc::kPdtv)) return start_translation(device_.first, device_.pscid);
-  const bool default_process = device_.tc(dc::kDpe) && !request_.has_process_id;
-  if ((!request_.has_process_id && !default_process) || device_.pdt_levels == 0)
-    return start_translation({}, 0);
+void Walk::select_first_stage(const DeviceContext& device) {
+  if (!device.tc(dc::kPdtv)) return start_translation(device, device.first, device.pscid);
+  const bool default_process = device.tc(dc::kDpe) && !request_.has_process_id;
+  if ((!request_.has_process_id && !default_process) || device.pdt_levels == 0)
+    return start_translation(device, {}, 0);
   process_id_ = default_process ? 0 : request_.process_id;
   if (use_ != CacheUse::kNone) {
     if (const ProcessContext* pc =
             caches_->find_process(request_.device_id, process_id_, use_ == CacheUse::kFull)) {
-      process_ = *pc;
-      return process_context_ready();
+      return process_context_ready(device, *pc);
     }
   }
+  keep(device);
   directory_table_ = device_.pdt_root();
   directory_level_ = device_.pdt_levels - 1u;
   read_pdt();
@@ -238,27 +242,28 @@ void Walk::process_context(MemoryStatus status) {
     return fail(Cause::kPdtMisconfigured);
   derive(process_, device_.tc(dc::kSxl));
   if (fill_) caches_->fill_process(request_.device_id, process_id_, process_);
-  process_context_ready();
+  process_context_ready(device_, process_);
 }
 
 /// Steps 15 and 16.
-void Walk::process_context_ready() {
-  if (request_.supervisor() && !process_.ens()) return fail(Cause::kTypeDisallowed);
-  sum_ = process_.sum();
-  start_translation(process_.first, process_.pscid());
+void Walk::process_context_ready(const DeviceContext& device, const ProcessContext& process) {
+  if (request_.supervisor() && !process.ens()) return fail(Cause::kTypeDisallowed);
+  sum_ = process.sum();
+  start_translation(device, process.first, process.pscid());
 }
 
 /// Step 17: the address space is known.
-void Walk::start_translation(const Stage& first, std::uint32_t pscid) {
+void Walk::start_translation(const DeviceContext& device, const Stage& first, std::uint32_t pscid) {
   first_ = first;
-  space_ = Space(!first_.bare(), pscid, !second_.bare(), device_.gscid);
+  space_ = Space(!first_.bare(), pscid, !second_.bare(), device.gscid);
   space_known_ = true;
   outcome_.first_active = !first_.bare();
   outcome_.second_active = !second_.bare();
   outcome_.pscid = pscid;
-  outcome_.gscid = device_.gscid;
-  outcome_.t2gpa = device_.tc(dc::kT2gpa);
+  outcome_.gscid = device.gscid;
+  outcome_.t2gpa = device.tc(dc::kT2gpa);
   if (serve_from_iotlb()) return;
+  keep(device);
   start_first_stage();
 }
 

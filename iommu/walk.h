@@ -21,6 +21,8 @@ struct WalkCounts {
   std::uint16_t accesses[5] = {0, 0, 0, 0, 0};    ///< by WalkTable
   std::uint8_t first_level[5] = {0, 0, 0, 0, 0};  ///< loads of first-stage entries by level, 0 = 4 KiB leaves
   std::uint8_t second_level[5] = {0, 0, 0, 0, 0};  ///< the same of the second stage
+  /// Tables found in the walk caches, by the level of what they hold: 0 = only a leaf is left to read.
+  std::uint8_t first_cached[4] = {0, 0, 0, 0}, second_cached[4] = {0, 0, 0, 0};
   std::uint16_t total() const {
     return static_cast<std::uint16_t>(accesses[0] + accesses[1] + accesses[2] + accesses[3] + accesses[4]);
   }
@@ -92,13 +94,14 @@ class Walk {
   void read_ddt();
   void ddt_pointer(MemoryStatus status);
   void device_context(MemoryStatus status);
-  void device_context_ready();
-  void select_first_stage();
+  void device_context_ready(const DeviceContext& device);
+  void select_first_stage(const DeviceContext& device);
   void read_pdt();
   void pdt_pointer(MemoryStatus status);
   void process_context(MemoryStatus status);
-  void process_context_ready();
-  void start_translation(const Stage& first, std::uint32_t pscid);
+  void process_context_ready(const DeviceContext& device, const ProcessContext& process);
+  void start_translation(const DeviceContext& device, const Stage& first, std::uint32_t pscid);
+  void keep(const DeviceContext& device);
   bool serve_from_iotlb();
   Cause access_fault() const;
   Cause page_fault() const;
@@ -140,7 +143,7 @@ class Walk {
   Outcome outcome_;
   WalkCounts counts_;
 
-  DeviceContext device_;
+  DeviceContext device_;  // valid from keep() on: a hit in the IOTLB does without a copy
   ProcessContext process_;
   bool sum_ = false;
   std::uint32_t process_id_ = 0;

@@ -2,6 +2,8 @@
 // Cost of translations: functional (transport_dbg) and timed, for IOTLB hits and for walks.
 #include <benchmark/benchmark.h>
 
+#include <cstdlib>
+
 #include "iommu/iommu.h"
 #include "mm/sparse_store.h"
 #include "testbenches/bench/elaborate.h"
@@ -182,8 +184,13 @@ void hit_functional(benchmark::State& state) { functional(state, hits(), true); 
 void walk_functional(benchmark::State& state) { functional(state, walks(), false); }
 void hit_timed(benchmark::State& state) { timed(state, hits(), kPages); }
 void walk_timed(benchmark::State& state) { timed(state, walks(), kPages); }
-BENCHMARK(hit_functional)->Name("BM_Iommu/hit_functional");
-BENCHMARK(walk_functional)->Name("BM_Iommu/walk_functional");
+/// POOLSIM_BENCH_ITERATIONS=n: exactly n iterations, for counting instructions (scripts/instructions.sh).
+void configure(benchmark::internal::Benchmark* bench) {
+  const char* iterations = std::getenv("POOLSIM_BENCH_ITERATIONS");
+  if (iterations && std::atoi(iterations) > 0) bench->Iterations(std::atoi(iterations));
+}
+BENCHMARK(hit_functional)->Name("BM_Iommu/hit_functional")->Apply(configure);
+BENCHMARK(walk_functional)->Name("BM_Iommu/walk_functional")->Apply(configure);
 BENCHMARK(hit_timed)->Name("BM_Iommu/hit_timed");
 BENCHMARK(walk_timed)->Name("BM_Iommu/walk_timed");
 

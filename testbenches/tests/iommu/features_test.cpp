@@ -116,6 +116,56 @@ TEST(IommuMsi, WriteToAnInterruptFileSetsItsBitThenSendsTheNotice) {
   EXPECT_TRUE(w.unit.idle());
 }
 
+/// An identity that no file has is accepted and dropped without a memory access: what waits behind it goes
+/// on.
+TEST(IommuMsi, WritesBehindADroppedIdentityGoOn) {
+  IommuConfig c;
+  c.architecture.capabilities |= cap::kMsiFlat | cap::kMsiMrif | cap::kAmoMrif;
+  World w("w", c);
+  w.start();
+  w.next_page = (w.next_page + 0x7fff) & ~0x3fffull;
+  const std::uint64_t g_root = w.next_page;
+  w.next_page += 0x4000;
+  const std::uint64_t msi_table = w.page(), file = w.page(), notice = w.page(),
+                      context = context_of(w, 1, true);
+  w.put(context + 8, iommu::iohgatp(iommu::SatpMode::kSv39, 7, g_root));
+  w.put(context + 32, (1ull << 60) | (msi_table >> 12));
+  w.put(context + 40, 1);
+  w.put(context + 48, 0x28000);
+  w.put(context, dc::kV);
+  w.put(msi_table, (file >> 9 << 7) | (1u << 1) | 1);
+  w.put(msi_table + 8, iommu::ppn_field(notice) | 0x123);
+  w.put(msi_table + 16, iommu::ppn_field(kTarget) | (3u << 1) | 1);
+  const auto store = [&](Cycle at, std::uint32_t identity) {
+    const auto tag = w.device.send(at, 1, true, 0x2800'0000, true, 4);
+    std::memcpy(w.device.last().get_data_ptr(), &identity, 4);
+    return tag;
+  };
+  const auto plain = [&](Cycle at) { return w.device.send(at, 1, true, 0x2800'1000, true, 4); };
+  const std::uint64_t tags[] = {plain(100), store(1000, 3), store(2000, 5000), plain(2001)};
+  w.run(4000);
+  for (const std::uint64_t tag : tags) ASSERT_NE(w.device.completion(tag), nullptr) << tag;
+  // The write behind is a hit, held back by order alone: it leaves in the cycle after the drop.
+  EXPECT_EQ(w.device.completion(tags[3])->at, w.device.completion(tags[2])->at + 1 + 20 + 1);
+  EXPECT_EQ(w.load(file), 8u);
+  EXPECT_TRUE(w.unit.idle());
+}
+
+TEST(IommuCommands, AQueueSwitchedOffAndOnBeforeItsFetchLeavesIsServed) {
+  IommuConfig c;
+  c.command_fetch_cycles = 40;
+  World w("w", c);
+  w.start();
+  w.queue_command(cmd::iofence(false, false));
+  w.registers.write_at(1000, reg::kCqt, 4, 1);
+  w.registers.write_at(1001, reg::kCqcsr, 4, 0);
+  w.registers.write_at(1002, reg::kCqcsr, 4, iommu::qcsr::kEnable);
+  w.registers.write_at(1003, reg::kCqt, 4, 1);
+  w.run(3000);
+  EXPECT_EQ(w.fences.size(), 1u);
+  EXPECT_EQ(w.registers.read(reg::kCqh, 4), 1u);
+}
+
 IommuConfig with_ats() {
   IommuConfig c;
   c.architecture.capabilities |= cap::kAts;

@@ -4,6 +4,7 @@
 // operating system would.
 #pragma once
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,7 +44,6 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
   FixedMemory(sc_core::sc_module_name name, sim::Simulation& s, mm::SparseStore& store, Cycle latency)
       : sc_module(name),
         Clocked(s.timeline(), sim::Clock::from_hz(1'000'000'000)),
-        sim_(s),
         store_(store),
         latency_(latency) {
     downstream.bind(ports_[0]);
@@ -126,7 +126,6 @@ class FixedMemory final : public sc_core::sc_module, public sim::Clocked {
     FixedMemory& memory;
     bool walker;
   };
-  sim::Simulation& sim_;
   mm::SparseStore& store_;
   Cycle latency_;
   Port ports_[2] = {{*this, false}, {*this, true}};

@@ -113,6 +113,9 @@ class RandomCase {
     return config;
   }
 
+  /// Instead of config(): the case is about hardware that exists already.
+  void adopt(const iommu::IommuConfig& config) { config_ = config; }
+
   /// Builds directories and tables for `contexts` devices. Returns ddtp.
   std::uint64_t image(unsigned contexts) {
     ddt_ = page();

@@ -251,6 +251,59 @@ TEST(IommuInvalidation, StaleEntryIsServedUntilTheInvalidationAndNotAfterTheFenc
   EXPECT_GT(w.faults.front().time, inval);
 }
 
+/// The law to the cycle: one request is looked up in every cycle around the invalidation. The entry is served
+/// up to the very edge at which the command executes (one derived from the parameters), by no lookup after
+/// it; what it let through has left before the fence completes, and the fence takes fence_cycles and no more.
+TEST(IommuInvalidation, AStaleEntryLivesToTheCycleOfItsInvalidation) {
+  std::vector<IommuConfig> configs(3);
+  configs[1].command_fetch_cycles = 7;
+  configs[1].command_cycles = 9;
+  configs[1].fence_cycles = 0;
+  configs[2].command_fetch_cycles = 0;
+  configs[2].command_cycles = 0;
+  configs[2].fence_cycles = 11;
+  configs[2].invalidate_scan_cycles = 4;
+  constexpr Cycle kLatency = 20;
+  std::vector<std::unique_ptr<World>> worlds;
+  for (int i = 0; i < 3; ++i) {
+    worlds.push_back(std::make_unique<World>("w" + std::to_string(i), configs[i], sim::TimeMode{}, kLatency));
+    World& w = *worlds.back();
+    w.start();
+    w.attach(1, 1);
+    w.map(1, 0x10'0000, kTarget);
+    w.device.send(100, 1, true, 0x10'0000);
+    for (Cycle at = 1500; at < 2500; ++at) w.device.send(at, 1, true, 0x10'0000);
+    w.queue_command(cmd::with_pscid(cmd::with_address(cmd::iotinval_vma(), 0x10'0000), 1));
+    w.queue_command(cmd::iofence(false, false));
+    w.ring_at(1800);
+  }
+  for (auto& w : worlds) w->sim.timeline().run_until(1400 * kCycle);
+  for (auto& w : worlds) w->put(w->leaf_entry(1, 0x10'0000), 0);
+  for (auto& w : worlds) w->sim.timeline().run_until(40'000 * kCycle);
+  for (int i = 0; i < 3; ++i) {
+    World& w = *worlds[static_cast<std::size_t>(i)];
+    const IommuConfig& c = configs[static_cast<std::size_t>(i)];
+    // The doorbell is seen at 1801, takes effect register_cycles later; then fetch, read of the command,
+    // execution.
+    const Cycle read = kLatency + 2;
+    const Cycle executed = 1801 + c.register_cycles + c.command_fetch_cycles + read + c.command_cycles +
+                           3 * c.invalidate_scan_cycles;  // a set for each class of page sizes
+    ASSERT_EQ(w.invalidations.size(), 1u);
+    EXPECT_EQ(w.invalidations[0].time, executed * kCycle);
+    EXPECT_EQ(w.invalidations[0].dropped, 1u);
+    // A request sent at t is looked up at t + 1 + lookup_cycles and leaves there.
+    const Cycle first_lookup = 1501 + c.lookup_cycles;
+    ASSERT_EQ(w.translated.size(), 1 + (executed - first_lookup + 1));
+    EXPECT_EQ(w.translated.back().time, executed * kCycle);
+    EXPECT_TRUE(w.translated.back().iotlb_hit);
+    EXPECT_EQ(w.translated.size() + w.faults.size(), 1001u);
+    // The fence behind it: fetched, read, executed; no translation older than the invalidation is under way.
+    const Cycle fetched = executed + c.command_fetch_cycles + read + c.command_cycles;
+    ASSERT_EQ(w.fences.size(), 1u);
+    EXPECT_EQ(w.fences[0].time, (fetched + c.fence_cycles) * kCycle);
+  }
+}
+
 TEST(IommuInvalidation, AFenceWaitsForAStaleHitThatIsHeldBehindAnEarlierWrite) {
   World w("w", {}, {}, 300);  // slow memory: the miss in front takes long
   w.start();

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's IOMMU driver against the real IOMMU and the real DRAM controller: what the driver stores is
 // what the hardware walks, and an unmap means that the device can no longer write.
+#include <algorithm>
+#include <set>
+
 #include "harness.h"
 #include "iommu/iommu.h"
 #include "mm/dram_controller.h"
@@ -223,6 +226,77 @@ TEST(RealIommu, LazyUnmapLeavesTheIotlbEntryAliveUntilTheFlush) {
   EXPECT_TRUE(m.finished);
   EXPECT_EQ(m.faults.size(), 1u);
 }
+
+/// Maps pages under three leaf tables, lets the device use them, unmaps them and removes the device: no table
+/// page goes back to the allocator before an invalidation of the whole space and a fence behind it have
+/// completed.
+void tables_go_back_after_the_fence(DmaMode mode) {
+  RealMachine m(mode);
+  enum class Step { kPteCleared, kInvalidated, kFence, kTableFreed };
+  std::vector<Step> steps;
+  std::set<std::uint64_t> tables;
+  std::uint32_t pscid = 0;
+  m.k.trace().iommu_unmapped.subscribe([&](const IommuUnmapped&) { steps.push_back(Step::kPteCleared); });
+  m.iommu.invalidated.subscribe([&](const iommu::Invalidate& e) {
+    if (e.kind == iommu::Invalidate::Kind::kVma && e.has_pscid && e.pscid == pscid && !e.has_address)
+      steps.push_back(Step::kInvalidated);
+  });
+  m.iommu.fence_done.subscribe([&](const iommu::FenceDone&) { steps.push_back(Step::kFence); });
+  m.mm_trace.page_freed.subscribe([&](const mm::PageFreed& e) {
+    if (tables.contains(e.pfn.value)) steps.push_back(Step::kTableFreed);
+  });
+  std::size_t freed_before_removal = 0, used = 0;
+  m.task([&] {
+    IommuDomain& domain = *m.device->iommu_group()->default_domain;
+    pscid = domain.id();
+    std::vector<Iova> iovas;
+    std::vector<sim::Pfn> pages;
+    for (int i = 0; i < 3; ++i) {
+      pages.push_back(*m.pages.alloc_pages(9));  // 2 MiB: a leaf table of its own
+      iovas.push_back(m.k.dma().dma_map_page_attrs(*m.device, pages.back(), 0, 512 * sim::kPageSize,
+                                                   DmaDirection::kFromDevice));
+      m.dma_write(iovas.back(), 0x1111);
+      used += m.word(pages.back()) == 0x1111u ? 1 : 0;
+    }
+    // Every table on the way, as the hardware walks.
+    std::vector<std::uint64_t> level = {domain.root().value};
+    for (unsigned depth = 0; depth < 3; ++depth) {
+      std::vector<std::uint64_t> below;
+      for (const std::uint64_t table : level) {
+        tables.insert(sim::to_pfn(sim::PhysAddr(table)).value);
+        for (unsigned i = 0; depth < 2 && i < 512; ++i) {
+          const auto entry = m.store.load<std::uint64_t>(sim::PhysAddr(table + 8 * i));
+          if ((entry & iommu::pte::kV) != 0) below.push_back(iommu::pte::address(entry));
+        }
+      }
+      level = below;
+    }
+    for (const Iova iova : iovas) {
+      m.k.dma().dma_unmap_page_attrs(*m.device, iova, 512 * sim::kPageSize, DmaDirection::kFromDevice);
+    }
+    freed_before_removal =
+        static_cast<std::size_t>(std::count(steps.begin(), steps.end(), Step::kTableFreed));
+    if (mode == DmaMode::kLazy) {
+      EXPECT_EQ(domain.queued_iovas(), 3u);  // not flushed yet
+    }
+    m.k.devices().device_del(*m.device);
+  });
+  ASSERT_TRUE(m.finished);
+  EXPECT_EQ(used, 3u);
+  EXPECT_EQ(freed_before_removal, 0u);
+  EXPECT_GE(tables.size(), 5u);
+  EXPECT_EQ(std::count(steps.begin(), steps.end(), Step::kTableFreed), static_cast<long>(tables.size()));
+  const auto first_table = std::find(steps.begin(), steps.end(), Step::kTableFreed);
+  const auto cleared = std::find(std::make_reverse_iterator(first_table), steps.rend(), Step::kPteCleared);
+  const auto invalidated = std::find(cleared.base(), first_table, Step::kInvalidated);
+  ASSERT_NE(invalidated, first_table);
+  EXPECT_NE(std::find(invalidated, first_table, Step::kFence), first_table);
+  EXPECT_EQ(std::find(first_table, steps.end(), Step::kPteCleared), steps.end());
+  EXPECT_TRUE(m.faults.empty());
+}
+
+TEST(RealIommu, StrictTablePagesGoBackAfterTheFenceOnly) { tables_go_back_after_the_fence(DmaMode::kStrict); }
+TEST(RealIommu, LazyTablePagesGoBackAfterTheFenceOnly) { tables_go_back_after_the_fence(DmaMode::kLazy); }
 
 TEST(RealIommu, PassthroughReachesPhysicalMemory) {
   RealMachine m(DmaMode::kPassthrough);
