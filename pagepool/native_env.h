@@ -429,6 +429,7 @@ class BasicNativeEnv {
         device.mapped.fetch_sub(1, std::memory_order_relaxed);
     }
   }
+  static constexpr std::uint64_t dma_unmap_all_bytes() { return 0; }
   void iommu_detach_device(Device& device) { device.detached.store(true, std::memory_order_relaxed); }
   bool dma_dev_need_sync(const Device* device) const { return device->need_sync; }
   static constexpr unsigned dma_cache_alignment() { return 1; }

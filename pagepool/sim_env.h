@@ -249,6 +249,10 @@ class SimEnv {
   std::uint64_t dma_tracking_bytes() const;
   /// The proposed DMA API call "unmap everything this device has".
   void dma_unmap_all(Device& device) { kernel_.dma().dma_unmap_all(device); }
+  /// Memory that this call needs for a device.
+  std::uint64_t dma_unmap_all_bytes() const {
+    return kernel_.dma().swiotlb().initialised() ? kernel_.dma().swiotlb().bitmap_bytes() : 0;
+  }
   bool dma_dev_need_sync(Device* device) const { return kernel_.dma().dma_need_sync(*device); }
   /// Takes the device out of its IOMMU domain: its device context becomes invalid, nothing of the domain
   /// stays in the IOTLB. No effect without an IOMMU.

@@ -56,6 +56,8 @@ void cell_table(std::string& text, const Comparison& c, const std::string& scena
     const std::string found = r.findings_text();
     findings += fmt::format("  {:<20} {}\n", strategy, found.empty() ? "none" : found);
     if (!r.held_by.empty()) findings += fmt::format("  {:<20}   still held: {}\n", "", r.held_by);
+    if (r.dma_debug) findings += fmt::format("  {:<20}   dma-debug: {}\n", "", dma_debug_text(r));
+    if (r.swiotlb_full != 0) findings += fmt::format("  {:<20}   {} mappings found no bounce slots\n", "", r.swiotlb_full);
     // Worth a line where it is long: who kept the others out, and who waited.
     if (r.longest_bh_off > sim::kMillisecond)
       findings += fmt::format("  {:<20}   BH off: {}\n", "", r.longest_bh_off_chain);
@@ -152,6 +154,14 @@ std::string trouble(const RunResult& r, const std::string& usual_findings) {
 std::string against_stock(double value, std::optional<double> stock) {
   if (!stock || *stock == 0) return "-";
   return fmt::format("{:+.1f} %", 100 * (value / *stock - 1));
+}
+
+std::string dma_debug_text(const RunResult& r) {
+  if (!r.dma_debug) return "";
+  std::string text =
+      fmt::format("{} errors, {} mappings left at the unbind", r.dma_debug_errors, r.dma_debug_pending);
+  if (r.dma_debug_forgotten != 0) text += fmt::format(", {} crossed out unseen", r.dma_debug_forgotten);
+  return text + (r.dma_debug_disabled ? "; it ran out of entries" : "");
 }
 
 std::string limit_text(const ProbeResult& p) {

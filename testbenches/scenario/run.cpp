@@ -100,6 +100,16 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["read"] = read;
   j["alloc_failed"] = alloc_failed;
   j["warnings"] = warnings;
+  j["dma_debug"] = dma_debug;
+  j["dma_debug_errors"] = dma_debug_errors;
+  j["dma_debug_pending"] = dma_debug_pending;
+  j["dma_debug_forgotten"] = dma_debug_forgotten;
+  j["dma_debug_disabled"] = dma_debug_disabled;
+  j["swiotlb_full"] = swiotlb_full;
+  j["pools"] = pools;
+  j["hotplug_steps"] = hotplug_steps;
+  j["hotplug_errors"] = hotplug_errors;
+  j["longest_hotplug_wait_fs"] = longest_hotplug_wait;
   j["held_by"] = held_by;
   return j;
 }
@@ -143,6 +153,16 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.read = j.at("read");
   r.alloc_failed = j.at("alloc_failed");
   r.warnings = j.at("warnings").get<std::vector<std::string>>();
+  r.dma_debug = j.at("dma_debug");
+  r.dma_debug_errors = j.at("dma_debug_errors");
+  r.dma_debug_pending = j.at("dma_debug_pending");
+  r.dma_debug_forgotten = j.at("dma_debug_forgotten");
+  r.dma_debug_disabled = j.at("dma_debug_disabled");
+  r.swiotlb_full = j.at("swiotlb_full");
+  r.pools = j.at("pools");
+  r.hotplug_steps = j.at("hotplug_steps");
+  r.hotplug_errors = j.at("hotplug_errors");
+  r.longest_hotplug_wait = j.at("longest_hotplug_wait_fs");
   r.held_by = j.at("held_by");
   return r;
 }
@@ -255,6 +275,17 @@ RunResult ScenarioRun::run() {
   for (const auto& warning : machine_->kernel().warnings()) {
     if (std::ranges::find(r.warnings, warning.text) == r.warnings.end()) r.warnings.push_back(warning.text);
   }
+  const kernel::DmaApi& dma = machine_->kernel().dma();
+  r.dma_debug = config_.machine.kernel.dma_debug;
+  r.dma_debug_errors = dma.debug().errors();
+  r.dma_debug_pending = dma.debug().pending_at_unbind();
+  r.dma_debug_forgotten = dma.debug().forgotten();
+  r.dma_debug_disabled = dma.debug().disabled();
+  r.swiotlb_full = dma.swiotlb().counters().full;
+  r.pools = machine_->pools().pools().size();
+  r.hotplug_steps = summary.hotplug_steps;
+  r.hotplug_errors = summary.hotplug_errors;
+  r.longest_hotplug_wait = summary.longest_hotplug_wait;
   std::map<std::string, std::uint64_t> held;
   for (const HolderReport& h : who_holds(*checker_, *machine_)) held[h.holder] += h.pages;
   for (const auto& [holder, pages] : held)
