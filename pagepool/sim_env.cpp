@@ -221,6 +221,7 @@ std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f,
     }
   }
   cpu.sync();
+  pools_.walked(walked);
   return walked;
 }
 

@@ -9,7 +9,11 @@ namespace {
 void register_memory(ParameterSet& set, MemoryConfig& c) {
   set.address("memory.base", c.base.value, "first physical address of DRAM");
   set.size("memory.size", c.bytes, std::uint64_t{64} << 20, std::uint64_t{16} << 40,
-           "DRAM; costs host memory only where it is touched");
+           "DRAM, in whole pages (rounded down); costs host memory only where it is touched");
+  set.text("memory.nodes", c.map.nodes, "sizes of the nodes from memory.base on, e.g. '2 GiB, 2 GiB'; empty: one node");
+  set.text("memory.holes", c.map.holes, "ranges without memory, OFFSET+SIZE, e.g. '1 GiB+64 MiB'; multiples of 2 MiB");
+  set.text("memory.hotpluggable", c.map.hotpluggable,
+           "ranges that are not there at boot, OFFSET+SIZE; multiples of 128 MiB (scenario.hotplug plugs the first)");
   register_buddy(set, c.buddy);
   set.boolean("memory.cache.ddio", c.cache.ddio,
               "device writes go into the last-level cache; off: the next look at the line goes to DRAM");
@@ -47,6 +51,10 @@ void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768,
               "page_pool ring the driver asks for; 0: its descriptors");
   set.integer("nic.driver.itr_us", c.itr_us, 0, 8191, "interrupt moderation, microseconds");
+  set.integer("nic.driver.queues", c.queues, 1, 8,
+              "receive queues of the PF, by RSS: a ring, a vector and a page_pool each, on cores from rx_cpu on");
+  set.integer("nic.driver.leak_mappings", c.rx.leak_mappings, 0, 4096,
+              "a bug of the driver: so many pages that it maps when it opens and never unmaps");
   set.integer("nic.driver.rx_cpu", c.rx_cpu, 0, 31, "core that takes the RX interrupt");
   set.integer("nic.driver.vf_enable_ms", c.vf_enable_ms, 0, 10'000, "wait of pci_enable_sriov");
   set.integer("nic.driver.vf_disable_ms", c.vf_disable_ms, 0, 10'000, "wait of pci_disable_sriov");

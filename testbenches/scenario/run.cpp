@@ -106,6 +106,7 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["dma_debug_forgotten"] = dma_debug_forgotten;
   j["dma_debug_disabled"] = dma_debug_disabled;
   j["swiotlb_full"] = swiotlb_full;
+  j["scanned_pfns"] = scanned_pfns;
   j["pools"] = pools;
   j["hotplug_steps"] = hotplug_steps;
   j["hotplug_errors"] = hotplug_errors;
@@ -159,6 +160,7 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.dma_debug_forgotten = j.at("dma_debug_forgotten");
   r.dma_debug_disabled = j.at("dma_debug_disabled");
   r.swiotlb_full = j.at("swiotlb_full");
+  r.scanned_pfns = j.at("scanned_pfns");
   r.pools = j.at("pools");
   r.hotplug_steps = j.at("hotplug_steps");
   r.hotplug_errors = j.at("hotplug_errors");
@@ -271,7 +273,7 @@ RunResult ScenarioRun::run() {
   r.wakeups = simulation.timeline().wakeups();
   r.packets = machine_->wire().frames_sent();
   r.read = machine_->stack().counters().read;
-  r.alloc_failed = script_->ring().counters().alloc_failed;
+  r.alloc_failed = script_->ring_counters().alloc_failed;
   for (const auto& warning : machine_->kernel().warnings()) {
     if (std::ranges::find(r.warnings, warning.text) == r.warnings.end()) r.warnings.push_back(warning.text);
   }
@@ -282,6 +284,7 @@ RunResult ScenarioRun::run() {
   r.dma_debug_forgotten = dma.debug().forgotten();
   r.dma_debug_disabled = dma.debug().disabled();
   r.swiotlb_full = dma.swiotlb().counters().full;
+  r.scanned_pfns = machine_->pools().walked_pfns();
   r.pools = machine_->pools().pools().size();
   r.hotplug_steps = summary.hotplug_steps;
   r.hotplug_errors = summary.hotplug_errors;

@@ -59,6 +59,7 @@ struct RunResult {
   std::uint64_t dma_debug_forgotten = 0;  ///< that a bulk unmap crossed out
   bool dma_debug_disabled = false;      ///< it ran out of entries
   std::uint64_t swiotlb_full = 0;       ///< mappings refused for lack of bounce slots
+  std::uint64_t scanned_pfns = 0;       ///< that strategies asked for, walking the memory
   std::uint64_t pools = 0;              ///< page_pools that were made
   std::uint64_t hotplug_steps = 0, hotplug_errors = 0;  ///< of memory
   sim::Tick longest_hotplug_wait = 0;   ///< of such a step for those who walk the memory

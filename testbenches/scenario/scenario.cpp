@@ -59,6 +59,10 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.time("scenario.unbind_delay", s.unbind_delay, 0, kLong, "last held packet to unbind");
   set.time("scenario.close_delay", s.close_delay, 0, kLong, "unbind to close() of the unread socket");
   set.time("scenario.end_delay", s.end_delay, 0, kLong, "unbind to the end of the run");
+  set.choice("scenario.hotplug", s.hotplug,
+             {{"none", Hotplug::kNone}, {"online", Hotplug::kOnline}, {"offline", Hotplug::kOffline}},
+             "memory.hotpluggable is plugged in, or out, hotplug_delay after the begin of the unbind");
+  set.time("scenario.hotplug_delay", s.hotplug_delay, 0, kLong, "unbind to memory hotplug");
   set.boolean("scenario.stop_at_oops", s.stop_at_oops, "end the run at the first oops");
 
   platform::register_machine(set, config.machine);
@@ -73,6 +77,10 @@ void load(RunConfig& config, const std::string& file, const std::vector<std::str
   set.check([&] {
     config.scenario.validate();
     config.machine.finish();
+    if (config.scenario.function == Function::kVf && config.machine.driver.queues != 1)
+      throw sim::Error("nic.driver.queues: a VF has one queue (scenario.function=pf has several)");
+    if (config.scenario.hotplug != Hotplug::kNone && config.machine.memory.frames.absent.empty())
+      throw sim::Error("scenario.hotplug: there is nothing to plug (memory.hotpluggable)");
   });
 }
 

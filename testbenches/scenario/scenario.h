@@ -30,6 +30,13 @@ enum class SocketFate : std::uint8_t {
   kNever    ///< the process neither reads nor closes
 };
 
+/// What is done to memory.hotpluggable (its first range) after the unbind has begun.
+enum class Hotplug : std::uint8_t {
+  kNone,
+  kOnline,  ///< it is added and brought on line
+  kOffline  ///< it has been on line from the beginning; now it is taken off line and removed
+};
+
 struct ScenarioConfig {
   std::string name = "unnamed";
   Function function = Function::kVf;
@@ -60,6 +67,8 @@ struct ScenarioConfig {
   sim::Tick close_delay = 5 * sim::kSecond;       ///< from the unbind to close() of the unread socket
   sim::Tick end_delay = 40 * sim::kSecond;        ///< from the unbind to the end of the run
   bool stop_at_oops = true;
+  Hotplug hotplug = Hotplug::kNone;
+  sim::Tick hotplug_delay = sim::kMillisecond;    ///< from the begin of the unbind
 
   void validate() const;
 };

@@ -37,6 +37,7 @@ void Script::administrator() {
     while (read_->recvmsg_wait()) {
     }
   });
+  if (config_.hotplug == Hotplug::kOffline) plug(true);
   steady_traffic();
   captured_traffic();
   held_traffic();
@@ -46,6 +47,12 @@ void Script::administrator() {
     kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
     end_held_sockets();
   });
+  if (config_.hotplug != Hotplug::kNone) {
+    machine_.kernel().spawn(last, "hotplug", [this] {
+      kernel::sleep_until_tick(unbind_at_ + config_.hotplug_delay);
+      plug(config_.hotplug == Hotplug::kOnline);
+    });
+  }
   machine_.kernel().spawn(last, "end", [this] {
     kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
     finished_ = true;
@@ -106,12 +113,12 @@ void Script::captured_traffic() {
 void Script::steady_traffic() {
   if (config_.steady_packets == 0) return;
   kernel::usleep(20);  // the device has fetched its first descriptors
-  const auto before = ring().counters();
+  const auto before = ring_counters();
   machine_.wire().send(
       stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));
   wait_for_wire();
   while (read_->queued() != 0) kernel::usleep(10);
-  const auto after = ring().counters();
+  const auto after = ring_counters();
   if (after.packets != before.packets) {
     cycles_per_packet_ =
         static_cast<double>(after.poll_cycles - before.poll_cycles) / static_cast<double>(after.packets - before.packets);
@@ -185,6 +192,25 @@ void Script::held_traffic() {
   receive(segments(kGroPort, config_.held_gro, kFirstSequence));
   defer();
   kernel::sleep_until_tick(kernel::this_cpu().now() + config_.unbind_delay);
+}
+
+void Script::plug(bool in) {
+  kernel::Kernel& k = machine_.kernel();
+  const mm::MemoryRange& range = machine_.config().memory.frames.absent.front();
+  const sim::Pfn start = sim::to_pfn(range.base);
+  const std::uint64_t pages = range.bytes / sim::kPageSize;
+  unsigned nid = 0;
+  for (const mm::NodeConfig& node : machine_.config().memory.frames.nodes)
+    if (range.base.value >= node.base.value) nid = node.nid;
+  int error = in ? k.hotplug().add_memory(nid, start, pages) : k.hotplug().offline_pages(start, pages);
+  if (error == 0) error = in ? k.hotplug().online_pages(start, pages) : k.hotplug().remove_memory(start, pages);
+  k.printk("--- memory [{:#x}, {:#x}) {}: {}", range.base.value, range.base.value + range.bytes,
+           in ? "plugged in" : "plugged out", error == 0 ? "done" : fmt::format("error {}", error));
+}
+
+nic::RxRing::Counters Script::ring_counters() const {
+  if (config_.function == Function::kVf) return vf_driver_.ring().counters();
+  return pf_driver_.ring_counters();
 }
 
 void Script::unbind() {

@@ -34,7 +34,8 @@ class Script {
   /// The function whose driver holds the pool. After bind().
   kernel::Device& device() { return config_.function == Function::kVf ? *vf_ : *pf_; }
   platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
-  nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
+  /// Of all receive rings together.
+  nic::RxRing::Counters ring_counters() const;
 
  private:
   static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;                                        // UDP
@@ -52,6 +53,8 @@ class Script {
   void receive(platform::FrameStream stream);
   platform::FrameStream segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const;
   void unbind();
+  /// The first hotpluggable range comes on line, or goes.
+  void plug(bool in);
   void wait_for_wire();
 
   platform::Machine& machine_;
