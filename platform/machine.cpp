@@ -37,6 +37,7 @@ void MachineConfig::finish() {
   kernel.validate();
   nic.validate();
   driver.rx.validate();
+  driver.tx.validate();
   pool.validate();
 }
 

@@ -41,6 +41,7 @@ void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
 
 void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.descriptors", c.rx.descriptors, 8, 4096, "RX ring, a multiple of 8");
+  set.integer("nic.driver.tx_descriptors", c.tx.descriptors, 8, 4096, "TX ring of the PF, a multiple of 8");
   set.integer("nic.driver.buffer_bytes", c.rx.buffer_bytes, 1024, 4096,
               "RX buffer in a page, a multiple of 1024");
   set.integer("nic.driver.pthresh", c.rx.pthresh, 0, 31, "RXDCTL.PTHRESH");

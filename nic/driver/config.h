@@ -4,11 +4,13 @@
 #include <cstdint>
 
 #include "nic/driver/rx_ring.h"
+#include "nic/driver/tx_ring.h"
 
 namespace nic {
 
 struct DriverConfig {
   RxRingConfig rx;
+  TxRingConfig tx;
   /// Interrupt moderation of the receive vector (EITR), microseconds; 0 = off.
   unsigned itr_us = 20;
   /// Receive queues of the PF (RSS), each with a ring, a vector, a NAPI instance and a page_pool. A VF has one.

@@ -9,6 +9,8 @@ namespace {
 
 constexpr unsigned kOtherVector = 0;  // MSI-X table entries of the PF
 constexpr unsigned kRxVector = 1;
+constexpr unsigned kTxVector = kPfVectors - 1;
+constexpr unsigned kTxIfindex = 3;
 constexpr unsigned kRarEntries = 24;
 constexpr int kEnodev = 19, kEnomem = 12;
 
@@ -18,6 +20,8 @@ IgbDriver::IgbDriver(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& t
                      const DriverConfig& config)
     : Driver("igb"),
       kernel_(kernel),
+      stack_(stack),
+      trace_(trace),
       bridge_(bridge),
       config_(config) {
   for (unsigned n = 0; n < config.queues; ++n) queues_.push_back(std::make_unique<Queue>(*this, stack, trace, n));
@@ -188,6 +192,59 @@ int IgbDriver::open(const pagepool::PoolFactory& make_pool) {
   return 0;
 }
 
+IgbDriver::Transmit::Transmit(IgbDriver& driver, NetStack& stack, const mm::Trace& trace)
+    : napi(stack.softnet(), "igb-tx",
+           [this, &driver](int budget) {
+             const int work = std::min(ring.clean_tx_irq(), budget - 1);
+             if (napi.napi_complete_done(work)) driver.wr(reg::EIMS, bit(kTxVector));
+             return work;
+           }),
+      ring(driver.kernel_, stack, trace, "igb-tx0", kTxIfindex, driver.config_.tx) {}
+
+int IgbDriver::open_tx() {
+  KFUNC("igb_open");
+  POOLSIM_ASSERT(tx_ == nullptr);
+  tx_ = std::make_unique<Transmit>(*this, stack_, trace_);
+  const auto queue = static_cast<unsigned>(vfs_.size());
+  const auto msi = kernel_.interrupts().request_msi(*device_, config_.rx_cpu, "igb-tx0", [this] {
+    KFUNC("igb_msix_ring");
+    kernel::work(kStackCosts.irq_handler);
+    tx_->napi.napi_schedule();
+  });
+  tx_->irq = msi.data;
+  pci_->program_msix(msix_, kTxVector, msi);
+  const unsigned shift = (queue / 8) * 16 + 8;
+  wr(reg::IVAR(queue % 8), (rd(reg::IVAR(queue % 8)) & ~(0xFFu << shift)) | (kTxVector | ivar::VALID) << shift);
+  wr(reg::EITR(kTxVector), eitr::from_us(config_.itr_us) | eitr::CNT_INGR);
+  wr(reg::EIAC, rd(reg::EIAC) | bit(kTxVector));
+  wr(reg::EIAM, rd(reg::EIAM) | bit(kTxVector));
+  wr(reg::TCTL, rd(reg::TCTL) | tctl::EN);
+  if (!vfs_.empty()) wr(reg::VFTE, rd(reg::VFTE) | bit(queue));
+  if (!tx_->ring.open(*device_, csr_ + reg::TDBAL(queue), mac_)) {
+    kernel_.interrupts().free_irq(config_.rx_cpu, tx_->irq);
+    tx_.reset();
+    return -kEnomem;
+  }
+  stack_.add_transmitter(tx_->ring.qdisc());
+  tx_->napi.napi_enable();
+  wr(reg::EIMS, bit(kTxVector));
+  return 0;
+}
+
+void IgbDriver::pause_tx(bool pause) {
+  const std::uint32_t control = rd(reg::TCTL);
+  wr(reg::TCTL, pause ? control & ~tctl::EN : control | tctl::EN);
+}
+
+void IgbDriver::stop_tx() {
+  if (tx_ == nullptr || !tx_->ring.is_open()) return;
+  wr(reg::EIMC, bit(kTxVector));
+  tx_->napi.napi_disable();
+  kernel_.interrupts().free_irq(config_.rx_cpu, tx_->irq);
+  tx_->ring.free_resources();
+  tx_->napi.netif_napi_del();
+}
+
 void IgbDriver::stop_queue(Queue& q) {
   if (!q.ring.is_open()) return;
   wr(reg::EIMC, bit(q.table_entry));
@@ -199,6 +256,7 @@ void IgbDriver::stop_queue(Queue& q) {
 
 void IgbDriver::stop() {
   KFUNC("igb_close");
+  stop_tx();
   for (const auto& queue : queues_) stop_queue(*queue);
 }
 

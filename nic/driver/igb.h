@@ -31,6 +31,12 @@ class IgbDriver final : public kernel::Driver {
   std::array<std::uint8_t, 6> vf_mac(unsigned n) const;
   std::uint64_t mailbox_messages() const { return messages_; }
   RxRing& ring(unsigned n = 0) { return queues_[n]->ring; }
+  /// The transmit side, for packets that are forwarded or redirected: a ring of its own beside the receive queues, with
+  /// its vector on core rx_cpu. After enable_sriov(). Task context. 0 or a negative errno.
+  int open_tx();
+  /// The port does not send (its peer pauses it), or sends again: TCTL.EN. Task context.
+  void pause_tx(bool pause);
+  TxRing& tx_ring() { return tx_->ring; }
   /// Of all queues.
   RxRing::Counters ring_counters() const;
 
@@ -47,6 +53,8 @@ class IgbDriver final : public kernel::Driver {
   void stop();
 
   kernel::Kernel& kernel_;
+  NetStack& stack_;
+  const mm::Trace& trace_;
   PciHostBridge& bridge_;
   DriverConfig config_;
   std::unique_ptr<PciDev> pci_;
@@ -64,10 +72,18 @@ class IgbDriver final : public kernel::Driver {
     Napi napi;
     RxRing ring;
   };
+  struct Transmit {
+    Transmit(IgbDriver& driver, NetStack& stack, const mm::Trace& trace);
+    unsigned irq = 0;
+    Napi napi;
+    TxRing ring;
+  };
+  void stop_tx();
   int open_queue(Queue& queue, unsigned hardware_queue, const pagepool::PoolFactory& make_pool);
   void stop_queue(Queue& queue);
   std::uint32_t rx_vectors() const;
   std::vector<std::unique_ptr<Queue>> queues_;
+  std::unique_ptr<Transmit> tx_;
 };
 
 }  // namespace nic

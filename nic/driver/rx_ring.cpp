@@ -153,10 +153,15 @@ int RxRing::clean_rx_irq(int budget) {
     cpu.load_from_device(sim::to_phys(buffer.page) + buffer.offset);
     counters_.bytes += length;
     ++counters_.packets;
+    if (Transmitter* out = stack_.run_xdp({store.host(sim::to_phys(buffer.page) + buffer.offset, length), length})) {
+      if (!out->ndo_xdp_xmit(buffer.page, buffer.offset, length)) pool_->recycle_direct(buffer.page);
+      continue;
+    }
     Skb* skb = stack_.skbs().build_skb(buffer.page, buffer.offset, length);
     skb->ifindex = static_cast<unsigned>(netdev_.ifindex);
     stack_.napi_gro_receive(*napi_, skb);
   }
+  stack_.xdp_do_flush();
   if (cleaned != 0) alloc_rx_buffers(cleaned);
   counters_.poll_cycles += cpu.now_cycles() - begin;
   return packets;

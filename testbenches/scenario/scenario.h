@@ -52,6 +52,9 @@ struct ScenarioConfig {
   std::uint64_t held_packet = 0;      ///< datagrams that were read, with a clone in a packet socket nobody reads
   std::uint64_t held_deferred = 0;    ///< TCP segments read on another core than the one that received them
   std::uint64_t held_gro = 0;         ///< TCP segments that arrive last (in GRO, if gro_flush_timeout is long)
+  std::uint64_t held_forwarded = 0;   ///< datagrams for another host, forwarded through the PF
+  std::uint64_t held_redirected = 0;  ///< datagrams that XDP redirects to the PF's transmit ring
+  bool egress_paused = true;          ///< from the held traffic on the PF does not send, until the sockets are closed
   SocketFate held_sockets = SocketFate::kClosed;
   unsigned held_payload_bytes = 1472;
   std::uint64_t rcvbuf_bytes = std::uint64_t{8} << 20;

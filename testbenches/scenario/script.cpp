@@ -7,7 +7,7 @@ namespace {
 /// Largest TCP or IPv6 payload that fits a frame of our MTU with room for options.
 constexpr unsigned kMaxSegment = 1440;
 constexpr nic::MacAddress kPeerMac = {0x02, 0, 0, 0, 0, 0x99};
-constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001;
+constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001, kOtherIp = 0x0a000102;
 
 }  // namespace
 
@@ -71,6 +71,12 @@ int Script::bind() {
   if (config_.function == Function::kVf) {
     vf_ = pf_driver_.enable_sriov(1).front();
     error = k.devices().device_bind(*vf_, vf_driver_);
+    if (error == 0 && config_.held_forwarded + config_.held_redirected != 0) {
+      error = pf_driver_.open_tx();
+      if (error != 0) return error;
+      machine_.stack().route(kOtherIp, pf_driver_.tx_ring().qdisc());
+      if (config_.held_redirected != 0) machine_.stack().xdp_redirect(kRedirectPort, pf_driver_.tx_ring());
+    }
   } else {
     error = pf_driver_.open(machine_.pools().factory());
   }
@@ -143,6 +149,7 @@ void Script::end_held_sockets() {
   if (config_.held_sockets == SocketFate::kNever) return;
   k.printk("--- close of the unread socket{}", held_.size() == 1 ? "" : "s");
   for (nic::Socket* socket : held_) socket->close();
+  if (config_.held_forwarded + config_.held_redirected != 0 && config_.egress_paused) pf_driver_.pause_tx(false);
 }
 
 platform::FrameStream Script::segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const {
@@ -174,6 +181,15 @@ void Script::defer() {
   while (!done) kernel::usleep(10);
 }
 
+void Script::leaving_traffic() {
+  if (config_.held_forwarded + config_.held_redirected == 0) return;
+  if (config_.egress_paused) pf_driver_.pause_tx(true);
+  receive(stream(platform::FrameKind::kUdp, kRedirectPort, config_.held_redirected, config_.held_payload_bytes));
+  auto forwarded = stream(platform::FrameKind::kUdp, kReadPort, config_.held_forwarded, config_.held_payload_bytes);
+  forwarded.flow.dst_ip = kOtherIp;
+  receive(forwarded);
+}
+
 void Script::held_traffic() {
   const unsigned bytes = config_.held_payload_bytes, segment = std::min(bytes, kMaxSegment);
   if (config_.held_packet != 0) {
@@ -189,6 +205,7 @@ void Script::held_traffic() {
   machine_.wire().send(segments(kTcpPort, config_.held_tcp, kFirstSequence));
   machine_.wire().send(segments(kTcpGapPort, config_.held_tcp_ooo, kFirstSequence + segment));
   wait_for_wire();
+  leaving_traffic();
   receive(segments(kGroPort, config_.held_gro, kFirstSequence));
   defer();
   kernel::sleep_until_tick(kernel::this_cpu().now() + config_.unbind_delay);

@@ -40,6 +40,7 @@ class Script {
  private:
   static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;                                        // UDP
   static constexpr std::uint16_t kTcpPort = 9100, kTcpGapPort = 9101, kDeferPort = 9102, kGroPort = 9103;
+  static constexpr std::uint16_t kRedirectPort = 9200;  // UDP
   static constexpr std::uint32_t kFirstSequence = 1000;  // of every TCP connection
 
   void administrator();
@@ -49,6 +50,8 @@ class Script {
   void open_held_sockets();
   void defer();
   void end_held_sockets();
+  /// Datagrams that leave again through the PF, which may be kept from sending.
+  void leaving_traffic();
   /// Sends, and waits until the stack has it.
   void receive(platform::FrameStream stream);
   platform::FrameStream segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const;
