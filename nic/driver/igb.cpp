@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nic/driver/igb.h"
 
+#include <algorithm>
+
 #include "nic/device/registers.h"
 #include "nic/stack/costs.h"
 
