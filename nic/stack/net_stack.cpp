@@ -171,10 +171,10 @@ std::string NetStack::lets_go(std::string_view holder, std::uint64_t id) const {
   for (const Qdisc* out : transmitters_) {
     const Transmitter& device = out->device();
     if (device.ifindex() != id) continue;
-    const std::string completion = fmt::format("a transmit completion of {} (it has {} frames and {})", device.name(),
+    const std::string completion = fmt::format("{} completes a frame (it has {}, and {})", device.name(),
                                                device.in_use(), device.stopped() ? "no room" : "room");
     if (holder == holder::kQdisc)
-      return fmt::format("{} makes room for the {} skbs that wait, or the device goes down (qdisc_reset)", completion,
+      return fmt::format("{} and takes the next of the {} skbs that wait, or the device goes down (qdisc_reset)", completion,
                          out->length());
     if (holder == holder::kTxRing || holder == holder::kXdpTxRing)
       return fmt::format("{}, or its close (igb_clean_tx_ring); no timer", completion);

@@ -262,6 +262,9 @@ RunResult ScenarioRun::run() {
   r.longest_spin_chain = summary.longest_spin_chain;
   r.cycles_per_packet = script_->cycles_per_packet();
   for (const auto& pool : machine_->pools().pools()) r.tracking_bytes += pool->state().tracking_bytes_peak;
+  // The DMA API's own table is there once, however many pools live on it.
+  if (machine_->kernel().dma().tracker().on() && !machine_->pools().pools().empty())
+    r.tracking_bytes -= (machine_->pools().pools().size() - 1) * kernel::MappingTracker::bytes();
   if (summary.oops) r.oops = fmt::format("{} + {:#x}", summary.oops->symbol, summary.oops->address);
   for (std::size_t k = 0; k < checker::kFindingClasses; ++k) {
     const auto kind = static_cast<checker::FindingClass>(k);

@@ -137,14 +137,14 @@ TEST(Holders, WithoutDeferringTheReaderFrees) {
 constexpr const char* kForwarding = "forwarding_at_unbind.yaml";
 
 TEST(Holders, ForwardedPagesWaitInTheTransmitRingAndWhatFindsNoRoomInTheQdisc) {
-  const Outcome o({"scenario.end_delay=70 s"}, kForwarding);
+  const Outcome o({"scenario.end_delay=50 s"}, kForwarding);
   // 32 descriptors, of which one separates head and tail and the queue is stopped when less than two are left: 30
   // frames. The redirected ones came first.
   EXPECT_EQ(o.pages, (std::map<std::string, std::uint64_t>{
                          {"TX ring (XDP redirect) of ifindex", 10}, {"TX ring of ifindex", 20}, {"qdisc of ifindex", 28}}));
   for (const HolderReport& h : o.holders) {
     EXPECT_EQ(h.id, 3u) << h.holder;
-    EXPECT_GT(o.now - h.oldest, 69 * sim::kSecond) << h.holder;
+    EXPECT_GT(o.now - h.oldest, 49 * sim::kSecond) << h.holder;
     EXPECT_NE(h.lets_go.find("igb-tx0"), std::string::npos) << h.lets_go;
     ASSERT_GE(h.path.size(), 2u) << h.holder;
     EXPECT_EQ(h.path.back().holder, h.holder);
