@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "iommu/caches.h"
 
+#include <fmt/format.h>
+
+#include "sim/digest.h"
+
 #include <algorithm>
 
 namespace iommu {
@@ -215,6 +219,66 @@ void Caches::clear() {
   for (auto& t : first_tables_) t.drop([](const TableEntry&) { return true; });
   for (auto& t : second_tables_) t.drop([](const TableEntry&) { return true; });
   class_valid_.fill(0);
+}
+
+template <class Visit>
+void Caches::visit_tables(Visit&& visit) {
+  for (auto* stage : {&first_tables_, &second_tables_}) {
+    for (auto& level : *stage) {
+      for (TableEntry& e : level.all()) visit(e);
+    }
+  }
+}
+
+std::uint64_t Caches::digest() const {
+  std::uint64_t h = 0;
+  const auto fold = [&h](std::uint64_t v) { h = sim::hash64(&v, sizeof v, h); };
+  const auto each = [&fold](std::size_t place, const auto& e, auto&&... fields) {
+    if (!e.valid) return;
+    fold(place);
+    (fold(static_cast<std::uint64_t>(fields)), ...);
+  };
+  for (std::size_t i = 0; i < iotlb_.all().size(); ++i) {
+    const IotlbEntry& e = iotlb_.all()[i];
+    each(i, e, e.page, e.frame, e.space.key, e.page_class, e.readable | e.writable << 1 | e.global << 2);
+  }
+  for (const auto* stage : {&first_tables_, &second_tables_}) {
+    for (const auto& level : *stage) {
+      for (std::size_t i = 0; i < level.all().size(); ++i) {
+        each(i, level.all()[i], level.all()[i].prefix, level.all()[i].table, level.all()[i].space.key);
+      }
+    }
+  }
+  for (std::size_t i = 0; i < ddt_.all().size(); ++i) each(i, ddt_.all()[i], ddt_.all()[i].device_id);
+  for (std::size_t i = 0; i < pdt_.all().size(); ++i) each(i, pdt_.all()[i], pdt_.all()[i].device_id);
+  return h;
+}
+
+unsigned Caches::valid_entries(bool tables) const {
+  if (!tables) return iotlb_valid();
+  unsigned n = 0;
+  const_cast<Caches*>(this)->visit_tables([&n](const TableEntry& e) { n += e.valid ? 1 : 0; });
+  return n;
+}
+
+std::string Caches::corrupt(bool tables, unsigned n, unsigned bit) {
+  std::string what;
+  const std::uint64_t flip = std::uint64_t{1} << bit;
+  if (tables) {
+    visit_tables([&](TableEntry& e) {
+      if (!e.valid || n-- != 0) return;
+      e.table ^= flip;
+      what = fmt::format("table of prefix {:#x}", e.prefix);
+    });
+    return what;
+  }
+  for (IotlbEntry& e : iotlb_.all()) {
+    if (!e.valid || n-- != 0) continue;
+    e.frame ^= flip;
+    what = fmt::format("iova {:#x}", e.page << class_shift(e));
+    break;
+  }
+  return what;
 }
 
 unsigned Caches::iotlb_valid() const {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "iommu/config.h"
@@ -98,6 +99,12 @@ class Caches {
 
   unsigned class_shift(const IotlbEntry& entry) const { return class_shift_[entry.page_class]; }
   unsigned iotlb_valid() const;
+  /// Hash of all valid entries with their places.
+  std::uint64_t digest() const;
+  /// Valid entries of the IOTLB (`tables` false) or of the caches of non-leaf entries.
+  unsigned valid_entries(bool tables) const;
+  /// Flips bit `bit` (0..63) of what valid entry `n` translates to; what it was about, for people.
+  std::string corrupt(bool tables, unsigned n, unsigned bit);
   const CacheCounters& counters() const { return counters_; }
 
  private:
@@ -123,6 +130,8 @@ class Caches {
     return 12u + root.index_bits * (level + 1u);
   }
   unsigned class_of(unsigned page_shift) const;
+  template <class Visit>
+  void visit_tables(Visit&& visit);
 
   std::vector<unsigned> class_shift_;
   std::array<std::uint32_t, 8> class_valid_{};  // valid entries of each class: empty classes are not probed

@@ -84,7 +84,9 @@ void CommandProcessor::poll() {
         fence_begun_ = true;
         surroundings_.fence_begins(bit(command_.dw0, 12), bit(command_.dw0, 13));
       }
-      if (!surroundings_.fence_clear()) break;
+      // A faulty fence: it looks for nobody.
+      if (verdict_ != CommandVerdict::kIgnore && !surroundings_.fence_clear()) break;
+      verdict_ = CommandVerdict::kExecute;
       if (bit(command_.dw0, 10)) {
         state_ = State::kFenceStore;
       } else {
@@ -117,6 +119,7 @@ void CommandProcessor::supply(MemoryStatus status) {
   if (state_ == State::kStoring) return finish_fence();
   command_.dw0 = load64(access_.data.data(), env_.big_endian());
   command_.dw1 = load64(access_.data.data() + 8, env_.big_endian());
+  if (__builtin_expect(static_cast<bool>(fault_), 0)) verdict_ = fault_(command_);
   state_ = State::kExecute;
 }
 
@@ -127,6 +130,10 @@ void CommandProcessor::advance() {
 }
 
 void CommandProcessor::execute() {
+  if (__builtin_expect(verdict_ == CommandVerdict::kIgnore, 0) && cmd::opcode(command_) != cmd::kIofence) {
+    verdict_ = CommandVerdict::kExecute;
+    return advance();
+  }
   switch (cmd::opcode(command_)) {
     case cmd::kIotinval:
       return iotinval();
@@ -155,6 +162,10 @@ Invalidation CommandProcessor::decode_iotinval() const {
   what.address = page << 12;
   what.bytes = 4096;
   if (bit(w1, 9)) napot_range(page, what);
+  if (__builtin_expect(verdict_ == CommandVerdict::kOnePage, 0)) {
+    what.bytes = 4096;
+    what.has_address = true;
+  }
   return what;
 }
 
@@ -189,6 +200,7 @@ void CommandProcessor::iotinval() {
   event.pscid = what.pscid;
   event.gscid = what.gscid;
   event.dropped = caches_.invalidate(what);
+  verdict_ = CommandVerdict::kExecute;
   surroundings_.invalidated(event);
   advance();
 }

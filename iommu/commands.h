@@ -9,6 +9,7 @@
 #include "iommu/caches.h"
 #include "iommu/context.h"
 #include "iommu/interrupts.h"
+#include "iommu/iommu.h"
 #include "iommu/memory.h"
 #include "iommu/queues.h"
 #include "iommu/trace.h"
@@ -50,6 +51,7 @@ class CommandProcessor {
   InvalidationTags tags;
 
   void write_csr(std::uint32_t value);
+  void set_fault(CommandFault fault) { fault_ = std::move(fault); }
   State state() const { return state_; }
 
   /// Looks for something to do: kIdle -> kFetch if a command waits, kTagWait and kFenceWait -> onward if they
@@ -90,6 +92,8 @@ class CommandProcessor {
   bool fence_begun_ = false;
   Command command_;
   MemoryAccess access_;
+  CommandFault fault_;
+  CommandVerdict verdict_ = CommandVerdict::kExecute;
 };
 
 }  // namespace iommu

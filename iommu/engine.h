@@ -44,6 +44,8 @@ class Engine final : public Surroundings {
 
   sim::Wakeup tick(sim::Cycle now);
   bool idle() const;
+  Caches& caches() { return core_.caches; }
+  void set_command_fault(CommandFault fault) { core_.commands.set_fault(std::move(fault)); }
   void stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const;
 
   // Surroundings of the command processor.

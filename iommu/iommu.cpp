@@ -62,6 +62,9 @@ Iommu::~Iommu() = default;
 sim::Wakeup Iommu::tick(sim::Cycle now) { return engine_->tick(now); }
 void Iommu::receive(const PageRequest& message) { engine_->receive({message, {}, false, 0}); }
 void Iommu::receive(const InvalidationCompletion& message) { engine_->receive({{}, message, true, 0}); }
+Caches& Iommu::caches() { return engine_->caches(); }
+std::uint64_t Iommu::cache_digest() { return engine_->caches().digest(); }
+void Iommu::set_command_fault(CommandFault fault) { engine_->set_command_fault(std::move(fault)); }
 bool Iommu::idle() const { return engine_->idle(); }
 void Iommu::stats(const std::function<void(std::string_view, double, std::string_view)>& visit) const {
   engine_->stats(visit);

@@ -29,6 +29,17 @@
 namespace iommu {
 
 class Engine;
+class Caches;
+struct Command;
+
+/// What a faulty command processor does with a command.
+enum class CommandVerdict : std::uint8_t {
+  kExecute,
+  kIgnore,   ///< takes it off the queue without doing it; of a fence: completes without waiting
+  kOnePage,  ///< of an invalidation of a range or a space: only the first page of it
+};
+/// Asked once for each command, before it is executed; may change the command.
+using CommandFault = std::function<CommandVerdict(Command&)>;
 
 class Iommu final : public sc_core::sc_module, public sim::Clocked {
  public:
@@ -59,6 +70,12 @@ class Iommu final : public sc_core::sc_module, public sim::Clocked {
   /// Every statistic with its unit.
   void stats(
       const std::function<void(std::string_view name, double value, std::string_view unit)>& visit) const;
+  /// The translation caches, for who compares machines or injects faults (iommu/caches.h).
+  Caches& caches();
+  std::uint64_t cache_digest();
+  /// What becomes of commands; for fault injection. Empty: they are executed.
+  void set_command_fault(CommandFault fault);
+
   /// Nothing in flight: no device request, walk, command, record or interrupt.
   bool idle() const;
 

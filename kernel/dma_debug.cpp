@@ -12,8 +12,8 @@ enum Kind : std::uint8_t { kSingle, kCoherent };
 constexpr const char* kKinds[] = {"single", "coherent"};
 constexpr const char* kDirections[] = {"DMA_BIDIRECTIONAL", "DMA_TO_DEVICE", "DMA_FROM_DEVICE"};
 
-TrackedMapping mapping(const Device& device, PhysAddr phys, Iova address, std::uint64_t size, DmaDirection direction,
-                       Kind kind) {
+TrackedMapping mapping(const Device& device, PhysAddr phys, Iova address, std::uint64_t size,
+                       DmaDirection direction, Kind kind) {
   return {&device, address.value, phys.value, size, static_cast<std::uint8_t>(direction), kind};
 }
 
@@ -36,8 +36,9 @@ void KernelHashMemory::unlock(Lock& lock) {
 }
 
 const char* DmaDebug::key(Error error) {
-  static constexpr const char* kKeys[] = {"unmap_unknown", "unmap_size",   "unmap_function", "unmap_direction",
-                                          "sync_unknown",  "sync_outside", "sync_direction", "pending_at_unbind"};
+  static constexpr const char* kKeys[] = {"unmap_unknown",   "unmap_size",       "unmap_function",
+                                          "unmap_direction", "sync_unknown",     "sync_outside",
+                                          "sync_direction",  "pending_at_unbind"};
   return kKeys[static_cast<std::size_t>(error)];
 }
 
@@ -56,7 +57,9 @@ bool DmaDebug::init() {
   return true;
 }
 
-std::uint64_t DmaDebug::errors() const { return std::accumulate(errors_.begin(), errors_.end(), std::uint64_t{0}); }
+std::uint64_t DmaDebug::errors() const {
+  return std::accumulate(errors_.begin(), errors_.end(), std::uint64_t{0});
+}
 
 std::uint64_t DmaDebug::entries_used_most() const {
   return table_ == nullptr ? 0 : table_->entries() - table_->least_free_entries();
@@ -100,9 +103,10 @@ void DmaDebug::check_unmap(const Device& device, const TrackedMapping& ref) {
   }
   if (entry->size != ref.size) {
     report(Error::kUnmapSize, device,
-           fmt::format("frees DMA memory with different size [device address={:#018x}] [map size={} bytes] [unmap "
-                       "size={} bytes]",
-                       ref.address, entry->size, ref.size));
+           fmt::format(
+               "frees DMA memory with different size [device address={:#018x}] [map size={} bytes] [unmap "
+               "size={} bytes]",
+               ref.address, entry->size, ref.size));
   }
   if (entry->kind != ref.kind) {
     report(Error::kUnmapFunction, device,
@@ -111,8 +115,8 @@ void DmaDebug::check_unmap(const Device& device, const TrackedMapping& ref) {
   }
   if (entry->direction != ref.direction) {
     report(Error::kUnmapDirection, device,
-           fmt::format("frees DMA memory with different direction {} [mapped with {}] [unmapped with {}]", where,
-                       kDirections[entry->direction], kDirections[ref.direction]));
+           fmt::format("frees DMA memory with different direction {} [mapped with {}] [unmapped with {}]",
+                       where, kDirections[entry->direction], kDirections[ref.direction]));
   }
 }
 
@@ -139,17 +143,18 @@ void DmaDebug::sync_single(const Device& device, Iova address, std::uint64_t siz
     return;
   }
   if (address.value - entry->address + size > entry->size) {
-    report(Error::kSyncOutside, device,
-           fmt::format("syncs DMA memory outside allocated range [device address={:#018x}] [allocation size={} "
-                       "bytes] [sync offset+size={}]",
-                       entry->address, entry->size, address.value - entry->address + size));
+    report(
+        Error::kSyncOutside, device,
+        fmt::format("syncs DMA memory outside allocated range [device address={:#018x}] [allocation size={} "
+                    "bytes] [sync offset+size={}]",
+                    entry->address, entry->size, address.value - entry->address + size));
   }
   const auto mapped = static_cast<DmaDirection>(entry->direction);
   if (mapped == DmaDirection::kBidirectional) return;
   if (mapped != direction) {
     report(Error::kSyncDirection, device,
-           fmt::format("syncs DMA memory with different direction {} [mapped with {}] [synced with {}]", where,
-                       kDirections[entry->direction], kDirections[static_cast<unsigned>(direction)]));
+           fmt::format("syncs DMA memory with different direction {} [mapped with {}] [synced with {}]",
+                       where, kDirections[entry->direction], kDirections[static_cast<unsigned>(direction)]));
   }
 }
 
@@ -160,10 +165,11 @@ void DmaDebug::driver_unbound(const Device& device) {
   const std::uint64_t count = table_->count(&device, one);
   if (count == 0) return;
   pending_ += count;
-  report(Error::kPendingAtUnbind, device,
-         fmt::format("has pending DMA allocations while released from device [count={}] One of leaked entries "
-                     "details: [device address={:#018x}] [size={} bytes] [mapped with {}] [mapped as {}]",
-                     count, one->address, one->size, kDirections[one->direction], kKinds[one->kind]));
+  report(
+      Error::kPendingAtUnbind, device,
+      fmt::format("has pending DMA allocations while released from device [count={}] One of leaked entries "
+                  "details: [device address={:#018x}] [size={} bytes] [mapped with {}] [mapped as {}]",
+                  count, one->address, one->size, kDirections[one->direction], kKinds[one->kind]));
 }
 
 void DmaDebug::forget_all(const Device& device) {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What watches and what tracks mappings inside the DMA API.
 //
-// DmaDebug: CONFIG_DMA_API_DEBUG (kernel/dma/debug.c, Linux 6.12) in its steps and messages. Every mapping gets an
-// entry; an unmap, a sync and a release of coherent memory are compared with it; a driver that is unbound with
-// mappings left is reported. It reports, and changes nothing: the call goes on. As by default in the kernel only the
-// first error is a WARN (dma_debug_show_errors); all are counted. When no entry is left it disables itself:
-// "DMA-API: debugging out of memory - disabling" (the kernel first tries to make more entries; here they are as many
-// as KernelConfig says).
+// DmaDebug: CONFIG_DMA_API_DEBUG (kernel/dma/debug.c, Linux 6.12) in its steps and messages. Every mapping
+// gets an entry; an unmap, a sync and a release of coherent memory are compared with it; a driver that is
+// unbound with mappings left is reported. It reports, and changes nothing: the call goes on. As by default in
+// the kernel only the first error is a WARN (dma_debug_show_errors); all are counted. When no entry is left
+// it disables itself: "DMA-API: debugging out of memory - disabling" (the kernel first tries to make more
+// entries; here they are as many as KernelConfig says).
 //
-// MappingTracker: the proposal "make the DMA API robust" (R. Murphy, strategy robust_dma_api). The same table, but the
-// API obeys it: an unmap or a sync of what is not in it does nothing, and all mappings of a device can be cleaned up.
+// MappingTracker: the proposal "make the DMA API robust" (R. Murphy, strategy robust_dma_api). The same
+// table, but the API obeys it: an unmap or a sync of what is not in it does nothing, and all mappings of a
+// device can be cleaned up.
 //
 // Both see streaming mappings (dma_map_page); DmaDebug coherent memory, too.
 #pragma once
@@ -77,11 +78,13 @@ class DmaDebug {
   bool enabled() const { return table_ != nullptr && !disabled_; }
   bool disabled() const { return disabled_; }
 
-  void map_page(const Device& device, PhysAddr phys, Iova address, std::uint64_t size, DmaDirection direction);
+  void map_page(const Device& device, PhysAddr phys, Iova address, std::uint64_t size,
+                DmaDirection direction);
   void unmap_page(const Device& device, Iova address, std::uint64_t size, DmaDirection direction);
   void alloc_coherent(const Device& device, PhysAddr phys, Iova address, std::uint64_t size);
   void free_coherent(const Device& device, Iova address, std::uint64_t size);
-  void sync_single(const Device& device, Iova address, std::uint64_t size, DmaDirection direction, bool for_device);
+  void sync_single(const Device& device, Iova address, std::uint64_t size, DmaDirection direction,
+                   bool for_device);
   /// BUS_NOTIFY_UNBOUND_DRIVER.
   void driver_unbound(const Device& device);
   /// The bulk unmap of the thread: nobody has named the mappings, so all of the device are crossed out.
@@ -122,9 +125,9 @@ class MappingTracker {
   static constexpr std::uint64_t bytes() { return MappingHash<KernelHashMemory>::bytes_for(kEntries); }
 
   struct Counters {
-    std::uint64_t full = 0;      ///< mappings refused: no entry left
-    std::uint64_t unknown = 0;   ///< unmaps and syncs of what is not mapped: nothing was done
-    std::uint64_t cleaned = 0;   ///< mappings undone by clean-ups
+    std::uint64_t full = 0;     ///< mappings refused: no entry left
+    std::uint64_t unknown = 0;  ///< unmaps and syncs of what is not mapped: nothing was done
+    std::uint64_t cleaned = 0;  ///< mappings undone by clean-ups
   };
   Counters counters;
 

@@ -211,6 +211,21 @@ void IommuDriver::flush_iotlb_all(IommuDomain& domain) {
 
 // ---- device directory ----
 
+IommuDriver::Structures IommuDriver::structures() const {
+  return {ddt_root_, command_queue_, fault_queue_, command_tail_, fault_head_, kQueueMask + 1};
+}
+
+PhysAddr IommuDriver::find_device_context(sim::RequesterId device) const {
+  const bool extended = (capabilities_ & cap::kMsiFlat) != 0;
+  PhysAddr table = ddt_root_;
+  for (unsigned level = static_cast<unsigned>(ddt_mode_) - 2; level > 0; --level) {
+    const auto value = kernel_.store().load<std::uint64_t>(table + dc::index(extended, level, device.value) * 8);
+    if ((value & dc::kV) == 0) return PhysAddr(0);
+    table = PhysAddr(iommu::ppn_address(value));
+  }
+  return table + dc::index(extended, 0, device.value) * dc::bytes(extended);
+}
+
 PhysAddr IommuDriver::device_context(std::uint32_t device_id) {
   const bool extended = (capabilities_ & cap::kMsiFlat) != 0;
   const unsigned levels = static_cast<unsigned>(ddt_mode_) - 1;

@@ -117,6 +117,16 @@ class IommuDriver {
   void probe(PhysAddr registers);
   bool probed() const { return probed_; }
   std::uint64_t capabilities() const { return capabilities_; }
+  /// Where the hardware reads and writes, for who injects faults there. After probe().
+  struct Structures {
+    PhysAddr directory{0};  ///< root page of the device directory
+    PhysAddr command_queue{0}, fault_queue{0};
+    std::uint32_t command_tail = 0, fault_head = 0;  ///< next entry that the driver writes, reads
+    std::uint32_t entries = 0;                       ///< of each queue
+  };
+  Structures structures() const;
+  /// Address of the device context of `device`, 0 if the directory has none.
+  PhysAddr find_device_context(sim::RequesterId device) const;
 
   // Domains and devices. Task context.
   IommuDomain& domain_alloc(DomainType type, PagingMode paging);

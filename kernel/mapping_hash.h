@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A table of DMA mappings as dma-debug keeps it (kernel/dma/debug.c, Linux 6.12): 16384 buckets by bits 13 and up of
-// the device's address, each with its own lock, and entries that are made in advance. What tracks mappings inside the
-// DMA API - dma-debug, and the proposal `robust_dma_api` - stands on it.
+// A table of DMA mappings as dma-debug keeps it (kernel/dma/debug.c, Linux 6.12): 16384 buckets by bits 13
+// and up of the device's address, each with its own lock, and entries that are made in advance. What tracks
+// mappings inside the DMA API - dma-debug, and the proposal `robust_dma_api` - stands on it.
 //
 // `Memory` pays for what is touched and locks for real, or as the modelled kernel does:
 //   typename Lock; void lock(Lock&), unlock(Lock&);
@@ -36,7 +36,8 @@ class MappingHash {
   /// A range that contains an address begins at most this far below it (dma_get_max_seg_size).
   static constexpr std::uint64_t kMaxRange = 65536;
 
-  MappingHash(Memory& memory, std::uint32_t entries) : memory_(memory), buckets_(kBuckets), entries_(entries) {
+  MappingHash(Memory& memory, std::uint32_t entries)
+      : memory_(memory), buckets_(kBuckets), entries_(entries) {
     for (std::uint32_t i = 0; i < entries; ++i) entries_[i].next = i + 1 < entries ? i + 1 : kNone;
     free_ = entries == 0 ? kNone : 0;
     free_count_ = least_free_ = entries;

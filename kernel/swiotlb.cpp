@@ -27,14 +27,15 @@ void Swiotlb::init(std::uint64_t bytes) {
   POOLSIM_ASSERT(segments_.empty() && bytes >= kSegmentBytes && bytes % kSegmentBytes == 0);
   for (std::uint64_t n = 0; n < bytes / kSegmentBytes; ++n) {
     const auto pfn = kernel_.pages().alloc_pages(kSegmentOrder);
-    if (!pfn) throw sim::Error(fmt::format("kernel.swiotlb: no memory for {} MiB of bounce slots", bytes >> 20));
+    if (!pfn)
+      throw sim::Error(fmt::format("kernel.swiotlb: no memory for {} MiB of bounce slots", bytes >> 20));
     segment_at_.emplace(sim::to_phys(*pfn).value, segments_.size());
     segments_.push_back(sim::to_phys(*pfn));
   }
   slots_.resize(slots());
   // As many areas as cores, rounded up, but none smaller than a segment.
-  const std::size_t areas = std::min(std::bit_ceil(std::size_t{kernel_.config().cores}),
-                                     std::bit_floor(segments_.size()));
+  const std::size_t areas =
+      std::min(std::bit_ceil(std::size_t{kernel_.config().cores}), std::bit_floor(segments_.size()));
   for (std::size_t a = 0; a < areas; ++a) {
     areas_.push_back(std::make_unique<Area>());
     areas_.back()->first = segments_.size() * a / areas;
@@ -61,7 +62,8 @@ Swiotlb::Area& Swiotlb::area_of(std::size_t slot) {
   return *areas_.back();
 }
 
-// swiotlb_search_area: next fit from where the last search ended, in steps of `stride`, never over a segment's end.
+// swiotlb_search_area: next fit from where the last search ended, in steps of `stride`, never over a
+// segment's end.
 std::optional<std::size_t> Swiotlb::find_slots(Area& area, unsigned wanted, unsigned stride) {
   const std::size_t first = area.first * kSegmentSlots, size = (area.end - area.first) * kSegmentSlots;
   std::size_t at = area.next / stride * stride;
@@ -102,8 +104,8 @@ void Swiotlb::report_full(Device& device, std::uint64_t size) {
     full_lines_ = 0;
   }
   if (full_lines_++ >= kFullBurst) return;
-  kernel_.printk("{}: swiotlb buffer is full (sz: {} bytes), total {} (slots), used {} (slots)", device.name(),
-                 size, slots(), used_);
+  kernel_.printk("{}: swiotlb buffer is full (sz: {} bytes), total {} (slots), used {} (slots)",
+                 device.name(), size, slots(), used_);
 }
 
 std::optional<PhysAddr> Swiotlb::map(Device& device, PhysAddr original, std::uint64_t size) {
@@ -155,7 +157,9 @@ void Swiotlb::bounce(PhysAddr address, std::uint64_t size, bool to_slots) {
   (to_slots ? counters_.bytes_in : counters_.bytes_out) += size;
 }
 
-void Swiotlb::sync(PhysAddr address, std::uint64_t size, bool for_device) { bounce(address, size, for_device); }
+void Swiotlb::sync(PhysAddr address, std::uint64_t size, bool for_device) {
+  bounce(address, size, for_device);
+}
 
 void Swiotlb::release(std::size_t slot, unsigned count) {
   const Device* device = slots_[slot].device;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The software IO TLB (kernel/dma/swiotlb.c, Linux 6.12, in its steps): a pool of bounce slots of 2 KiB (IO_TLB_SHIFT
-// 11) in segments of 128 (IO_TLB_SEGSIZE), which divides among areas, one a core, each with a lock of its own. A
-// mapping is a run of free slots of one segment; one of a page or more begins at a page. The slots are in simulated
-// memory, and the bytes are copied for real:
+// The software IO TLB (kernel/dma/swiotlb.c, Linux 6.12, in its steps): a pool of bounce slots of 2 KiB
+// (IO_TLB_SHIFT 11) in segments of 128 (IO_TLB_SEGSIZE), which divides among areas, one a core, each with a
+// lock of its own. A mapping is a run of free slots of one segment; one of a page or more begins at a page.
+// The slots are in simulated memory, and the bytes are copied for real:
 //
 //   map                to the slots, whatever the direction (what the device does not write must not change)
 //   sync for device    to the slots, unless the device only writes
 //   sync for CPU       back, unless the device only reads
 //   unmap              back (unless the caller skips it or the device only reads), then the slots are free
 //
-// A full pool fails the mapping ("swiotlb buffer is full"). Beside the kernel's slots there is a bitmap of slots for
-// each device, which A. Duyck's bulk unmap walks. Used when KernelConfig::dma_mode is swiotlb.
+// A full pool fails the mapping ("swiotlb buffer is full"). Beside the kernel's slots there is a bitmap of
+// slots for each device, which A. Duyck's bulk unmap walks. Used when KernelConfig::dma_mode is swiotlb.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -38,13 +38,13 @@ class Swiotlb {
   explicit Swiotlb(Kernel& kernel);
   ~Swiotlb();
 
-  /// swiotlb_init: takes `bytes` (whole segments) from the page allocator, as at boot. Throws sim::Error when they
-  /// cannot be had. Once.
+  /// swiotlb_init: takes `bytes` (whole segments) from the page allocator, as at boot. Throws sim::Error when
+  /// they cannot be had. Once.
   void init(std::uint64_t bytes);
   bool initialised() const { return !segments_.empty(); }
 
-  /// swiotlb_map: the address of the bounce buffer, or nothing: no run of slots is free (logged, at most 10 lines in
-  /// 5 s), or the size is beyond a segment. Any context.
+  /// swiotlb_map: the address of the bounce buffer, or nothing: no run of slots is free (logged, at most 10
+  /// lines in 5 s), or the size is beyond a segment. Any context.
   std::optional<PhysAddr> map(Device& device, PhysAddr original, std::uint64_t size);
   /// What the slots at `address` stand for; 0 if they are free, or no slots at all.
   PhysAddr original(PhysAddr address) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mm/memory_faults.h"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -51,6 +53,31 @@ void MemoryFaults::flip(sim::PhysAddr address, unsigned bit) {
   ++counters_.flips;
 }
 
+void MemoryFaults::stick(sim::PhysAddr address, unsigned bit, bool value) {
+  POOLSIM_ASSERT(bit < 8);
+  const auto byte = static_cast<unsigned>(address.value % 64);
+  Burst& b = burst_of(address);
+  const std::uint64_t mask = std::uint64_t{1} << (byte % 8 * 8 + bit);
+  b.stuck[byte / 8] |= mask;
+  b.stuck_value[byte / 8] = (b.stuck_value[byte / 8] & ~mask) | (value ? mask : 0);
+  ++counters_.flips;
+  apply_stuck(address.value / 64, b);
+}
+
+void MemoryFaults::apply_stuck(std::uint64_t n, Burst& b) {
+  for (unsigned w = 0; w < kWords; ++w) {
+    if (b.stuck[w] == 0) continue;
+    const std::uint64_t wrong = (stored(n, w) ^ b.stuck_value[w]) & b.stuck[w];
+    if (config_.secded) {
+      b.flips[w] = (b.flips[w] & ~b.stuck[w]) | wrong;
+    } else if (wrong != 0) {
+      store_.store<std::uint64_t>(sim::PhysAddr(n * 64 + w * 8), stored(n, w) ^ wrong);
+    }
+    b.content[w] = stored(n, w);
+    if (wrong != 0 && on_stuck_) std::exchange(on_stuck_, nullptr)();
+  }
+}
+
 void MemoryFaults::flip_check(sim::PhysAddr address, unsigned bit) {
   POOLSIM_ASSERT(bit < 8);
   burst_of(address).check[address.value % 64 / 8] ^= static_cast<std::uint8_t>(1u << bit);
@@ -99,6 +126,7 @@ EccOutcome MemoryFaults::read(sim::PhysAddr address, std::uint64_t length, std::
   for (auto i = bursts_.lower_bound(address.value / 64); i != bursts_.end() && i->first * 64 < end; ++i) {
     const std::uint64_t n = i->first;
     forget_rewritten(n, i->second);
+    apply_stuck(n, i->second);
     const Decoded d = decode(n, i->second);
     counters_.corrected_on_die += d.on_die;
     if (d.on_die != 0) errors.emit({sim::PhysAddr(n * 64), EccOutcome::kCorrected, true});
@@ -125,6 +153,7 @@ void MemoryFaults::before_write(sim::PhysAddr address, std::uint64_t length) {
     const std::uint64_t n = i->first;
     Burst& b = i->second;
     forget_rewritten(n, b);
+    apply_stuck(n, b);
     const Decoded d = decode(n, b);
     bool any = false;
     for (unsigned w = 0; w < kWords; ++w) {
@@ -147,6 +176,7 @@ void MemoryFaults::after_write(sim::PhysAddr address, std::uint64_t length) {
   const std::uint64_t end = address.value + length;
   for (auto i = bursts_.lower_bound(address.value / 64); i != bursts_.end() && i->first * 64 < end; ++i) {
     for (unsigned w = 0; w < kWords; ++w) i->second.content[w] = stored(i->first, w);
+    apply_stuck(i->first, i->second);
   }
 }
 

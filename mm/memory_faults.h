@@ -17,6 +17,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 
@@ -48,6 +49,11 @@ class MemoryFaults {
   void flip(sim::PhysAddr address, unsigned bit);
   /// The check bit `bit` (0..7) of the SECDED word at `address`.
   void flip_check(sim::PhysAddr address, unsigned bit);
+  /// The cell of the stored data bit holds `value` whatever is written, from now on. Without SECDED the store follows
+  /// at the next access of the controller: cores read it wrong, too.
+  void stick(sim::PhysAddr address, unsigned bit, bool value);
+  /// Called the first time that a stuck cell holds something else than was written.
+  void on_stuck(std::function<void()> call) { on_stuck_ = std::move(call); }
   /// Marks all words of the range as poisoned: poison that came with a write.
   void poison(sim::PhysAddr address, std::uint64_t length);
 
@@ -80,7 +86,8 @@ class MemoryFaults {
     std::array<std::uint64_t, kWords> content{};  // as written, when the fault came
     std::array<std::uint8_t, kWords> check{};     // flips of check bits
     std::array<bool, kWords> poisoned{};
-    bool wrong(unsigned w) const { return flips[w] != 0 || check[w] != 0 || poisoned[w]; }
+    std::array<std::uint64_t, kWords> stuck{}, stuck_value{};
+    bool wrong(unsigned w) const { return flips[w] != 0 || check[w] != 0 || poisoned[w] || stuck[w] != 0; }
   };
   /// What the controller has after the codes.
   struct Decoded {
@@ -92,12 +99,14 @@ class MemoryFaults {
   Burst& burst_of(sim::PhysAddr address);
   std::uint64_t stored(std::uint64_t burst, unsigned word) const;
   void forget_rewritten(std::uint64_t burst, Burst& b) const;
+  void apply_stuck(std::uint64_t burst, Burst& b);
   Decoded decode(std::uint64_t burst, const Burst& b) const;
 
   SparseStore& store_;
   EccConfig config_;
   std::map<std::uint64_t, Burst> bursts_;  // by address / 64
   Counters counters_;
+  std::function<void()> on_stuck_;
 };
 
 }  // namespace mm

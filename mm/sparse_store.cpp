@@ -46,8 +46,14 @@ void SparseStore::discard(sim::PhysAddr addr, std::uint64_t length) {
 
 void SparseStore::track_writes(sim::PhysAddr base) {
   POOLSIM_ASSERT(base.value % sim::kPageSize == 0 && base.value >= base_ && base.value <= base_ + bytes_);
+  const std::vector<std::uint64_t> known = std::move(written_);
+  const std::uint64_t known_from = tracked_from_;
   tracked_from_ = base.value;
   written_.assign((((base_ + bytes_ - base.value) >> sim::kPageShift) + 63) / 64, 0);
+  if (known_from < base.value) return;
+  for (std::uint64_t page = 0; page < known.size() * 64; ++page) {
+    if ((known[page >> 6] >> (page & 63) & 1) != 0) mark_written(sim::PhysAddr(known_from + (page << sim::kPageShift)), 1);
+  }
 }
 
 sim::PhysAddr SparseStore::next_written(sim::PhysAddr from, sim::PhysAddr to) const {

@@ -84,7 +84,8 @@ class SparseStore {
   void set_device_cache(class DeviceCache* cache) { device_cache_ = cache; }
 
   /// From `base` (a multiple of 4 KiB) to the end, remembers which 4-KiB pages were ever written: the others
-  /// are known to read as zero, and who walks them may skip them. Replaces an earlier base.
+  /// are known to read as zero, and who walks them may skip them. A lower base than before keeps what is known; below
+  /// it, what was written earlier is forgotten.
   void track_writes(sim::PhysAddr base);
   /// For those who write through host(). Free below the tracked range.
   void mark_written(sim::PhysAddr addr, std::uint64_t length) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What A. Duyck's proposals share: one step for the device as a whole takes the place of an unmap for each page, and
-// the pool is left believing that it no longer has to unmap. No tracking, no lock; syncs go on.
+// What A. Duyck's proposals share: one step for the device as a whole takes the place of an unmap for each
+// page, and the pool is left believing that it no longer has to unmap. No tracking, no lock; syncs go on.
 #pragma once
 #include "pagepool/strategy.h"
 

@@ -26,7 +26,9 @@ struct Grammar {
 /// "OFFSET+SIZE, ...", in ascending order.
 std::vector<mm::MemoryRange> parse_ranges(const std::string& text, sim::PhysAddr base, std::uint64_t bytes,
                                           const Grammar& grammar) {
-  const auto refuse = [&](const std::string& why) { throw sim::Error(fmt::format("{}: {}", grammar.field, why)); };
+  const auto refuse = [&](const std::string& why) {
+    throw sim::Error(fmt::format("{}: {}", grammar.field, why));
+  };
   std::vector<mm::MemoryRange> ranges;
   std::uint64_t end = 0;
   for (std::string_view rest = text; !rest.empty();) {
@@ -39,7 +41,8 @@ std::vector<mm::MemoryRange> parse_ranges(const std::string& text, sim::PhysAddr
     std::uint64_t offset = end, length = 0;
     try {
       if (plus != std::string_view::npos) offset = parse_quantity(item.substr(0, plus), Dimension::kSize);
-      length = parse_quantity(plus == std::string_view::npos ? item : item.substr(plus + 1), Dimension::kSize);
+      length =
+          parse_quantity(plus == std::string_view::npos ? item : item.substr(plus + 1), Dimension::kSize);
     } catch (const sim::Error& e) {
       refuse(e.what());
     }
@@ -49,9 +52,13 @@ std::vector<mm::MemoryRange> parse_ranges(const std::string& text, sim::PhysAddr
                            size((x + grammar.granule / 2) / grammar.granule * grammar.granule)));
     }
     if (length == 0) refuse("a range of no bytes");
-    if (offset < end) refuse(fmt::format("the range at {} begins before the end of the one before, {}", size(offset), size(end)));
+    if (offset < end)
+      refuse(fmt::format("the range at {} begins before the end of the one before, {}", size(offset),
+                         size(end)));
     end = offset + length;
-    if (end > bytes) refuse(fmt::format("{}+{} ends beyond the memory (memory.size) of {}", size(offset), size(length), size(bytes)));
+    if (end > bytes)
+      refuse(fmt::format("{}+{} ends beyond the memory (memory.size) of {}", size(offset), size(length),
+                         size(bytes)));
     ranges.push_back({base + offset, length});
   }
   return ranges;

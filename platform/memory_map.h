@@ -15,8 +15,8 @@ struct MemoryMapConfig {
   std::string hotpluggable;  ///< the same, in multiples of 128 MiB: not there at boot
 };
 
-/// The map in the form of the page frames, for `bytes` of memory at `base`. sim::Error names the field, and the nearest
-/// valid value where there is one.
+/// The map in the form of the page frames, for `bytes` of memory at `base`. sim::Error names the field, and
+/// the nearest valid value where there is one.
 mm::PageFramesConfig page_frames(const MemoryMapConfig& map, sim::PhysAddr base, std::uint64_t bytes);
 
 }  // namespace platform

@@ -11,6 +11,7 @@ Digest::~Digest() { XXH3_freeState(state_); }
 
 void Digest::flush() {
   XXH3_128bits_update(state_, buffer_.data(), fill_ * sizeof buffer_[0]);
+  if (tap_ && fill_ != 0) tap_({buffer_.data(), fill_});
   fill_ = 0;
 }
 

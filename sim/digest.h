@@ -4,6 +4,8 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -35,12 +37,23 @@ class Digest {
   std::string hex();
   std::uint64_t events() const { return events_; }
 
+  /// `tap` sees all that is folded from now on, some hundred events at a time: four words (what, when, a, b) each.
+  /// Empty: nobody looks. See drain().
+  using Tap = std::function<void(std::span<const std::uint64_t>)>;
+  void set_tap(Tap tap) {
+    flush();
+    tap_ = std::move(tap);
+  }
+  /// Shows the tap what it has not seen yet.
+  void drain() { flush(); }
+
  private:
   void flush();
   std::array<std::uint64_t, 512> buffer_;
   std::size_t fill_ = 0;
   std::uint64_t events_ = 0;
   XXH3_state_s* state_;
+  Tap tap_;
 };
 
 /// FNV-1a of a name, for Digest::add.

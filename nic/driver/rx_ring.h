@@ -50,6 +50,9 @@ class RxRing {
 
   pagepool::Pool* pool() { return pool_.get(); }
   bool is_open() const { return open_; }
+  /// The descriptors in memory; `bytes` 0: none.
+  const kernel::CoherentBuffer& descriptors() const { return descriptors_; }
+  kernel::Device* device() const { return device_; }
   struct Counters {
     std::uint64_t packets = 0, bytes = 0, alloc_failed = 0, errors = 0;
     kernel::Cycle poll_cycles = 0;  ///< core cycles spent in clean_rx_irq, the stack above included

@@ -22,8 +22,8 @@ void TxRingConfig::validate() const {
   }
 }
 
-TxRing::TxRing(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& trace, std::string name, unsigned ifindex,
-               const TxRingConfig& config)
+TxRing::TxRing(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& trace, std::string name,
+               unsigned ifindex, const TxRingConfig& config)
     : kernel_(kernel),
       stack_(stack),
       trace_(trace),
@@ -48,7 +48,8 @@ bool TxRing::open(kernel::Device& device, sim::PhysAddr registers, const MacAddr
   port.write32(registers + kTdlen, 16 * config_.descriptors);
   port.write32(registers + kTdh, 0);
   port.write32(registers + kTdt, 0);
-  port.write32(registers + kTxdctl, dctl::make(config_.pthresh, config_.hthresh, config_.wthresh, dctl::ENABLE));
+  port.write32(registers + kTxdctl,
+               dctl::make(config_.pthresh, config_.hthresh, config_.wthresh, dctl::ENABLE));
   open_ = true;
   return true;
 }

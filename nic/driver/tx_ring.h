@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One transmit ring as igb runs it (igb_xmit_frame_ring, igb_xdp_xmit, igb_clean_tx_irq, igb_clean_tx_ring; Linux 6.12)
-// for packets that were received: one descriptor each, mapped for the sending device, and held - page and all - until
-// the device has written the descriptor back.
+// One transmit ring as igb runs it (igb_xmit_frame_ring, igb_xdp_xmit, igb_clean_tx_irq, igb_clean_tx_ring;
+// Linux 6.12) for packets that were received: one descriptor each, mapped for the sending device, and held -
+// page and all - until the device has written the descriptor back.
 #pragma once
 #include <string>
 #include <vector>
@@ -14,7 +14,7 @@
 namespace nic {
 
 struct TxRingConfig {
-  unsigned descriptors = 256;  ///< multiple of 8, 8..4096
+  unsigned descriptors = 256;                      ///< multiple of 8, 8..4096
   unsigned pthresh = 8, hthresh = 1, wthresh = 1;  ///< TXDCTL thresholds
   void validate() const;
 };
@@ -26,7 +26,8 @@ class TxRing final : public Transmitter {
 
   /// igb_setup_tx_resources, igb_configure_tx_ring. Task context. False: out of memory.
   bool open(kernel::Device& device, sim::PhysAddr registers, const MacAddress& mac);
-  /// NAPI poll: what the device has completed is unmapped and freed, and the queue in front of it goes on. Softirq.
+  /// NAPI poll: what the device has completed is unmapped and freed, and the queue in front of it goes on.
+  /// Softirq.
   int clean_tx_irq();
   /// igb_clean_tx_ring and the rest: what is left goes unsent. The queue must be off. Task context.
   void free_resources();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sending side of the stack as far as received packets go there: a device that transmits, and the queue in front of
-// it (dev_queue_xmit, sch_generic.c; Linux 6.12, in its steps). A packet that is forwarded keeps its page of the
-// receiving device's page_pool until the sending device has completed it.
+// The sending side of the stack as far as received packets go there: a device that transmits, and the queue
+// in front of it (dev_queue_xmit, sch_generic.c; Linux 6.12, in its steps). A packet that is forwarded keeps
+// its page of the receiving device's page_pool until the sending device has completed it.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -20,9 +20,11 @@ class Transmitter {
   virtual MacAddress mac() const = 0;
   /// netif_xmit_stopped(): no room.
   virtual bool stopped() const = 0;
-  /// ndo_start_xmit: takes the skb; not when stopped(). False: it could not be mapped, and is still the caller's.
+  /// ndo_start_xmit: takes the skb; not when stopped(). False: it could not be mapped, and is still the
+  /// caller's.
   virtual bool ndo_start_xmit(Skb* skb) = 0;
-  /// ndo_xdp_xmit: takes the page; flush() rings the doorbell. False: no room or no mapping, the page is the caller's.
+  /// ndo_xdp_xmit: takes the page; flush() rings the doorbell. False: no room or no mapping, the page is the
+  /// caller's.
   virtual bool ndo_xdp_xmit(sim::Pfn page, unsigned offset, unsigned length) = 0;
   virtual void flush() = 0;
   /// Frames that the device has and has not completed.
@@ -37,7 +39,8 @@ class Qdisc {
       : skbs_(skbs), device_(device), limit_(limit) {}
 
   Transmitter& device() const { return device_; }
-  /// Takes the skb: sent at once if nothing waits and there is room (TCQ_F_CAN_BYPASS), else queued; full: dropped.
+  /// Takes the skb: sent at once if nothing waits and there is room (TCQ_F_CAN_BYPASS), else queued; full:
+  /// dropped.
   void dev_queue_xmit(Skb* skb);
   /// The device has room again (netif_wake_queue).
   void qdisc_run();

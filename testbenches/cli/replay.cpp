@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "testbenches/campaign/replay.h"
 #include "testbenches/cli/command.h"
 #include "testbenches/explore/explore.h"
 
@@ -16,8 +17,40 @@ struct Options {
   replay::ReplayOptions replay;
   std::string strategy;
   std::vector<std::string> assignments;
-  std::string vcd;
+  std::string vcd, pcap;
+  bool force = false;
 };
+
+/// An experiment of a campaign: DB#ID or its token.
+int replay_experiment(const Options& o, const cli::Context& context) {
+  try {
+    const campaign::Reference reference = campaign::read_reference(o.replay.capture);
+    if (!o.force && !reference.build.empty() && reference.build != explore::build_id()) {
+      throw campaign::NotReproducible(
+          fmt::format("made by build {}, this is {} (--force tries)", reference.build, explore::build_id()));
+    }
+    scenario::RunOptions run;
+    run.vcd = o.vcd;
+    run.pcap = o.pcap;
+    const campaign::Replayed r = campaign::replay(reference, run);
+    const bool same = r.outcome == reference.outcome && r.digest == reference.digest;
+    if (context.json) {
+      const nlohmann::ordered_json j = {{"outcome", r.outcome},     {"digest", r.digest}, {"same", same},
+                                        {"entity", r.entity},       {"detail", r.detail}, {"injected_fs", r.injected},
+                                        {"signature", r.signature}};
+      std::printf("%s\n", j.dump(2).c_str());
+    } else {
+      std::printf("%s\nexperiment %llu: %s\n  into   %s\n  detail %s\n  digest %s\n", r.report.c_str(),
+                  static_cast<unsigned long long>(reference.id), r.signature.c_str(), r.entity.c_str(), r.detail.c_str(),
+                  r.digest.c_str());
+    }
+    if (same) return cli::kOk;
+    std::fprintf(stderr, "not as recorded: %s %s\n", reference.outcome.c_str(), reference.digest.c_str());
+  } catch (const campaign::NotReproducible& e) {
+    std::fprintf(stderr, "poolsim replay: %s\n", e.what());
+  }
+  return cli::kNotReproducible;
+}
 
 int replay_token(const Options& o, const cli::Context& context) {
   const explore::Token token = explore::read_token(o.replay.capture);
@@ -45,8 +78,10 @@ const cli::Subcommand kReplay(
     "replay", "Replay a capture of a real kernel and compare",
     [](CLI::App& app, const cli::Context& context) {
       auto o = std::make_shared<Options>();
-      app.add_option("capture", o->replay.capture, "ftrace text, plain or .gz; or a token of poolsim explore, or a file with one")->required();
-      app.add_option("--vcd", o->vcd, "token: write a waveform");
+      app.add_option("capture", o->replay.capture, "ftrace text, plain or .gz; a token of poolsim explore or campaign; DB#ID of a campaign's database")->required();
+      app.add_option("--vcd", o->vcd, "token, DB#ID: write a waveform");
+      app.add_option("--pcap", o->pcap, "DB#ID: write the packets");
+      app.add_flag("--force", o->force, "DB#ID: although another build made it");
       app.add_option("--strategy", o->strategy,
                      "Another strategy than the recorded kernel's: what would have happened");
       app.add_option("--set", o->assignments,
@@ -57,6 +92,7 @@ const cli::Subcommand kReplay(
           ->allow_extra_args(false);
       app.footer("Exit code 1: model and capture differ; the first event where they part is on stderr.");
       return [o, &context]() -> int {
+        if (campaign::is_reference(o->replay.capture)) return replay_experiment(*o, context);
         if (explore::is_token(o->replay.capture)) return replay_token(*o, context);
         for (const std::string& assignment : o->assignments) replay::assign(o->replay, assignment);
         if (!o->strategy.empty()) o->replay.strategy = o->strategy;

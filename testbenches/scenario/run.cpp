@@ -175,10 +175,6 @@ std::string RunResult::findings_text() const {
   return text;
 }
 
-struct ScenarioRun::Script : scenario::Script {
-  using scenario::Script::Script;
-};
-
 ScenarioRun::ScenarioRun(const RunConfig& config, RunOptions options)
     : config_(config),
       options_(std::move(options)),
@@ -207,31 +203,46 @@ ScenarioRun::ScenarioRun(const RunConfig& config, RunOptions options)
 ScenarioRun::~ScenarioRun() = default;
 
 RunResult ScenarioRun::run() {
-  sim::Simulation& simulation = machine_->simulation();
-  std::unique_ptr<platform::PcapWriter> pcap;
-  if (!options_.pcap.empty()) pcap = std::make_unique<platform::PcapWriter>(options_.pcap, machine_->nic().trace());
-  std::unique_ptr<waveforms::VcdWriter> vcd;
+  start();
+  machine_->simulation().timeline().run_until(last_tick());
+  return finish();
+}
+
+sim::Tick ScenarioRun::last_tick() const { return config_.scenario.end_delay + kPatience; }
+bool ScenarioRun::scenario_ended() const { return script_->finished(); }
+
+void ScenarioRun::start() {
+  if (!options_.pcap.empty()) {
+    pcap_ = std::make_unique<platform::PcapWriter>(options_.pcap, machine_->nic().trace());
+  }
   if (!options_.vcd.empty()) {
-    vcd = std::make_unique<waveforms::VcdWriter>(
-        simulation.probes(), options_.vcd,
+    vcd_ = std::make_unique<waveforms::VcdWriter>(
+        machine_->simulation().probes(), options_.vcd,
         waveforms::VcdOptions{options_.vcd_probes, options_.vcd_from, options_.vcd_to});
   }
-  const double cpu_before = cpu_seconds();
+  cpu_before_ = cpu_seconds();
   script_->start();
-  simulation.timeline().run_until(config_.scenario.end_delay + kPatience);
-  result_.cpu_seconds = cpu_seconds() - cpu_before;
-  checker_->finish();
-  machine_->check_conservation();
-  if (pcap != nullptr) pcap->close();
-  if (vcd != nullptr) {
-    vcd->close();
+}
+
+void ScenarioRun::close_outputs() {
+  if (pcap_ != nullptr) pcap_->close();
+  if (vcd_ != nullptr) {
+    vcd_->close();
     std::string save = options_.vcd;
     if (const auto dot = save.rfind('.');
         dot != std::string::npos && save.find('/', dot) == std::string::npos) {
       save.resize(dot);
     }
-    waveforms::write_gtkw(save + ".gtkw", *vcd, gtkw_groups(), script_->unbind_at());
+    waveforms::write_gtkw(save + ".gtkw", *vcd_, gtkw_groups(), script_->unbind_at());
   }
+}
+
+RunResult ScenarioRun::finish() {
+  sim::Simulation& simulation = machine_->simulation();
+  result_.cpu_seconds = cpu_seconds() - cpu_before_;
+  checker_->finish();
+  machine_->check_conservation();
+  close_outputs();
 
   const checker::Summary summary = checker_->summary();
   RunResult& r = result_;

@@ -10,7 +10,16 @@
 #include "testbenches/checker/checker.h"
 #include "testbenches/scenario/scenario.h"
 
+namespace waveforms {
+class VcdWriter;
+}
+namespace platform {
+class PcapWriter;
+}
+
 namespace scenario {
+
+class Script;
 
 struct RunOptions {
   std::string vcd;                        ///< waveform file, empty = none; a .gtkw is written beside it
@@ -79,9 +88,18 @@ class ScenarioRun {
 
   /// Runs to the end of the script, an oops, or the time limit. Once.
   RunResult run();
+  /// The same in steps, for who stops in between: start(), run the timeline until scenario_ended() or last_tick(),
+  /// finish().
+  void start();
+  bool scenario_ended() const;
+  sim::Tick last_tick() const;
+  RunResult finish();
+  /// Waveform and packets are complete on disk. finish() does it, too.
+  void close_outputs();
 
   platform::Machine& machine() { return *machine_; }
   checker::Checker& checker() { return *checker_; }
+  Script& script() { return *script_; }
   /// The story of the run for people: dmesg, findings with holders, pools, statistics.
   std::string report() const;
   nlohmann::ordered_json report_json() const;
@@ -90,12 +108,14 @@ class ScenarioRun {
   std::string dump_pools() const;
 
  private:
-  struct Script;
   RunConfig config_;
   RunOptions options_;
   std::unique_ptr<platform::Machine> machine_;
   std::unique_ptr<checker::Checker> checker_;
   std::unique_ptr<Script> script_;
+  std::unique_ptr<platform::PcapWriter> pcap_;
+  std::unique_ptr<waveforms::VcdWriter> vcd_;
+  double cpu_before_ = 0;
   RunResult result_;
 };
 

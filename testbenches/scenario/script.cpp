@@ -239,6 +239,13 @@ void Script::unbind() {
   }
   pages_outstanding_ = machine_.stack().skbs().outstanding();
   k.printk("--- unbind with {} skbs outstanding", pages_outstanding_);
+  take_away();
+}
+
+void Script::take_away() {
+  if (going_) return;
+  going_ = true;
+  kernel::Kernel& k = machine_.kernel();
   kernel::Device& device = config_.function == Function::kVf ? *vf_ : *pf_;
   switch (config_.device) {
     case DeviceFate::kRemoved:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One header more, testbenches/tests/fifteenth/never_unmap.h, and there is a fifteenth strategy: found by its key and
-// in suggestions, run by scenarios, compared, and judged by the checker.
+// One header more, testbenches/tests/fifteenth/never_unmap.h, and there is a fifteenth strategy: found by its
+// key and in suggestions, run by scenarios, compared, and judged by the checker.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// never_unmap: a strategy that nobody has proposed, for the proof that one more touches no other file. A page that is
-// returned to a destroyed pool is not unmapped; the mapping is left to whoever cares.
+// never_unmap: a strategy that nobody has proposed, for the proof that one more touches no other file. A page
+// that is returned to a destroyed pool is not unmapped; the mapping is left to whoever cares.
 #pragma once
 #include "pagepool/strategy.h"
 

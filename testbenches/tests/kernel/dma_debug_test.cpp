@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dma-debug: what it reports and what it lets pass, in the kernel's words; and the table that the proposal of a robust
-// DMA API stands on.
+// dma-debug: what it reports and what it lets pass, in the kernel's words; and the table that the proposal of
+// a robust DMA API stands on.
 #include "dma_fixture.h"
 
 namespace {
@@ -17,7 +17,8 @@ KernelConfig debugged(DmaMode m, unsigned entries = 65536) {
 }
 
 struct Debugged : Fixture {
-  explicit Debugged(DmaMode m = DmaMode::kPassthrough, unsigned entries = 65536) : Fixture(debugged(m, entries)) {}
+  explicit Debugged(DmaMode m = DmaMode::kPassthrough, unsigned entries = 65536)
+      : Fixture(debugged(m, entries)) {}
   const DmaDebug& debug() { return k.dma().debug(); }
   bool said(std::string_view words) {
     for (const auto& w : k.warnings())
@@ -51,7 +52,8 @@ TEST(DmaDebug, UnmappedTwiceOrNeverMapped) {
     f.unmap(at);
   });
   EXPECT_EQ(f.debug().errors(Error::kUnmapUnknown), 1u);
-  EXPECT_TRUE(f.said("DMA-API: test 0000:01:10.0: device driver tries to free DMA memory it has not allocated"));
+  EXPECT_TRUE(
+      f.said("DMA-API: test 0000:01:10.0: device driver tries to free DMA memory it has not allocated"));
 }
 
 TEST(DmaDebug, SizeDirectionAndFunctionMustBeThoseOfTheMapping) {
@@ -210,13 +212,15 @@ TEST(RobustDmaApi, TheDriverCoreCleansUpAndLateUnmapsFindNothing) {
 
 TEST(RobustDmaApi, NoEntryLeftFailsTheMapping) {
   Fixture f(mode(DmaMode::kPassthrough));
-  f.task([&] {
-    ASSERT_TRUE(f.k.dma().track_mappings());
-    const sim::Pfn p = f.page();
-    for (std::uint32_t i = 0; i < MappingTracker::kEntries; ++i) ASSERT_NE(f.map(p), kDmaMappingError);
-    EXPECT_EQ(f.map(p), kDmaMappingError);
-    EXPECT_EQ(f.k.dma().tracker().counters.full, 1u);
-  }, 1000);
+  f.task(
+      [&] {
+        ASSERT_TRUE(f.k.dma().track_mappings());
+        const sim::Pfn p = f.page();
+        for (std::uint32_t i = 0; i < MappingTracker::kEntries; ++i) ASSERT_NE(f.map(p), kDmaMappingError);
+        EXPECT_EQ(f.map(p), kDmaMappingError);
+        EXPECT_EQ(f.k.dma().tracker().counters.full, 1u);
+      },
+      1000);
   EXPECT_TRUE(f.finished);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounce buffers: where a mapping's slots lie, when the bytes are copied and what that costs, what a full pool does,
-// and what late and repeated unmaps meet.
+// Bounce buffers: where a mapping's slots lie, when the bytes are copied and what that costs, what a full
+// pool does, and what late and repeated unmaps meet.
 #include <cstring>
 
 #include "dma_fixture.h"
@@ -10,16 +10,19 @@ namespace {
 using namespace testing_kernel;
 
 struct Bounce : Fixture {
-  explicit Bounce(std::uint64_t bytes = 256 << 10) : Fixture([bytes] {
-      KernelConfig c = mode(DmaMode::kSwiotlb);
-      c.swiotlb_bytes = bytes;
-      return c;
-    }()) {}
+  explicit Bounce(std::uint64_t bytes = 256 << 10)
+      : Fixture([bytes] {
+          KernelConfig c = mode(DmaMode::kSwiotlb);
+          c.swiotlb_bytes = bytes;
+          return c;
+        }()) {}
   const Swiotlb& slots() { return k.dma().swiotlb(); }
   Iova map_bytes(sim::Pfn page, std::uint64_t offset, std::uint64_t size, DmaDirection direction) {
     return k.dma().dma_map_page_attrs(*device, page, offset, size, direction);
   }
-  void fill(sim::PhysAddr at, std::uint8_t value, std::size_t bytes) { std::memset(store.host(at, bytes), value, bytes); }
+  void fill(sim::PhysAddr at, std::uint8_t value, std::size_t bytes) {
+    std::memset(store.host(at, bytes), value, bytes);
+  }
   std::uint8_t byte(sim::PhysAddr at) { return *store.host(at); }
 };
 
@@ -172,8 +175,8 @@ TEST(Swiotlb, BulkUnmapGivesUpTheSlotsOfOneDeviceByItsBitmap) {
     Device& other = f.k.devices().device_add("0000:01:10.2", sim::RequesterId(0x182));
     f.k.devices().device_bind(other, driver);
     for (int i = 0; i < 5; ++i) f.map(f.page());
-    const Iova kept =
-        f.k.dma().dma_map_page_attrs(other, f.page(), 0, 4096, DmaDirection::kFromDevice, kDmaAttrSkipCpuSync);
+    const Iova kept = f.k.dma().dma_map_page_attrs(other, f.page(), 0, 4096, DmaDirection::kFromDevice,
+                                                   kDmaAttrSkipCpuSync);
     EXPECT_EQ(f.k.dma().dma_unmap_all(*f.device), 5u);
     EXPECT_EQ(f.slots().used_by(*f.device), 0u);
     EXPECT_EQ(f.slots().used_by(other), 2u);

@@ -32,14 +32,15 @@ std::string refusal(const std::vector<std::string>& assignments) {
 }
 
 TEST(Memory, TheScanOf12TerabytesAsksForEveryPageInAGibibyte) {
-  // In a process of its own, so that its peak is its own. The walk takes 49 simulated seconds; a walk that looked at
-  // each of the 3.0e9 struct pages would read 192 GB.
+  // In a process of its own, so that its peak is its own. The walk takes 49 simulated seconds; a walk that
+  // looked at each of the 3.0e9 struct pages would read 192 GB.
   const std::string text = scenario::in_process([] {
     scenario::ScenarioRun scan(configure("objection_scan_12tb.yaml", {"pool.strategy=scan"}), {});
     const RunResult r = scan.run();
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
-    return nlohmann::json{{"pfns", r.scanned_pfns}, {"peak_kib", usage.ru_maxrss}, {"late", r.late_unmaps}}.dump();
+    return nlohmann::json{{"pfns", r.scanned_pfns}, {"peak_kib", usage.ru_maxrss}, {"late", r.late_unmaps}}
+        .dump();
   });
   const auto j = nlohmann::json::parse(text);
   EXPECT_EQ(j["pfns"].get<std::uint64_t>(), 12'300'000'000'000u / 4096);
@@ -89,7 +90,8 @@ TEST(Memory, AWrongMapIsRefusedWithTheNearestRightOne) {
   EXPECT_NE(refusal({"memory.hotpluggable=1 GiB+100 MiB"}).find("the nearest is 128 MiB"), std::string::npos);
   EXPECT_NE(refusal({"memory.holes=1 GiB"}).find("OFFSET+SIZE"), std::string::npos);
   EXPECT_NE(refusal({"memory.nodes=2 GiB, 4 GiB"}).find("beyond the memory"), std::string::npos);
-  EXPECT_NE(refusal({"memory.holes=2 GiB+2 MiB, 1 GiB+2 MiB"}).find("before the end of the one before"), std::string::npos);
+  EXPECT_NE(refusal({"memory.holes=2 GiB+2 MiB, 1 GiB+2 MiB"}).find("before the end of the one before"),
+            std::string::npos);
   EXPECT_NE(refusal({"scenario.hotplug=online"}).find("memory.hotpluggable"), std::string::npos);
   EXPECT_NE(refusal({"nic.driver.queues=2"}).find("scenario.function=pf"), std::string::npos);
 }

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// One experiment: which fault and when, run from a warm machine, compared with the golden run, judged.
+#pragma once
+#include "testbenches/campaign/golden.h"
+#include "testbenches/campaign/record.h"
+
+namespace campaign {
+
+/// What experiment `id` is, as far as it is known before it runs.
+struct Plan {
+  std::uint64_t id = 0, fault = 0;  ///< fault number: the same for every variant
+  std::size_t variant = 0, spec = 0;
+  bool reached = false;    ///< false: the trigger never comes
+  bool exhausted = false;  ///< nth=all: there are not that many
+  bool audit = false;
+  sim::Tick fork = 0;      ///< last moment that it shares with the golden run
+  std::uint64_t pass = 0;  ///< Injection::pass
+};
+Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id);
+
+/// Runs the experiment on `world`, which stands at plan.fork, and fills the row. The world is used up.
+void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row);
+/// The row of an experiment whose trigger never comes: known without running it.
+void not_reached(const Plan& plan, Row& row);
+
+}  // namespace campaign
