@@ -34,14 +34,11 @@ class Script {
   /// The function whose driver holds the pool. After bind().
   kernel::Device& device() { return config_.function == Function::kVf ? *vf_ : *pf_; }
   platform::FrameStream stream(platform::FrameKind kind, std::uint16_t port, std::uint64_t count, unsigned bytes) const;
-<<<<<<< HEAD
-  /// Of all receive rings together.
-  nic::RxRing::Counters ring_counters() const;
-=======
   /// The device goes as the scenario says, now; no effect if it is going already. Task context.
   void take_away();
   nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
->>>>>>> main
+  /// Of all receive rings together.
+  nic::RxRing::Counters ring_counters() const;
 
  private:
   static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;                                        // UDP
