@@ -247,7 +247,8 @@ std::string comparison_csv(const Comparison& c) {
   std::string text = "mode";
   for (const auto& [key, value] : run.items()) text += "," + key;
   for (const auto& [key, value] : probe.items()) text += ",probe_" + key;
-  for (const auto& [key, value] : derived_json(c, c.cells.front()).items()) text += "," + key;
+  const Json derived = derived_json(c, c.cells.front());
+  for (const auto& [key, value] : derived.items()) text += "," + key;
   text += ",bound_again_at_once,no_tracking_memory,error\n";
   for (const CompareCell& cell : c.cells) {
     const CompareCosts* k = c.cost(cell.mode, cell.strategy);
@@ -258,7 +259,8 @@ std::string comparison_csv(const Comparison& c) {
     for (const auto& [key, value] : run.items()) text += "," + (row.contains(key) ? csv_value(row[key]) : "");
     for (const auto& [key, value] : probe.items())
       text += "," + (cost.contains(key) ? csv_value(cost[key]) : "");
-    for (const auto& [key, value] : derived_json(c, cell).items()) text += "," + csv_value(value);
+    const Json computed = derived_json(c, cell);
+    for (const auto& [key, value] : computed.items()) text += "," + csv_value(value);
     text += fmt::format(",{},{},{}\n", k != nullptr ? csv_text(rebind_text(*k)) : "",
                         k != nullptr ? csv_text(no_memory_text(*k)) : "",
                         cell.run ? "" : csv_text(cell.error.empty() ? "not run" : cell.error));

@@ -67,7 +67,7 @@ TEST(Memory, NodesHolesAndPluggableRangesAreWhatTheScanWalks) {
   const RunResult flat = with({"memory.hotpluggable="});
   EXPECT_EQ(flat.scanned_pfns, pages);
   // A hole is asked for, too, but costs the look into its section only.
-  const RunResult holes = with({"memory.hotpluggable=", "memory.holes=1 GiB+2 GiB, 8 GiB+4 GiB"});
+  const RunResult holes = with({"memory.hotpluggable=", "memory.holes=3 GiB+2 GiB, 8 GiB+4 GiB"});
   EXPECT_EQ(holes.scanned_pfns, pages);
   EXPECT_LT(holes.longest_bh_off, flat.longest_bh_off * 3 / 4);
   EXPECT_EQ(holes.unmap_inside, flat.unmap_inside);
