@@ -67,7 +67,9 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
   Iova address;
   this_cpu().point("dma_map", reinterpret_cast<std::uintptr_t>(&device), false);
   ++counters_.maps;
-  if (translated(device)) {
+  if (__builtin_expect(static_cast<bool>(map_fault_), 0) && map_fault_(device)) {
+    address = kDmaMappingError;
+  } else if (translated(device)) {
     address = iommu_dma_map(device, phys, size);
   } else {
     work(this_cpu().costs().dma_direct_map);

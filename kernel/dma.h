@@ -18,6 +18,7 @@
 //                                                       IOVA of whoever has it is freed
 #pragma once
 #include <cstdint>
+#include <functional>
 
 #include "kernel/device.h"
 #include "kernel/trace.h"
@@ -68,6 +69,9 @@ class DmaApi {
   /// iommu_get_dma_domain(device): its default domain. Oops if the device has no group.
   IommuDomain& iommu_get_dma_domain(Device& device);
 
+  /// Asked at every dma_map_page_attrs(); true: it fails. Empty: none does.
+  void set_map_fault(std::function<bool(const Device&)> fault) { map_fault_ = std::move(fault); }
+
   struct Counters {
     std::uint64_t maps = 0, unmaps = 0, map_failures = 0, late_unmaps = 0, syncs = 0;
   };
@@ -85,6 +89,7 @@ class DmaApi {
 
   Kernel& kernel_;
   Counters counters_;
+  std::function<bool(const Device&)> map_fault_;
 };
 
 }  // namespace kernel

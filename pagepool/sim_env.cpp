@@ -16,8 +16,9 @@ SimEnv::SimEnv(PagePools& pools, unsigned id)
 
 bool SimEnv::memory_new(const void* host, std::size_t bytes) {
   const bool tracking = ring_.host != nullptr;  // after the pool and its ring only strategies ask
-  if (tracking && fail_track_nth_ != 0 && ++track_allocations_ >= fail_track_nth_ &&
-      track_allocations_ - fail_track_nth_ < fail_track_times_) {
+  const bool nth = tracking && fail_track_nth_ != 0 && ++track_allocations_ >= fail_track_nth_ &&
+                   track_allocations_ - fail_track_nth_ < fail_track_times_;
+  if (nth || (tracking && pools_.track_fails())) {
     kernel::work(kernel_.config().costs.slab_alloc);
     ++track_failures_;
     return false;
