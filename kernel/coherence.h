@@ -3,14 +3,15 @@
 // on a lock or a reference count shows by itself. MESI without the bus: an owner (modified/exclusive) or
 // sharers.
 //
-// Lines are either embedded in a model object (CacheLine: a lock, a counter, a ring's head) or belong to
-// simulated memory (LineDirectory, keyed by physical address; direct-mapped like the last-level cache it
-// stands for, so that what falls out of it costs DRAM).
+// Lines are either embedded in a model object (CacheLine: a lock, a counter, a ring's head; they stay in the
+// caches) or belong to simulated memory: those are in the caches of mm/cache_hierarchy.h, which have sizes,
+// and LinePrices says what an access costs by where it found its line.
 #pragma once
+#include <array>
 #include <cstdint>
-#include <vector>
 
 #include "kernel/costs.h"
+#include "mm/cache_hierarchy.h"
 #include "sim/types.h"
 
 namespace kernel {
@@ -58,36 +59,20 @@ inline AccessCost touch_store(CacheLine& line, unsigned cpu, const Costs& costs)
   return cost;
 }
 
-/// Lines of simulated memory. `lines` is a power of two; 128 Ki lines stand for 8 MiB of last-level cache.
-/// Two ways, and a page's place is hashed, so that regions that lie far apart (struct pages at the top of
-/// DRAM, objects at its bottom) do not push each other out.
-class LineDirectory {
- public:
-  explicit LineDirectory(std::size_t lines = 128 * 1024) : sets_(lines / 2) {}
-
-  CacheLine& line(PhysAddr address) {
-    const std::uint64_t number = address.value >> 6;
-    const std::uint64_t page = (number >> 6) * 0x9e37'79b9'7f4a'7c15;
-    Set& set = sets_[(page >> 32 << 6 | (number & 63)) & (sets_.size() - 1)];
-    for (unsigned way = 0; way < 2; ++way) {
-      if (set.number[way] != number) continue;
-      set.victim = static_cast<std::uint8_t>(1 - way);
-      return set.line[way];
-    }
-    const unsigned way = set.victim;
-    set.victim = static_cast<std::uint8_t>(1 - way);
-    set.number[way] = number;
-    set.line[way] = CacheLine{};
-    return set.line[way];
-  }
+/// What an access to simulated memory costs, by mm::CacheLevel.
+struct LinePrices {
+  explicit LinePrices(const Costs& c)
+      : load{c.l1_hit, c.l2_hit, c.llc_hit, c.remote_core, c.dram},
+        store{c.l1_store, c.l2_hit, c.llc_hit, c.remote_core, c.dram} {}
+  AccessCost of_load(mm::CacheLevel level) const { return price(load, level); }
+  AccessCost of_store(mm::CacheLevel level) const { return price(store, level); }
 
  private:
-  struct Set {
-    std::uint64_t number[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
-    CacheLine line[2];
-    std::uint8_t victim = 0;
-  };
-  std::vector<Set> sets_;
+  using Table = std::array<Cycle, 5>;
+  static AccessCost price(const Table& table, mm::CacheLevel level) {
+    return {table[static_cast<unsigned>(level)], level == mm::CacheLevel::kOtherCore};
+  }
+  Table load, store;
 };
 
 }  // namespace kernel

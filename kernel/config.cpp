@@ -25,6 +25,7 @@ std::span<const CostField> cost_fields() {
   static constexpr CostField fields[] = {
       COST(l1_hit),
       COST(l1_store),
+      COST(l2_hit),
       COST(llc_hit),
       COST(remote_core),
       COST(dram),
@@ -81,6 +82,7 @@ void KernelConfig::validate() const {
   };
   check(cores >= 1 && cores <= 32, "cores", "must be 1..32");
   check(clock.hz() >= 1e6 && clock.hz() <= 1e11, "clock", "must be 1 MHz..100 GHz");
+  cache.validate();
   check(hz >= 100 && hz <= 1000, "hz", "must be 100..1000");
   check(max_run_ahead_cycles >= 1, "max_run_ahead_cycles", "must be at least 1");
   check(softirq_max_restart >= 1, "softirq_max_restart", "must be at least 1");

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernel/costs.h"
+#include "mm/cache_hierarchy.h"
 #include "sim/clock.h"
 #include "sim/types.h"
 
@@ -27,6 +28,7 @@ struct KernelConfig {
   sim::Clock clock = sim::Clock::from_hz(2'500'000'000);  ///< of every core
   unsigned hz = 1000;                                     ///< CONFIG_HZ: jiffies a second; 100..1000
   Costs costs;
+  mm::CacheConfig cache;  ///< of the cores and the socket
   /// A core's local clock may run at most this far ahead of the machine before it synchronises by itself.
   Cycle max_run_ahead_cycles = 5000;
 

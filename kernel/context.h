@@ -68,15 +68,16 @@ class Context {
     work(costs_.atomic_extra);
   }
   // The same on a line of simulated memory (struct page, descriptors, packet bytes).
-  void load(PhysAddr address) { pay(touch_load(lines_.line(address), cpu_, costs_), address.value, false); }
-  void store(PhysAddr address) { pay(touch_store(lines_.line(address), cpu_, costs_), address.value, true); }
+  void load(PhysAddr address) { pay(prices_.of_load(caches_.load(cpu_, address)), address.value, false); }
+  void store(PhysAddr address) { pay(prices_.of_store(caches_.store(cpu_, address)), address.value, true); }
   void atomic(PhysAddr address) {
-    pay(touch_store(lines_.line(address), cpu_, costs_), address.value, true);
+    store(address);
     work(costs_.atomic_extra);
   }
-  /// First look at a line that a device may have written: synchronises, then pays costs.device_line; and fetches it
-  /// from DRAM, through the interconnect, if no cache holds it (mm/device_cache.h). A line that cannot be corrected is
-  /// an oops. Read the SparseStore after it.
+  /// Looks at a line that a device may have written: synchronises, then pays for where the line is. If nobody wrote it
+  /// since the last look that is this core's cache; if a device did, the last-level cache (costs.device_line); or it is
+  /// fetched from DRAM, through the interconnect. A line that cannot be corrected is an oops. Read the SparseStore
+  /// after it.
   void load_from_device(PhysAddr address);
 
   // Where we are. As in the kernel, in_softirq() is also true with bottom halves disabled.
@@ -125,8 +126,8 @@ class Context {
   const char* function() const;
 
  protected:
-  Context(Kernel& kernel, const Costs& costs, LineDirectory& lines, unsigned cpu)
-      : kernel_(kernel), costs_(costs), lines_(lines), cpu_(cpu) {}
+  Context(Kernel& kernel, const Costs& costs, mm::CacheHierarchy& caches, unsigned cpu)
+      : kernel_(kernel), costs_(costs), caches_(caches), prices_(costs), cpu_(cpu) {}
   ~Context() = default;
 
   static std::uint64_t id_of(const CacheLine& line) { return reinterpret_cast<std::uintptr_t>(&line); }
@@ -142,7 +143,8 @@ class Context {
   friend class KernelFunction;
   Kernel& kernel_;
   const Costs& costs_;
-  LineDirectory& lines_;
+  mm::CacheHierarchy& caches_;
+  const LinePrices prices_;
   const unsigned cpu_;
   Cycle local_ = 0;
   Cycle horizon_ = 0;  // local_ may grow up to here without synchronising

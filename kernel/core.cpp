@@ -3,7 +3,6 @@
 
 #include "kernel/baton.h"
 #include "kernel/kernel.h"
-#include "mm/device_cache.h"
 #include "mm/memory_faults.h"
 
 namespace kernel {
@@ -30,8 +29,8 @@ Task::Task(Core& core, std::uint32_t pid, std::string name, Body body)
       name_(std::move(name)),
       fiber_(std::make_unique<sim::Fiber>(name_, std::move(body))) {}
 
-Core::Core(Kernel& kernel, const Costs& costs, LineDirectory& lines, unsigned cpu)
-    : Context(kernel, costs, lines, cpu),
+Core::Core(Kernel& kernel, const Costs& costs, mm::CacheHierarchy& caches, unsigned cpu)
+    : Context(kernel, costs, caches, cpu),
       Sleeper(kernel.simulation().timeline()),
       context_probe_(kernel.simulation().probes(), fmt::format("kernel.cpu{}.context", cpu), 2,
                      {"task", "softirq", "hardirq", "idle"}),
@@ -154,14 +153,11 @@ void Core::resumed(Tick held) {
 }
 
 void Context::load_from_device(PhysAddr address) {
-  CacheLine& line = lines_.line(address);
-  line.owner = -1;
-  line.sharers = 1u << cpu_;
-  line.cached = true;
   sync();
-  work(costs_.device_line);
-  mm::DeviceCache* const cache = kernel_.store().device_cache();
-  if (cache != nullptr && cache->fetch(address)) kernel_.port().fetch_line(address);
+  const mm::CacheLevel level = caches_.load(cpu_, address);
+  const bool here = level == mm::CacheLevel::kL1 || level == mm::CacheLevel::kL2;
+  work(here ? prices_.of_load(level).cycles : costs_.device_line);
+  if (level == mm::CacheLevel::kMemory) kernel_.port().fetch_line(address);
   const mm::MemoryFaults* faults = kernel_.store().faults();
   if (faults != nullptr && !faults->empty() && faults->poisoned(PhysAddr(address.value / 64 * 64), 64)) {
     kernel_.oops(fmt::format("Hardware error: uncorrected memory error at {:#x}", address.value),

@@ -19,7 +19,7 @@ namespace kernel {
 
 class Core final : public Context, public sim::Sleeper {
  public:
-  Core(Kernel& kernel, const Costs& costs, LineDirectory& lines, unsigned cpu);
+  Core(Kernel& kernel, const Costs& costs, mm::CacheHierarchy& caches, unsigned cpu);
   ~Core() override;
 
   // --- for other parts of the kernel; ordinary code uses Context, locks, wait queues ---

@@ -5,7 +5,7 @@
 // Sources: [J] J. Dangaard Brouer's page_pool benchmark, x86 3.6 GHz: fast 19, ptr_ring 54, slow 238 cycles
 // per alloc+free. [L] Y. Lin, arm64: rcu pair 6.9-13.4 ns, spin lock pair 14.6-15.0 ns, xa_alloc+xa_cmpxchg
 // 395 ns, memory scan 16.5 ns a page. [M] the usual load-to-use latencies of a 2.5 GHz server core (L1 4-5
-// cycles, L2/LLC 40, other core's cache 60-100, DRAM 80-90 ns). [I] inferred: no published figure, chosen to
+// cycles, L2 14, LLC 40, other core's cache 60-100, DRAM 80-90 ns). [I] inferred: no published figure, chosen to
 // fit between those.
 #pragma once
 #include <span>
@@ -21,6 +21,7 @@ struct Costs {
   // Memory, by who owns the line (kernel/coherence.h).
   Cycle l1_hit = 4;         ///< [M]
   Cycle l1_store = 1;       ///< [M] store to a line that is ours: retires through the store buffer
+  Cycle l2_hit = 14;        ///< [M] line in the core's own L2
   Cycle llc_hit = 40;       ///< [M] clean line in the shared cache
   Cycle remote_core = 80;   ///< [M] line in another core's cache
   Cycle dram = 210;         ///< [M] 84 ns

@@ -16,15 +16,17 @@ Kernel::Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFram
       port_(port),
       config_((config.validate(), config)),
       jiffy_(sim::kSecond / config.hz),
+      caches_(config.cache, config.cores),
       interrupts_(*this),
       devices_(*this),
       dma_(*this),
       hotplug_(*this) {
+  store_.set_caches(&caches_);
   pages_.set_cpus(config_.cores, [] { return in_kernel_code() ? this_cpu().cpu() : 0u; });
   rcu_ = std::make_unique<Rcu>(*this);
   iommu_ = std::make_unique<IommuDriver>(*this);
   for (unsigned cpu = 0; cpu < config_.cores; ++cpu) {
-    cores_.push_back(std::make_unique<Core>(*this, config_.costs, lines_, cpu));
+    cores_.push_back(std::make_unique<Core>(*this, config_.costs, caches_, cpu));
     timers_.push_back(std::make_unique<TimerBase>(*this, *cores_.back()));
     workers_.push_back(std::make_unique<WorkerPool>(*this, cpu));
   }
@@ -35,7 +37,7 @@ Kernel::Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFram
   }
 }
 
-Kernel::~Kernel() = default;
+Kernel::~Kernel() { store_.set_caches(nullptr); }
 
 Baton& Kernel::explore(Tick longest_hold) {
   POOLSIM_ASSERT(baton_ == nullptr && !in_kernel_code());
@@ -157,6 +159,15 @@ void Kernel::stats(const std::function<void(std::string_view, double, std::strin
     number(fmt::format("cpu{}.interrupts", core->cpu()), core->interrupts(), "interrupts");
     number(fmt::format("cpu{}.work_items", core->cpu()), workers_[core->cpu()]->executed(), "items");
   }
+  const mm::CacheHierarchy::Counters& lines = caches_.counters();
+  static constexpr const char* kLevels[] = {"l1", "l2", "llc", "other_core", "memory"};
+  for (unsigned level = 0; level < 5; ++level) {
+    number(fmt::format("cache.loads_{}", kLevels[level]), lines.loads[level], "lines");
+    number(fmt::format("cache.stores_{}", kLevels[level]), lines.stores[level], "lines");
+  }
+  number("cache.device_lines", lines.device_lines, "lines");
+  number("cache.ddio_evictions", lines.ddio_evictions, "lines");
+  number("cache.llc_evictions", lines.llc_evictions, "lines");
   number("rcu.grace_periods", rcu_->grace_periods(), "periods");
   number("irq.spurious", interrupts_.spurious(), "interrupts");
   number("dma.maps", dma_.counters().maps, "calls");

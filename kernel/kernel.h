@@ -53,6 +53,7 @@ class Kernel {
   mm::BuddyAllocator& pages() { return pages_; }
   CpuPort& port() { return port_; }
   const KernelConfig& config() const { return config_; }
+  const mm::CacheHierarchy& caches() const { return caches_; }
   Trace& trace() { return trace_; }
   DeviceCore& devices() { return devices_; }
   DmaApi& dma() { return dma_; }
@@ -128,7 +129,7 @@ class Kernel {
   KernelConfig config_;
   Tick jiffy_;
   Trace trace_;
-  LineDirectory lines_;
+  mm::CacheHierarchy caches_;
   std::vector<std::unique_ptr<Core>> cores_;
   std::vector<std::unique_ptr<TimerBase>> timers_;
   std::vector<std::unique_ptr<WorkerPool>> workers_;

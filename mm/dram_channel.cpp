@@ -12,43 +12,29 @@ namespace {
 using enum DramCommand;
 constexpr unsigned index(DramCommand c) { return static_cast<unsigned>(c); }
 constexpr bool is_column(DramCommand c) { return c == kRd || c == kWr; }
-constexpr unsigned kDelayShift = 44;  // of a candidate's key: delay above, sequence below
-/// Which of a group's three bounds a command is subject to.
-constexpr unsigned bound_of(DramCommand c) { return c == kAct ? 0 : c == kPre ? 1 : 2; }
 
 using CommandTimes = std::array<sim::Cycle, kDramCommands>;
-
 /// Moves the next legal times of the commands `kFollowing` behind one issued at `now`.
 template <DramCommand... kFollowing>
 void raise(CommandTimes& next, const CommandTimes& latency, sim::Cycle now) {
   ((next[index(kFollowing)] = std::max(next[index(kFollowing)], now + latency[index(kFollowing)])), ...);
 }
-void raise_all(CommandTimes& next, const CommandTimes& latency, sim::Cycle now) {
-  raise<kAct, kPre, kRd, kWr, kPreAll, kRef, kPreSb, kRefSb>(next, latency, now);
-}
-
-/// Which commands a command delays in its bank and in its bank group; the rest of the table is zero there.
-constexpr unsigned bits(std::initializer_list<DramCommand> commands) {
-  unsigned mask = 0;
-  for (const DramCommand c : commands) mask |= 1u << index(c);
-  return mask;
-}
-constexpr std::array<unsigned, kDramCommands> kDelayedInBank = {bits({kAct, kPre, kRd, kWr, kPreSb, kRefSb}),
-                                                                bits({kAct, kRefSb}),
-                                                                bits({kPre, kPreSb}),
-                                                                bits({kPre, kPreSb}),
-                                                                0,
-                                                                0,
-                                                                bits({kAct, kRefSb}),
-                                                                bits({kAct})};
-constexpr std::array<unsigned, kDramCommands> kDelayedInGroup = {
-    bits({kAct}), 0, bits({kRd}), bits({kRd, kWr}), 0, 0, 0, 0};
-bool only(const CommandTimes& latency, unsigned mask) {
-  for (unsigned i = 0; i < kDramCommands; ++i) {
-    if (latency[i] != 0 && (mask >> i & 1) == 0) return false;
+/// What apply() raises without a table: the constraints that every standard has.
+constexpr bool is_plain(DramLevel level, DramCommand preceding, DramCommand following) {
+  switch (level) {
+    case DramLevel::kBank:
+      return preceding == kAct ? following <= kWr : preceding == kPre ? following == kAct : following == kPre;
+    case DramLevel::kBankGroup:
+    case DramLevel::kRank:
+      return preceding == kAct ? following == kAct : is_column(preceding) && is_column(following);
+    case DramLevel::kSibling:
+      return false;
   }
-  return true;
+  return false;
 }
+/// Kinds of candidates: ACT, PRE, and the column commands.
+constexpr unsigned kind_of(DramCommand c) { return c == kAct ? 0 : c == kPre ? 1 : 2; }
+constexpr unsigned kColumn = 2;
 
 }  // namespace
 
@@ -90,10 +76,6 @@ DramChannel::DramChannel(const DramTiming& timing, const DramChannelConfig& conf
     latency = std::max<sim::Cycle>(latency, c.latency);
   }
 
-  for (unsigned i = 0; i < kDramCommands; ++i) {
-    POOLSIM_ASSERT(only(latency_[i].bank, kDelayedInBank[i]) && only(latency_[i].group, kDelayedInGroup[i]));
-  }
-
   banks_.resize(config.ranks * banks_per_rank_);
   for (unsigned b = 0; b < banks_.size(); ++b) {
     banks_[b].rank = static_cast<std::uint8_t>(b / banks_per_rank_);
@@ -102,17 +84,55 @@ DramChannel::DramChannel(const DramTiming& timing, const DramChannelConfig& conf
   groups_.resize(config.ranks * groups_per_rank_);
   ranks_.resize(config.ranks);
   ready_.resize(banks_.size());
-  bounds_.resize(groups_.size() * 3);
+  for (unsigned kind = 0; kind < kKinds; ++kind) {
+    active_[kind].assign((banks_.size() + 63) / 64, 0);
+    bus_[kind] = timing_.two_cycle_commands && kind != kind_of(kPre) ? 2 : 1;
+  }
+  for (unsigned b = 0; b < banks_.size(); ++b) ready_[b] = {kNone, 0, banks_[b].group, banks_[b].rank};
+  compile_delays();
   // Ranks take turns: their refreshes are spread over tREFI.
   for (unsigned r = 0; r < config.ranks; ++r) {
     ranks_[r].refresh_due =
         config.refresh ? std::uint64_t{refresh_interval_} * (config.ranks + r) / config.ranks : kNone;
   }
-  idle_refresh_ = ranks_[0].refresh_due;
-  active_.assign((banks_.size() + 63) / 64, 0);
+  refresh_due_ = idle_refresh_ = ranks_[0].refresh_due;
   slots_.resize(config.read_queue + config.write_queue);
   for (unsigned i = static_cast<unsigned>(slots_.size()); i-- > 0;) {
     free_slots_.push_back(static_cast<std::uint16_t>(i));
+  }
+}
+
+void DramChannel::compile_delays() {
+  const auto kind_of_any = [](unsigned command) {
+    return command == index(kAct) ? 0u : command == index(kRd) || command == index(kWr) ? kColumn : 1u;
+  };
+  for (unsigned i = 0; i < kDramCommands; ++i) {
+    const Latencies& l = latency_[i];
+    for (unsigned following = 0; following < kDramCommands; ++following) {
+      const unsigned kind = kind_of_any(following), bus = bus_[kind];
+      const auto add = [&](Delays& to, DramLevel level, sim::Cycle latency) {
+        if (following >= index(kPreSb) && !config_.same_bank_refresh) return;
+        const bool plain = i <= index(kWr) &&
+                           is_plain(level, static_cast<DramCommand>(i), static_cast<DramCommand>(following));
+        if (latency > bus && !plain) to.list[to.size++] = {following, static_cast<std::uint32_t>(latency)};
+      };
+      // All-bank commands have no bank; the rank's table has what they delay.
+      const bool all_banks = i == index(kPreAll) || i == index(kRef);
+      if (!all_banks) {
+        add(in_bank_[i], DramLevel::kBank, l.bank[following]);
+        add(in_group_[i], DramLevel::kBankGroup, l.group[following]);
+      }
+      // What an all-bank command of the refresh waits for in the banks is looked up there when one is due.
+      const bool looked_up = i <= index(kWr) && l.bank[following] == 0 && following >= index(kPreAll) &&
+                             following <= index(kRef) && !(i == index(kPre) && following == index(kPreAll));
+      if (!looked_up) add(in_rank_[i], DramLevel::kRank, l.rank[following]);
+      if (config_.ranks > 1) add(in_siblings_[i], DramLevel::kSibling, l.sibling[following]);
+      for (const Delays* d : {&in_bank_[i], &in_group_[i], &in_rank_[i], &in_siblings_[i]})
+        if (d->size != 0) tabled_ |= 1u << i;
+      const bool one_bank = following <= index(kWr);
+      if (one_bank && std::max({l.group[following], l.rank[following], l.sibling[following]}) > bus)
+        moves_[i] |= static_cast<std::uint8_t>(1u << kind);
+    }
   }
 }
 
@@ -150,17 +170,10 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
     schedule(now);
     return;
   }
-  if (was_empty) {
+  if (write != draining_ && !was_empty) return;
+  // The bank had nothing to do, or a row hit came before its row was closed.
+  if (was_empty || bank.candidate == kNil || (bank.kind == kPre && a.row == bank.open_row)) {
     choose(b, now);
-    schedule(now);
-    return;
-  }
-  if (write != draining_) return;
-  if (bank.candidate == kNil) {
-    choose(b, now);
-    consider(b, now);
-  } else if (bank.kind == kPre && a.row == bank.open_row) {
-    choose(b, now);  // a row hit came before the row was closed
     schedule(now);
   }
 }
@@ -188,24 +201,26 @@ bool DramChannel::update_mode() {
 }
 
 void DramChannel::rechoose(sim::Cycle now) {
+  known_ = 0;
   for (unsigned b = 0; b < banks_.size(); ++b) {
     if (banks_[b].list[0].head != kNil || banks_[b].list[1].head != kNil) choose(b, now);
   }
 }
 
-void DramChannel::set_candidate(unsigned b, std::uint16_t slot, DramCommand kind) {
+void DramChannel::set_candidate(unsigned b, std::uint16_t slot, DramCommand command) {
   Bank& bank = banks_[b];
-  bank.candidate = slot;
-  bank.kind = kind;
   const std::uint64_t bit = std::uint64_t{1} << (b & 63);
-  const bool in_turn = config_.scheduler != DramScheduler::kFcfs || !is_column(kind);
-  if (slot == kNil || !(in_turn || order_[draining_].front() == slot)) {
-    active_[b >> 6] &= ~bit;
-    return;
-  }
-  active_[b >> 6] |= bit;
-  const std::uint64_t order = slots_[slot].sequence & ((std::uint64_t{1} << kDelayShift) - 1);
-  ready_[b] = {bank.next[index(kind)], order, bank.group * 3u + bound_of(kind)};
+  const unsigned before = kind_of(bank.kind), kind = kind_of(command);
+  active_[before][b >> 6] &= ~bit;
+  if (first_[before].bank == b) known_ &= ~bit_of(before);
+  bank.candidate = slot;
+  bank.kind = command;
+  const bool in_turn = config_.scheduler != DramScheduler::kFcfs || kind != kColumn;
+  if (slot == kNil || !(in_turn || order_[draining_].front() == slot)) return;
+  active_[kind][b >> 6] |= bit;
+  ready_[b].time = bank.next[index(command)];
+  ready_[b].order = slots_[slot].sequence;
+  if ((known_ & bit_of(kind)) != 0) offer(b, kind);
 }
 
 /// Which request of the bank is next, and its next command.
@@ -229,65 +244,80 @@ void DramChannel::choose(unsigned b, sim::Cycle now) {
 
 // --- the next command ---
 
-sim::Cycle DramChannel::legal(unsigned b) const {
-  const Bank& bank = banks_[b];
-  const unsigned k = index(bank.kind);
-  return std::max({ready_[b].time, groups_[bank.group][k], ranks_[bank.rank].next[k]});
+bool DramChannel::blocked_by_refresh(unsigned b, sim::Cycle time) const {
+  const Rank& rank = ranks_[banks_[b].rank];
+  return time >= rank.refresh_due && (refreshed_banks(rank) >> (b & (banks_per_rank_ - 1)) & 1) != 0;
 }
 
-/// Among all candidates: the earliest, then the oldest.
+/// The bank has a new candidate of a kind whose first is known.
+void DramChannel::offer(unsigned b, unsigned kind) {
+  const Bank& bank = banks_[b];
+  const unsigned k = index(bank.kind);
+  const sim::Cycle t =
+      std::max({ready_[b].time, groups_[bank.group][k], ranks_[bank.rank].next[k], floor_[kind]});
+  First& first = first_[kind];
+  if (t > first.time || (t == first.time && ready_[b].order > first.order) || blocked_by_refresh(b, t))
+    return;
+  first = {t, ready_[b].order, b};
+}
+
 template <bool kSimple>
-void DramChannel::best_candidate(sim::Cycle now) {
-  const unsigned column = index(draining_ ? kWr : kRd);
-  for (unsigned g = 0, rank = 0, in_rank = 0; g < groups_.size(); ++g) {
-    const Times& r = ranks_[rank].next;
-    const Times& t = groups_[g];
-    bounds_[g * 3] = std::max({t[index(kAct)], r[index(kAct)], now});
-    bounds_[g * 3 + 1] = std::max({t[index(kPre)], r[index(kPre)], now});
-    bounds_[g * 3 + 2] = std::max({t[column], r[column], now});
-    if (!kSimple && ++in_rank == groups_per_rank_) ++rank, in_rank = 0;
-  }
-  std::uint64_t best = ~std::uint64_t{0};
+void DramChannel::find_first_of(unsigned kind, sim::Cycle from) {
+  constexpr unsigned kDelayShift = 44;  // of a key: delay above, order below
+  constexpr DramCommand kCommands[kKinds] = {kAct, kPre, kRd};
+  const unsigned k = kind == kColumn && draining_ ? index(kWr) : index(kCommands[kind]);
   const Ready* const ready = ready_.data();
-  const sim::Cycle* const bounds = bounds_.data();
-  unsigned best_bank = 0;
-  for (unsigned w = 0; w < active_.size(); ++w) {
-    for (std::uint64_t left = active_[w]; left != 0; left &= left - 1) {
+  const Times* const groups = groups_.data();
+  const sim::Cycle all = std::max(ranks_[0].next[k], from);
+  std::uint64_t best = ~std::uint64_t{0};
+  unsigned bank = 0;
+  for (unsigned w = 0; w < active_[kind].size(); ++w) {
+    for (std::uint64_t left = active_[kind][w]; left != 0; left &= left - 1) {
       const unsigned b = w * 64 + static_cast<unsigned>(std::countr_zero(left));
       const Ready& r = ready[b];
-      const sim::Cycle t = std::max(r.time, bounds[r.bound]);
-      if (!kSimple) {
-        const Rank& rank = ranks_[banks_[b].rank];
-        const bool refreshed = (refreshed_banks(rank) >> (b & (banks_per_rank_ - 1)) & 1) != 0;
-        if (refreshed && t >= rank.refresh_due) continue;
-      }
-      const std::uint64_t key = (t - now) << kDelayShift | r.order;
-      if (key >= best) continue;
-      best = key;
-      best_bank = b;
+      sim::Cycle t = std::max(r.time, groups[r.group][k]);
+      t = std::max(t, kSimple ? all : std::max(ranks_[r.rank].next[k], from));
+      if (!kSimple && blocked_by_refresh(b, t)) continue;
+      const std::uint64_t key = (t - from) << kDelayShift | r.order;
+      bank = key < best ? b : bank;
+      best = std::min(best, key);
     }
   }
-  const sim::Cycle t = now + (best >> kDelayShift);
-  if (best == ~std::uint64_t{0} || (kSimple && t >= ranks_[0].refresh_due)) return;
-  next_time_ = t;
-  next_key_ = best & ((std::uint64_t{1} << kDelayShift) - 1);
-  next_bank_ = best_bank;
+  First& first = first_[kind];
+  first.time = from + (best >> kDelayShift);
+  first.bank = bank;
+  first.order = ready[bank].order;
+  const bool none = best == ~std::uint64_t{0} || (kSimple && first.time >= ranks_[0].refresh_due);
+  if (none) first = First{};
+}
+
+/// The first candidate of a kind, none before `from`.
+void DramChannel::find_first(unsigned kind, sim::Cycle from) {
+  const bool simple = ranks_.size() == 1 && !config_.same_bank_refresh;
+  known_ |= bit_of(kind);
+  simple ? find_first_of<true>(kind, from) : find_first_of<false>(kind, from);
 }
 
 /// Chooses the next command, refresh included.
 void DramChannel::schedule(sim::Cycle now) {
   next_time_ = kNone;
+  next_key_ = 0;
   if (waiting() == 0) {
-    idle_refresh_ = kNone;
-    for (unsigned r = 0; r < ranks_.size(); ++r) idle_refresh_ = std::min(idle_refresh_, refresh_time(r));
+    idle_refresh_ = refresh_due_;  // or later
     return;
   }
-  if (ranks_.size() == 1 && !config_.same_bank_refresh) {
-    best_candidate<true>(now);
-  } else {
-    best_candidate<false>(now);
+#pragma GCC unroll 3
+  for (unsigned kind = 0; kind < kKinds; ++kind) {
+    const sim::Cycle from = std::max(floor_[kind], now);
+    const First& first = first_[kind];
+    // One that was legal before the bus is free competes by age with those that became legal since.
+    if ((known_ & bit_of(kind)) == 0 || first.time < from) find_first(kind, from);
+    if (first.time > next_time_ || (first.time == next_time_ && first.order >= next_key_)) continue;
+    next_time_ = first.time;
+    next_key_ = first.order;
+    next_bank_ = first.bank;
   }
-  for (unsigned r = 0; r < ranks_.size(); ++r) {
+  for (unsigned r = 0; refresh_due_ <= next_time_ && r < ranks_.size(); ++r) {
     if (ranks_[r].refresh_due > next_time_) continue;
     const sim::Cycle t = std::max(refresh_time(r), now);
     if (t > next_time_ || (t == next_time_ && next_key_ == 0)) continue;
@@ -295,20 +325,6 @@ void DramChannel::schedule(sim::Cycle now) {
     next_key_ = 0;
     next_bank_ = r;
   }
-}
-
-/// Corrects the choice for a bank that got its first candidate.
-void DramChannel::consider(unsigned b, sim::Cycle now) {
-  const Bank& bank = banks_[b];
-  if ((active_[b >> 6] >> (b & 63) & 1) == 0) return;
-  const Rank& rank = ranks_[bank.rank];
-  const sim::Cycle t = std::max(legal(b), now);
-  const bool refreshed = (refreshed_banks(rank) >> (b & (banks_per_rank_ - 1)) & 1) != 0;
-  if ((refreshed && t >= rank.refresh_due) || t > next_time_) return;
-  if (t == next_time_ && ready_[b].order > next_key_) return;
-  next_time_ = t;
-  next_key_ = ready_[b].order;
-  next_bank_ = b;
 }
 
 bool DramChannel::issue(sim::Cycle now) {
@@ -397,7 +413,6 @@ void DramChannel::auto_precharge(unsigned b) {
   rank.open_banks &= ~(std::uint64_t{1} << (b & (banks_per_rank_ - 1)));
   const sim::Cycle closed = bank.next[index(kPre)] + timing_.rp;
   for (const DramCommand c : {kAct, kRefSb}) bank.next[index(c)] = std::max(bank.next[index(c)], closed);
-  rank.next[index(kRef)] = std::max(rank.next[index(kRef)], closed);
 }
 
 /// The candidate of `b` had its column command: takes it out of its queue.
@@ -419,19 +434,28 @@ void DramChannel::complete(unsigned b, sim::Cycle now) {
   }
 }
 
-void DramChannel::apply(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {
-  const Latencies& l = latency_[index(command)];
-  Rank& rank = ranks_[r];
-  raise_all(rank.next, l.rank, now);
-  for (unsigned other = 0; ranks_.size() > 1 && other < ranks_.size(); ++other) {
-    if (other != r) raise_all(ranks_[other].next, l.sibling, now);
+void DramChannel::apply_tables(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {
+  in_bank_[index(command)].raise(banks_[b].next, now);
+  in_group_[index(command)].raise(groups_[banks_[b].group], now);
+  in_rank_[index(command)].raise(ranks_[r].next, now);
+  for (unsigned other = 0; other < ranks_.size(); ++other) {
+    if (other != r) in_siblings_[index(command)].raise(ranks_[other].next, now);
   }
+}
+
+void DramChannel::apply(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {
+  Rank& rank = ranks_[r];
+  if ((tabled_ >> index(command) & 1) != 0) apply_tables(command, r, b, now);
+  for (unsigned kind = 0; kind < kKinds; ++kind) floor_[kind] = now + bus_[kind];
+  known_ &= ~unsigned{moves_[index(command)]};
   Times& bank = banks_[b].next;
   Times& group = groups_[banks_[b].group];
+  const Latencies& l = latency_[index(command)];
   switch (command) {
     case kAct:
-      raise<kAct, kPre, kRd, kWr, kPreSb, kRefSb>(bank, l.bank, now);
+      raise<kAct, kPre, kRd, kWr>(bank, l.bank, now);
       raise<kAct>(group, l.group, now);
+      raise<kAct>(rank.next, l.rank, now);
       rank.act_times[rank.acts++ & 3] = now;
       if (rank.acts >= 4) {
         rank.next[index(kAct)] = std::max(rank.next[index(kAct)], rank.act_times[rank.acts & 3] + faw_);
@@ -439,16 +463,14 @@ void DramChannel::apply(DramCommand command, unsigned r, unsigned b, sim::Cycle 
       break;
     case kRd:
     case kWr:
-      raise<kPre, kPreSb>(bank, l.bank, now);
+      raise<kPre>(bank, l.bank, now);
       raise<kRd, kWr>(group, l.group, now);
+      raise<kRd, kWr>(rank.next, l.rank, now);
       break;
     case kPre:
-    case kPreSb:
-    case kRefSb:
-      raise<kAct, kRefSb>(bank, l.bank, now);
+      raise<kAct>(bank, l.bank, now);
       break;
-    case kPreAll:
-    case kRef:
+    default:
       break;
   }
 }
@@ -481,13 +503,15 @@ DramCommand DramChannel::refresh_command(const Rank& rank) const {
 sim::Cycle DramChannel::refresh_time(unsigned r) const {
   const Rank& rank = ranks_[r];
   const DramCommand command = refresh_command(rank);
-  sim::Cycle t = std::max(rank.refresh_due, rank.next[index(command)]);
-  if (!config_.same_bank_refresh) return t;
+  sim::Cycle t = std::max({rank.refresh_due, rank.next[index(command)], floor_[kind_of(kPre)]});
+  // To its banks PREA is what PRE is, and REF what ACT is.
+  const DramCommand in_bank = command == kPreAll ? kPre : command == kRef ? kAct : command;
   std::uint64_t left = refreshed_banks(rank);
-  if (command == kPreSb) left &= rank.open_banks;
+  if (command == kPreAll || command == kPreSb) left &= rank.open_banks;
+  if (banks_per_rank_ < 64) left &= (std::uint64_t{1} << banks_per_rank_) - 1;
   for (; left != 0; left &= left - 1) {
     const auto b = r * banks_per_rank_ + static_cast<unsigned>(std::countr_zero(left));
-    t = std::max(t, banks_[b].next[index(command)]);
+    t = std::max(t, banks_[b].next[index(in_bank)]);
   }
   return t;
 }
@@ -512,7 +536,14 @@ void DramChannel::issue_refresh(unsigned r, sim::Cycle now) {
     return;
   }
   rank.refresh_due += refresh_interval_;
+  refresh_moved();
   if (config_.same_bank_refresh) rank.same_bank = (rank.same_bank + 1) % timing_.banks;
+}
+
+void DramChannel::refresh_moved() {
+  known_ = 0;
+  refresh_due_ = kNone;
+  for (const Rank& rank : ranks_) refresh_due_ = std::min(refresh_due_, rank.refresh_due);
 }
 
 void DramChannel::make_up_refreshes(sim::Cycle now) {
@@ -534,6 +565,7 @@ void DramChannel::make_up_refreshes(sim::Cycle now) {
       const std::uint64_t alike = (due - turn) / turn * turn;
       counters_.commands[index(refresh_command(rank))] += alike;
       rank.refresh_due += alike * refresh_interval_;
+      refresh_moved();
       continue;
     }
     issue_refresh(r, t);

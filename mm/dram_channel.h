@@ -21,8 +21,8 @@
 // times, at the next arrival: idle time costs nothing.
 //
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
-// updated at each command; a bank knows its candidate; the next command and its time are chosen once, after
-// the last one, and corrected when a request arrives in between.
+// updated at each command; a bank knows its candidate; of the candidates of each kind (ACT, PRE, column) the
+// first is remembered, and looked for again only when a command moved the times of that kind.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -183,17 +183,32 @@ class DramChannel {
   struct Latencies {
     Times bank{}, group{}, rank{}, sibling{};
   };
+  /// What a command delays at one level, by more than the command bus does, beside what apply() knows by
+  /// itself.
+  struct Delays {
+    struct Delay {
+      std::uint32_t following, latency;
+    };
+    std::array<Delay, kDramCommands> list;
+    unsigned size = 0;
+    void raise(Times& next, sim::Cycle now) const {
+      for (unsigned i = 0; i < size; ++i)
+        next[list[i].following] = std::max(next[list[i].following], now + list[i].latency);
+    }
+  };
 
   bool issue(sim::Cycle now);
   void issue_column(unsigned bank, sim::Cycle now);
   void issue_refresh(unsigned rank, sim::Cycle now);
   void make_up_refreshes(sim::Cycle now);
+  void refresh_moved();
   sim::Cycle refresh_time(unsigned rank) const;
   DramCommand refresh_command(const Rank& rank) const;
   std::uint64_t refreshed_banks(const Rank& rank) const {
     return config_.same_bank_refresh ? same_bank_mask_ << rank.same_bank : ~std::uint64_t{0};
   }
   void apply(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now);
+  void apply_tables(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now);
   void record(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now, bool auto_precharge = false);
   void choose(unsigned bank, sim::Cycle now);
   void set_candidate(unsigned bank, std::uint16_t slot, DramCommand kind);
@@ -204,17 +219,30 @@ class DramChannel {
   bool update_mode();
   void rechoose(sim::Cycle now);
   void schedule(sim::Cycle now);
-  void consider(unsigned bank, sim::Cycle now);
   void complete(unsigned bank, sim::Cycle now);
-  sim::Cycle legal(unsigned bank) const;
+  /// Column commands are of one kind: which of RD and WR are served is the channel's state.
+  static constexpr unsigned kKinds = 3;
+  /// The first candidate of a kind: the earliest, then the oldest.
+  struct First {
+    sim::Cycle time = kNone;
+    std::uint64_t order = 0;
+    unsigned bank = 0;
+  };
+  static constexpr unsigned bit_of(unsigned kind) { return 1u << kind; }
+  bool blocked_by_refresh(unsigned bank, sim::Cycle time) const;
+  void offer(unsigned bank, unsigned kind);
+  void find_first(unsigned kind, sim::Cycle from);
   /// kSimple: one rank, all-bank refresh.
   template <bool kSimple>
-  void best_candidate(sim::Cycle now);
+  void find_first_of(unsigned kind, sim::Cycle from);
+  void compile_delays();
 
   DramTiming timing_;
   DramChannelConfig config_;
   unsigned banks_per_group_log2_, groups_per_rank_, banks_per_rank_;
   std::array<Latencies, kDramCommands> latency_{};
+  unsigned tabled_ = 0;  // commands that have such a list, a bit each
+  std::array<Delays, kDramCommands> in_bank_, in_group_, in_rank_, in_siblings_;
   unsigned faw_ = 0;
   std::uint64_t same_bank_mask_ = 0;  // bank 0 of every bank group
   unsigned refresh_interval_ = 0;
@@ -222,16 +250,20 @@ class DramChannel {
   std::vector<Bank> banks_;
   std::vector<Times> groups_;
   std::vector<Rank> ranks_;
-  std::vector<std::uint64_t> active_;  // banks that have a candidate, 64 a word
-  // Of each bank's candidate: when the bank itself allows its command; which bound of its group applies; its
-  // order.
+  // Of each bank's candidate: when the bank itself allows its command, and its order.
   struct Ready {
     sim::Cycle time;
     std::uint64_t order;
-    std::uint32_t bound;
+    std::uint32_t group, rank;
   };
   std::vector<Ready> ready_;
-  std::vector<sim::Cycle> bounds_;  // scratch of best_candidate(): per group ACT, PRE, RD or WR
+  std::vector<std::uint64_t> active_[kKinds];  // banks that have a candidate of the kind, 64 a word
+  std::array<First, kKinds> first_;
+  unsigned known_ = 0;              // kinds whose first is known, a bit each
+  sim::Cycle floor_[kKinds] = {};   // no command of the kind before this: the command bus, and the present
+  unsigned bus_[kKinds];            // cycles from any command to one of the kind on the command bus
+  sim::Cycle refresh_due_ = kNone;  // the first of the ranks
+  std::array<std::uint8_t, kDramCommands> moves_{};  // kinds that a command delays by more than that
   std::vector<Slot> slots_;
   std::vector<std::uint16_t> free_slots_;
   Fifo<std::uint16_t> order_[2];  // fcfs: slots in order of arrival

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "mm/address_mapping.h"
-#include "mm/device_cache.h"
+#include "mm/cache_hierarchy.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
 #include "mm/row_disturbance.h"
@@ -94,6 +94,7 @@ struct DramController::Impl {
     sim::Cycle due;            // first edge that sees it
     DramAddress address;       // of the first burst
     bool write;
+    bool urgent;  // needs a tick when it is due
   };
   struct Burst {
     std::uint32_t request;
@@ -117,6 +118,7 @@ struct DramController::Impl {
         config(config),
         timing(config.resolved_timing()),
         mapping(config.mapping, timing, config.channels, config.ranks),
+        shortest_read(timing.cl + timing.data_cycles()),
         capacity{config.read_queue, config.write_queue},
         faults(store, {config.ecc.secded, config.ecc.on_die && timing.burst_length == 16}),
         lanes(config.channels) {
@@ -143,6 +145,7 @@ struct DramController::Impl {
   void copy(tlm::tlm_generic_payload& payload);
   void disturb(const DramAddress& victim);
   bool take_place(const Request& r);
+  bool can_wait(const Request& r) const;
   void admit(sim::Cycle now);
   void enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address);
   void unstage(sim::Cycle now, Lane& lane);
@@ -151,6 +154,8 @@ struct DramController::Impl {
   void offer_end_req();
   void update_probes();
   sim::Cycle next_event(sim::Cycle now);
+  /// Somebody looks at the channels' commands as they come.
+  bool watched() const { return sim.probes().listened() || config.disturbance_threshold != 0; }
 
   std::uint32_t allocate() {
     if (free.empty()) {
@@ -168,6 +173,7 @@ struct DramController::Impl {
   DramConfig config;
   DramTiming timing;
   AddressMapping mapping;
+  sim::Cycle shortest_read;  // from the cycle in which a read is first seen
   unsigned capacity[2];
   MemoryFaults faults;
   std::vector<Lane> lanes;
@@ -175,7 +181,8 @@ struct DramController::Impl {
 
   std::vector<Request> requests;
   std::vector<std::uint32_t> free;
-  Fifo<std::uint32_t> input;  // accepted, not yet seen
+  Fifo<std::uint32_t> input;  // accepted, not yet in a queue, in the order in which they are due
+  unsigned urgent = 0;        // of these
   Fifo<std::uint32_t> ready;  // to be answered, in order
   bool waits_for_end_resp = false;
   sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
@@ -284,8 +291,8 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   if (p.has_mm()) p.acquire();
   move_data(p);
 
-  if (store.device_cache() != nullptr && p.is_write()) {
-    store.device_cache()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
+  if (p.is_write() && store.caches() != nullptr) {
+    store.caches()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
   }
   const std::uint64_t offset = p.get_address() - store.base().value;
   const std::uint32_t i = allocate();
@@ -296,12 +303,16 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   r.end = (offset + p.get_data_length() + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
   r.parts = r.outside = static_cast<std::uint32_t>((r.end - r.first) / kBurstBytes);
   r.address = mapping.decode(r.first);
-  r.due = self.poke(arrival);
+  r.due = self.seen_at(arrival);
+  const bool room = take_place(r);
+  r.urgent = !room || !can_wait(r);
+  urgent += r.urgent;
+  self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
   input.push_back(i);
   ++(r.write ? writes : reads);
   (r.write ? write_bytes : read_bytes) += p.get_data_length();
 
-  if (!take_place(r)) {
+  if (!room) {
     ++back_pressure;
     full = true;
     last = i;
@@ -316,6 +327,7 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
 /// time does not matter.
 bool DramController::Impl::take_place(const Request& r) {
   const sim::Cycle now = self.clock().at_or_after(sim.now());
+  if (now != 0) admit(now - 1);
   bool room = true;
   for (std::uint64_t offset = r.first; offset < r.end; offset += kBurstBytes) {
     Lane& lane = lanes[offset == r.first ? r.address.channel : mapping.decode(offset).channel];
@@ -327,17 +339,30 @@ bool DramController::Impl::take_place(const Request& r) {
   return room;
 }
 
-/// Moves bursts that are due from the input into the channels' queues.
+/// Whether nobody can see before the request's earliest completion that it came: a read that has room in its
+/// queues, and no write that could answer it. Then it is put into them, as of its time, by the next tick.
+bool DramController::Impl::can_wait(const Request& r) const {
+  if (r.write || watched()) return false;
+  for (const Lane& lane : lanes) {
+    if (lane.accepted[1] != 0 || lane.channel->waiting(true) != 0) return false;
+  }
+  return true;
+}
+
+/// Moves bursts that are due from the input into the channels' queues, as of the times at which they were
+/// due.
 void DramController::Impl::admit(sim::Cycle now) {
   while (!input.empty() && requests[input.front()].due <= now) {
     const std::uint32_t i = input.front();
     input.pop_front();
-    const Request r = requests[i];
+    const Request& r = requests[i];
+    urgent -= r.urgent;
     for (std::uint64_t offset = r.first; offset < r.end; offset += kBurstBytes) {
       const DramAddress a = offset == r.first ? r.address : mapping.decode(offset);
       Lane& lane = lanes[a.channel];
+      lane.channel->advance(r.due);
       if (lane.staged[r.write].empty() && lane.channel->has_room(r.write)) {
-        enter(now, lane, i, a);
+        enter(r.due, lane, i, a);
       } else {
         lane.staged[r.write].push_back({i, a});
       }
@@ -412,9 +437,10 @@ void DramController::Impl::update_probes() {
 
 /// Commands need no wake-up unless somebody watches the channel or waits for a place in its queue.
 sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
-  sim::Cycle next = input.empty() ? sim::kNeverCycle : requests[input.front()].due;
+  sim::Cycle next = sim::kNeverCycle;
+  if (!input.empty()) next = requests[input.front()].due + (urgent != 0 ? 0 : shortest_read);
   if (!ready.empty() && response_due > now) next = std::min(next, response_due);
-  const bool watched = sim.probes().listened() || config.disturbance_threshold != 0;
+  const bool watched = this->watched();
   for (const Lane& lane : lanes) {
     next = std::min(next, lane.channel->earliest_completion());
     if (watched || !lane.staged[0].empty() || !lane.staged[1].empty()) {
@@ -426,9 +452,9 @@ sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
 
 sim::Wakeup DramController::tick(sim::Cycle now) {
   Impl& m = *impl_;
-  for (Impl::Lane& lane : m.lanes) lane.channel->advance(now);
   m.admit(now);
   for (Impl::Lane& lane : m.lanes) {
+    lane.channel->advance(now);
     if (lane.channel->step(now)) m.unstage(now, lane);
   }
   m.collect(now);
@@ -494,6 +520,7 @@ void DramController::stats(
   out("read_latency_p99", n(m.read_latency.quantile(0.99)), "cycles");
   out("read_latency_max", n(m.read_latency.max()), "cycles");
   const sim::Cycle now = clock().at_or_before(m.sim.now());
+  m.admit(now);
   std::uint64_t commands[kDramCommands] = {}, reads[3] = {}, writes[3] = {}, drains = 0, auto_precharges = 0,
                 forwarded = 0;
   for (Impl::Lane& lane : m.lanes) {

@@ -20,12 +20,12 @@ class Fifo {
     ring_[--head_ & (ring_.size() - 1)] = value;
   }
   void push_back(const T& value) {
-    if (size() == ring_.size()) grow();
+    if (__builtin_expect(size() == ring_.size(), 0)) grow();
     ring_[tail_++ & (ring_.size() - 1)] = value;
   }
 
  private:
-  void grow() {
+  [[gnu::noinline, gnu::cold]] void grow() {
     std::vector<T> larger(ring_.size() * 2);
     const std::size_t n = size();
     for (std::size_t i = 0; i < n; ++i) larger[i] = ring_[(head_ + i) & (ring_.size() - 1)];

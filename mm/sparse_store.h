@@ -94,11 +94,12 @@ class SparseStore {
   }
   void set_faults(class MemoryFaults* faults) { faults_ = faults; }
 
-  /// Which lines that devices wrote are cached, if that is modelled (mm/device_cache.h); else null.
-  class DeviceCache* device_cache() const {
-    return device_cache_;
+  /// The caches of those who read this memory, if there are any (mm/cache_hierarchy.h); else null. Devices' writes
+  /// are told to them.
+  class CacheHierarchy* caches() const {
+    return caches_;
   }
-  void set_device_cache(class DeviceCache* cache) { device_cache_ = cache; }
+  void set_caches(class CacheHierarchy* caches) { caches_ = caches; }
 
   /// From `base` (a multiple of 4 KiB) to the end, remembers which 4-KiB pages were ever written: the others
   /// are known to read as zero, and who walks them may skip them. A lower base than before keeps what is known; below
@@ -127,7 +128,7 @@ class SparseStore {
   std::uint64_t bytes_;
   std::uint8_t* memory_;
   class MemoryFaults* faults_ = nullptr;
-  class DeviceCache* device_cache_ = nullptr;
+  class CacheHierarchy* caches_ = nullptr;
   AccessWatch* watch_ = nullptr;
   std::uint64_t tracked_from_ = ~std::uint64_t{0};
   std::vector<std::uint64_t> written_;  // bit per page from tracked_from_ on

@@ -25,7 +25,6 @@ void MachineConfig::finish() {
     throw sim::Error("root_port.mmio.base: the MMIO window must follow the ECAM window");
   }
   memory.buddy.validate();
-  memory.cache.validate();
   dram.validate();
   iommu.validate();
   interconnect.validate();
@@ -42,7 +41,6 @@ Machine::Machine(const MachineConfig& config)
     : config_(config),
       simulation_("machine", config.simulation),
       store_(config.memory.base, config.memory.bytes),
-      device_cache_(config.memory.cache),
       frames_(store_),
       pages_(frames_, memory_trace_, simulation_.random("fail_page_alloc"), config.memory.buddy),
       wire_("wire", simulation_, config.nic.wire_bits_per_second),
@@ -57,7 +55,6 @@ Machine::Machine(const MachineConfig& config)
       kernel_(simulation_, store_, frames_, pages_, cpu_port_, config.kernel),
       pools_(kernel_, memory_trace_, config.pool),
       stack_(kernel_, pools_, memory_trace_, config.stack) {
-  if (config.memory.cache.tracked()) store_.set_device_cache(&device_cache_);
   bridge_.ecam = sim::PhysAddr(config.root_port.ecam.base);
   bridge_.mmio_base = sim::PhysAddr(config.root_port.mmio.base);
   bridge_.mmio_bytes = config.root_port.mmio.size;
@@ -105,8 +102,6 @@ void Machine::stats(const std::function<void(std::string_view, double, std::stri
   part("cpu_port", cpu_port_);
   part("kernel", kernel_);
   part("pages", pages_);
-  out("memory.cache.device_line_misses", static_cast<double>(device_cache_.misses()), "");
-  out("memory.cache.ddio_evictions", static_cast<double>(device_cache_.evictions()), "");
   part("pools", pools_);
 }
 

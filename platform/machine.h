@@ -13,7 +13,6 @@
 #include "iommu/iommu.h"
 #include "kernel/kernel.h"
 #include "mm/buddy_allocator.h"
-#include "mm/device_cache.h"
 #include "mm/dram_controller.h"
 #include "mm/page_frames.h"
 #include "mm/sparse_store.h"
@@ -34,7 +33,6 @@ struct MemoryConfig {
   sim::PhysAddr base{0x8000'0000};
   std::uint64_t bytes = std::uint64_t{4} << 30;
   mm::BuddyConfig buddy;
-  mm::DeviceCacheConfig cache;
 };
 
 struct MachineConfig {
@@ -99,7 +97,6 @@ class Machine {
   MachineConfig config_;
   sim::Simulation simulation_;
   mm::SparseStore store_;
-  mm::DeviceCache device_cache_;
   mm::PageFrames frames_;
   mm::Trace memory_trace_;
   mm::BuddyAllocator pages_;

@@ -11,11 +11,19 @@ void register_memory(ParameterSet& set, MemoryConfig& c) {
   set.size("memory.size", c.bytes, std::uint64_t{64} << 20, std::uint64_t{16} << 40,
            "DRAM; costs host memory only where it is touched");
   register_buddy(set, c.buddy);
-  set.boolean("memory.cache.ddio", c.cache.ddio,
+}
+
+void register_caches(ParameterSet& set, mm::CacheConfig& c) {
+  set.size("memory.cache.l1_size", c.l1_bytes, 64, 1 << 20, "L1 of a core: sets x ways x 64 bytes, sets a power of two");
+  set.integer("memory.cache.l1_ways", c.l1_ways, 1, 32, "its ways");
+  set.size("memory.cache.l2_size", c.l2_bytes, 64, 64 << 20, "L2 of a core, which contains L1");
+  set.integer("memory.cache.l2_ways", c.l2_ways, 1, 32, "its ways");
+  set.size("memory.cache.llc_size", c.llc_bytes, 64, 1 << 30, "last-level cache of the socket, which contains every L2");
+  set.integer("memory.cache.llc_ways", c.llc_ways, 1, 32, "its ways");
+  set.boolean("memory.cache.ddio", c.ddio,
               "device writes go into the last-level cache; off: the next look at the line goes to DRAM");
-  set.integer("memory.cache.ddio_ways", c.cache.ddio_ways, 0, 64,
-              "ways that device writes share, pushing each other out to DRAM; 0: as many as needed");
-  set.integer("memory.cache.sets", c.cache.sets, 1, 1 << 20, "sets of the last-level cache, a power of two");
+  set.integer("memory.cache.ddio_ways", c.ddio_ways, 1, 32,
+              "ways of the last-level cache in which device writes are allocated, pushing out what is there");
 }
 
 void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
@@ -76,6 +84,7 @@ void register_stack(ParameterSet& set, nic::StackConfig& c) {
 void register_machine(ParameterSet& set, MachineConfig& config) {
   register_simulation(set, config.simulation);
   register_memory(set, config.memory);
+  register_caches(set, config.kernel.cache);
   register_dram(set, config.dram);
   register_iommu(set, config.iommu);
   register_interconnect(set, config.interconnect);

@@ -32,9 +32,18 @@ class Clock {
   }
 
   /// First edge at or after `t`: the smallest n with n * num / den >= t.
-  constexpr Cycle at_or_after(Tick t) const {
+  constexpr Cycle at_or_after(Tick t) const { return first_at_or_after(t).cycle; }
+
+  /// The same with its time.
+  struct Edge {
+    Cycle cycle;
+    Tick at;
+  };
+  constexpr Edge first_at_or_after(Tick t) const {
     const Cycle n = scale(t, den_, num_);
-    return edge(n) < t ? n + 1 : n;
+    const Tick at = edge(n);
+    if (at >= t) return {n, at};
+    return {n + 1, den_ == 1 ? at + num_ : edge(n + 1)};
   }
 
   /// First edge strictly after `t`.

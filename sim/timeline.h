@@ -2,17 +2,17 @@
 // The one deterministic scheduler of the machine.
 //
 // Everything that sleeps is a Sleeper with one pending wake-up at most. The Timeline wakes them in the order
-// (time, rank); rank is the order of registration, so the order at one time stamp does not depend on who asked
-// first. Wake-ups live in one array by rank, cut into blocks of eight that remember their earliest: the machine has
-// tens of sleepers, not thousands, and few blocks change between two wake-ups, so the next one costs some thirty
-// conditional moves and no allocation, and beats a timing wheel (docs/performance.md).
+// (time, rank); rank is the order of registration, so the order at one time stamp does not depend on who
+// asked first. Wake-ups live in one array by rank, cut into blocks of eight that remember their earliest: the
+// machine has tens of sleepers, not thousands, and few blocks change between two wake-ups, so the next one
+// costs some thirty conditional moves and no allocation, and beats a timing wheel (docs/performance.md).
 //
 // The Timeline is driven by one SC_METHOD. It runs ahead of SystemC exactly as far as nothing else in SystemC
-// could notice: up to the next pending SystemC activity and never beyond the limit given to run_until(). If there is
-// no SystemC process but its own, nobody can notice anything, and only the limit counts.
+// could notice: up to the next pending SystemC activity and never beyond the limit given to run_until(). If
+// there is no SystemC process but its own, nobody can notice anything, and only the limit counts.
 //
-// The rule that makes all modes of keeping time equal: what one module sends to another at time t is seen by the
-// receiver at its first edge strictly after t (Clocked::poke), never at t itself.
+// The rule that makes all modes of keeping time equal: what one module sends to another at time t is seen by
+// the receiver at its first edge strictly after t (Clocked::poke), never at t itself.
 #pragma once
 #include <exception>
 #include <systemc>
@@ -70,9 +70,9 @@ struct Wakeup {
 };
 
 /// A clocked state machine. `tick(now)` does one cycle's work and says when it next has something to do.
-/// It must be harmless to tick earlier than asked: a tick with nothing due changes nothing. There is one pending
-/// wake-up: a poke() for a later edge than the pending one is not kept, so the Wakeup that tick() returns must cover
-/// everything that is queued with its due cycle.
+/// It must be harmless to tick earlier than asked: a tick with nothing due changes nothing. There is one
+/// pending wake-up: a poke() for a later edge than the pending one is not kept, so the Wakeup that tick()
+/// returns must cover everything that is queued with its due cycle.
 class Clocked : public Sleeper {
  public:
   Clocked(Timeline& timeline, Clock clock);
@@ -81,21 +81,26 @@ class Clocked : public Sleeper {
 
   const Clock& clock() const { return clock_; }
 
-  /// For what arrives at `arrival` from outside: the cycle at which this module will see it, which is the first
-  /// edge at or after `arrival` and strictly after the present. Asks for a tick there.
+  /// For what arrives at `arrival` from outside: the cycle at which this module will see it, which is the
+  /// first edge at or after `arrival` and strictly after the present. Asks for a tick there.
   Cycle poke(Tick arrival);
 
  protected:
+  /// The cycle that poke() returns, without asking for a tick: for what can wait until another one.
+  Cycle seen_at(Tick arrival) const { return edge_of(arrival).cycle; }
+  /// Asks for a tick no later than at `cycle`, which may not lie in the past.
+  void tick_by(Cycle cycle) { wake_by(clock_.edge(cycle)); }
   /// The edge being ticked, valid inside tick().
   Cycle current_cycle() const { return current_; }
 
  private:
   void wake(Tick now) final;
   void tick_at(Cycle cycle);
+  Clock::Edge edge_of(Tick arrival) const;
   Clock clock_;
   Cycle current_ = 0;
-  Cycle due_ = 0;      // the edge last asked for by tick() ...
-  Tick due_at_ = 0;    // ... and its time, so that the usual wake-up needs no division
+  Cycle due_ = 0;    // the edge last asked for by tick() ...
+  Tick due_at_ = 0;  // ... and its time, so that the usual wake-up needs no division
 };
 
 class Timeline final : public sc_core::sc_module {
@@ -106,8 +111,8 @@ class Timeline final : public sc_core::sc_module {
   Tick now() const { return now_; }
   const TimeMode& mode() const { return mode_; }
 
-  /// Runs SystemC up to and including `end`, or until stop(). Returns the time reached. An exception that leaves a
-  /// wake-up ends the run and comes out here as it was thrown (SystemC would make a text of it).
+  /// Runs SystemC up to and including `end`, or until stop(). Returns the time reached. An exception that
+  /// leaves a wake-up ends the run and comes out here as it was thrown (SystemC would make a text of it).
   /// Calling context: sc_main, outside any process.
   Tick run_until(Tick end);
   /// Ends run_until() after the present wake-up.
@@ -118,8 +123,8 @@ class Timeline final : public sc_core::sc_module {
     if (!driving_ || now_ != delay_at_) measure_delay();
     return delay_;
   }
-  /// Absolute time of an incoming TLM call with this annotated delay. Brings the Timeline up to SystemC's time if
-  /// the call comes from a process outside it.
+  /// Absolute time of an incoming TLM call with this annotated delay. Brings the Timeline up to SystemC's
+  /// time if the call comes from a process outside it.
   Tick incoming(const sc_core::sc_time& delay) {
     return (driving_ ? base_ : catch_up()) + delay.value() * unit_;
   }
@@ -170,7 +175,8 @@ class Timeline final : public sc_core::sc_module {
   std::exception_ptr failure_;
   std::uint64_t wakeups_ = 0;
   sc_core::sc_event kick_;
-  mutable Tick delay_at_ = kNever;  // for which now_ the delay is known: one wake-up often makes several calls
+  mutable Tick delay_at_ =
+      kNever;  // for which now_ the delay is known: one wake-up often makes several calls
   mutable sc_core::sc_time delay_;
 
   static constexpr std::uint32_t kBlock = 8;
@@ -194,11 +200,14 @@ inline void Sleeper::wake_by(Tick t) {
   if (t < timeline_.key(rank_)) timeline_.set_key(rank_, t);
 }
 
-inline Cycle Clocked::poke(Tick arrival) {
+inline Clock::Edge Clocked::edge_of(Tick arrival) const {
   const Tick now = timeline().now();
-  const Cycle cycle = arrival > now ? clock_.at_or_after(arrival) : clock_.after(now);
-  wake_by(clock_.edge(cycle));
-  return cycle;
+  return clock_.first_at_or_after(arrival > now ? arrival : now + 1);
+}
+inline Cycle Clocked::poke(Tick arrival) {
+  const Clock::Edge edge = edge_of(arrival);
+  wake_by(edge.at);
+  return edge.cycle;
 }
 
 }  // namespace sim

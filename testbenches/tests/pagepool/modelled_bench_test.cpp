@@ -49,9 +49,9 @@ double cycles_per_pair(Shape shape) {
     auto pool = m.pools.create(device, params);
     kernel::local_bh_disable();
     if (shape == Shape::ring) {
-      // The bench fills the ring first; then each pair takes one page out of it and puts one in.
+      // The bench puts 64 pages into the ring first; then each pair takes one page out of it and puts one in.
       std::vector<sim::Pfn> pages;
-      for (int i = 0; i < 512; ++i) pages.push_back(*pool->alloc_page());
+      for (int i = 0; i < 64; ++i) pages.push_back(*pool->alloc_page());
       for (sim::Pfn page : pages) pool->put_full_page(page, false);
     }
     auto pair = [&] {

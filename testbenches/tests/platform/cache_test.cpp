@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a look at a line costs that a device wrote: with DDIO, without, and when it was pushed out.
-#include "mm/device_cache.h"
-
 #include <gtest/gtest.h>
 
+#include "mm/cache_hierarchy.h"
 #include "mm/memory_faults.h"
 #include "platform/machine.h"
 
@@ -12,37 +11,13 @@ namespace {
 using sim::PhysAddr;
 using sim::Tick;
 
-TEST(DeviceCache, WithoutDdioTheNextLoadGoesToMemory) {
-  mm::DeviceCache cache({.ddio = false});
-  EXPECT_FALSE(cache.fetch(PhysAddr(0x1000)));
-  cache.device_wrote(PhysAddr(0x1030), 0x20);  // two lines
-  EXPECT_TRUE(cache.fetch(PhysAddr(0x1010)));
-  EXPECT_FALSE(cache.fetch(PhysAddr(0x1010)));
-  EXPECT_TRUE(cache.fetch(PhysAddr(0x1040)));
-  EXPECT_FALSE(cache.fetch(PhysAddr(0x1080)));
-  EXPECT_EQ(cache.misses(), 2u);
-}
-
-TEST(DeviceCache, WaysPushTheLeastRecentlyWrittenOut) {
-  mm::DeviceCache cache({.ddio = true, .ddio_ways = 2, .sets = 1});
-  const auto line = [](unsigned n) { return PhysAddr(0x1000 + 64 * n); };
-  for (const unsigned n : {0u, 1u, 0u, 2u}) cache.device_wrote(line(n), 64);
-  EXPECT_EQ(cache.evictions(), 1u);
-  EXPECT_FALSE(cache.fetch(line(0)));
-  EXPECT_TRUE(cache.fetch(line(1)));
-  EXPECT_FALSE(cache.fetch(line(2)));
-  cache.device_wrote(line(1), 64);  // pushes 0 out
-  cache.device_wrote(line(0), 64);  // and it comes back
-  EXPECT_FALSE(cache.fetch(line(0)));
-}
-
 /// Times of the first look at two lines of one row of a closed bank, and of a second look at the first.
 struct Looks {
   Tick closed = 0, hit = 0, cached = 0;
 };
 Looks look(bool ddio) {
   platform::MachineConfig config;
-  config.memory.cache.ddio = ddio;
+  config.kernel.cache.ddio = ddio;
   config.dram.refresh = false;
   config.finish();
   platform::Machine m(config);
@@ -50,7 +25,7 @@ Looks look(bool ddio) {
   m.kernel().spawn(0, "poll", [&] {
     kernel::Context& cpu = kernel::this_cpu();
     const PhysAddr line = m.store().base() + (1 << 20);
-    if (mm::DeviceCache* cache = m.store().device_cache()) cache->device_wrote(line, 128);
+    m.store().caches()->device_wrote(line, 128);
     const auto time = [&](PhysAddr at) {
       const Tick begin = cpu.now();
       cpu.load_from_device(at);
@@ -62,12 +37,12 @@ Looks look(bool ddio) {
   return looks;
 }
 
-TEST(DeviceCache, DdioSavesTheDramLatency) {
+TEST(Caches, DdioSavesTheDramLatency) {
   const Looks looks = look(false);
   const platform::MachineConfig c;
   const mm::DramTiming& t = c.dram.resolved_timing();
+  EXPECT_EQ(looks.cached, c.kernel.clock.span(c.kernel.costs.l1_hit));
   const Tick cached = c.kernel.clock.span(c.kernel.costs.device_line);
-  EXPECT_EQ(looks.cached, cached);
   // Interconnect, DRAM, interconnect; each is entered at the first edge of its clock, so up to a period less.
   const Tick cycle = c.interconnect.clock.span(1), core = c.kernel.clock.span(1);
   const Tick way = c.interconnect.clock.span(c.interconnect.request_cycles + c.interconnect.response_cycles);
@@ -80,15 +55,16 @@ TEST(DeviceCache, DdioSavesTheDramLatency) {
   expect(looks.hit, t.hit_cycles());
 }
 
-TEST(DeviceCache, WithDdioTheLineIsInTheCache) {
+TEST(Caches, WithDdioTheLineIsInTheCache) {
   const Looks looks = look(true);
   const platform::MachineConfig c;
   const Tick cached = c.kernel.clock.span(c.kernel.costs.device_line);
   EXPECT_EQ(looks.closed, cached);
   EXPECT_EQ(looks.hit, cached);
+  EXPECT_EQ(looks.cached, c.kernel.clock.span(c.kernel.costs.l1_hit));  // nothing written since
 }
 
-TEST(DeviceCache, ACoreThatLoadsPoisonOopses) {
+TEST(Caches, ACoreThatLoadsPoisonOopses) {
   platform::MachineConfig config;
   config.finish();
   platform::Machine m(config);
@@ -109,9 +85,9 @@ TEST(DeviceCache, ACoreThatLoadsPoisonOopses) {
   EXPECT_NE(m.kernel().oopses()[0].title.find("uncorrected memory error"), std::string::npos);
 }
 
-TEST(DeviceCache, SetsMustBeAPowerOfTwo) {
+TEST(Caches, AConfigurationThatCannotBeIsRefused) {
   platform::MachineConfig config;
-  config.memory.cache.sets = 3;
+  config.kernel.cache.llc_bytes = 3 << 20;
   EXPECT_THROW(config.finish(), sim::Error);
 }
 
