@@ -149,10 +149,10 @@ void CommandProcessor::execute() {
   }
 }
 
-Invalidation CommandProcessor::decode_iotinval() const {
-  const std::uint64_t w0 = command_.dw0, w1 = command_.dw1;
+Invalidation decode_iotinval(const Command& command, CommandVerdict verdict) {
+  const std::uint64_t w0 = command.dw0, w1 = command.dw1;
   Invalidation what;
-  what.gvma = cmd::func3(command_) == 1;
+  what.gvma = cmd::func3(command) == 1;
   what.has_address = bit(w0, 10);
   what.has_pscid = bit(w0, 32);
   what.has_gscid = bit(w0, 33);
@@ -163,7 +163,7 @@ Invalidation CommandProcessor::decode_iotinval() const {
   what.address = page << 12;
   what.bytes = 4096;
   if (bit(w1, 9)) napot_range(page, what);
-  if (__builtin_expect(verdict_ == CommandVerdict::kOnePage, 0)) {
+  if (__builtin_expect(verdict == CommandVerdict::kOnePage, 0)) {
     what.bytes = 4096;
     what.has_address = true;
   }

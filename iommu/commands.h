@@ -30,6 +30,9 @@ class Surroundings {
   virtual void send(const PageRequestGroupResponse&) {}
 };
 
+/// What an IOTINVAL command is about; `verdict` kOnePage: what a faulty processor makes of it.
+Invalidation decode_iotinval(const Command& command, CommandVerdict verdict = CommandVerdict::kExecute);
+
 class CommandProcessor {
  public:
   enum class State : std::uint8_t {
@@ -75,7 +78,7 @@ class CommandProcessor {
   void illegal() { stop(qcsr::kCmdIll); }
   void stop(std::uint32_t flag);
   void advance();
-  Invalidation decode_iotinval() const;
+  Invalidation decode_iotinval() const { return iommu::decode_iotinval(command_, verdict_); }
   void iotinval();
   void iofence();
   void iodir();

@@ -105,7 +105,11 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
   Iova address;
   this_cpu().point("dma_map", reinterpret_cast<std::uintptr_t>(&device), false);
   ++counters_.maps;
-  address = translated(device) ? iommu_dma_map(device, phys, size) : direct_map(device, phys, size);
+  if (__builtin_expect(static_cast<bool>(map_fault_), 0) && map_fault_(device)) {
+    address = kDmaMappingError;
+  } else {
+    address = translated(device) ? iommu_dma_map(device, phys, size) : direct_map(device, phys, size);
+  }
   if (address == kDmaMappingError) ++counters_.map_failures;
   if (address != kDmaMappingError && (attributes & kDmaAttrSkipCpuSync) == 0 && !kernel_.config().dma_coherent) {
     work(this_cpu().costs().dma_sync_line * ((size + 63) / 64));

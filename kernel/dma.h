@@ -87,6 +87,9 @@ class DmaApi {
   /// iommu_get_dma_domain(device): its default domain. Oops if the device has no group.
   IommuDomain& iommu_get_dma_domain(Device& device);
 
+  /// Asked at every dma_map_page_attrs(); true: it fails. Empty: none does.
+  void set_map_fault(std::function<bool(const Device&)> fault) { map_fault_ = std::move(fault); }
+
   struct Counters {
     std::uint64_t maps = 0, unmaps = 0, map_failures = 0, late_unmaps = 0, syncs = 0;
   };
@@ -118,6 +121,7 @@ class DmaApi {
   DmaDebug debug_;
   MappingTracker tracker_;
   Counters counters_;
+  std::function<bool(const Device&)> map_fault_;
 };
 
 }  // namespace kernel

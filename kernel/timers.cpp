@@ -50,6 +50,7 @@ std::uint64_t TimerBase::wheel_expiry(std::uint64_t expires) const {
 }
 
 void TimerBase::arm(TimerList& timer, std::uint64_t expires) {
+  if (__builtin_expect(static_cast<bool>(late_), 0)) expires += late_();
   timer.core_ = &core_;
   timer.expires_ = expires;
   timer.key_ = {wheel_expiry(expires), ++sequence_};

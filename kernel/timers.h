@@ -48,6 +48,8 @@ class TimerBase {
   TimerBase(Kernel& kernel, Core& core) : kernel_(kernel), core_(core) {}
 
   void arm(TimerList& timer, std::uint64_t expires);
+  /// Jiffies to add to each timer that is armed here; empty: none.
+  void set_lateness(std::function<std::uint64_t()> late) { late_ = std::move(late); }
   bool disarm(TimerList& timer);
   /// `timer` is destroyed, perhaps by its own function.
   void forget(TimerList& timer) {
@@ -68,6 +70,7 @@ class TimerBase {
 
   Kernel& kernel_;
   Core& core_;
+  std::function<std::uint64_t()> late_;
   std::uint64_t sequence_ = 0;
   TimerList* running_ = nullptr;                                          // whose function runs now
   std::map<std::pair<std::uint64_t, std::uint64_t>, TimerList*> timers_;  // (jiffy, order)

@@ -274,7 +274,11 @@ void DramController::Impl::copy(tlm::tlm_generic_payload& p) {
   } else {
     std::memcpy(to, from, length);
   }
-  if (p.is_write()) store.mark_written(sim::PhysAddr(p.get_address()), length);
+  if (p.is_write()) {
+    store.mark_written(sim::PhysAddr(p.get_address()), length);
+  } else {
+    store.note_read(sim::PhysAddr(p.get_address()), length);
+  }
 }
 
 tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,

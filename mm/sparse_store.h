@@ -22,6 +22,14 @@
 
 namespace mm {
 
+/// Sees accesses to the memory's content, of whoever makes them: cores, devices, the IOMMU. For who wants to know when
+/// a word is read and when it is overwritten.
+class AccessWatch {
+ public:
+  virtual ~AccessWatch() = default;
+  virtual void accessed(sim::PhysAddr addr, std::uint64_t length, bool write) = 0;
+};
+
 class SparseStore {
  public:
   /// `bytes` of memory at physical address `base`; both multiples of 4 KiB, `bytes` > 0.
@@ -48,12 +56,20 @@ class SparseStore {
     return memory_ + (addr.value - base_);
   }
 
+  /// Null: nobody watches, and that costs one test an access.
+  void set_watch(AccessWatch* watch) { watch_ = watch; }
+  /// For those who read through host().
+  void note_read(sim::PhysAddr addr, std::uint64_t length) const {
+    if (__builtin_expect(watch_ != nullptr, 0)) watch_->accessed(addr, length, /*write=*/false);
+  }
+
   /// One little-endian value; any alignment.
   template <class T>
   T load(sim::PhysAddr addr) const {
     static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
     T value;
     std::memcpy(&value, host(addr, sizeof(T)), sizeof(T));
+    note_read(addr, sizeof(T));
     return value;
   }
   template <class T>
@@ -65,6 +81,7 @@ class SparseStore {
 
   void read(sim::PhysAddr addr, std::span<std::uint8_t> to) const {
     std::memcpy(to.data(), host(addr, to.size()), to.size());
+    note_read(addr, to.size());
   }
   void write(sim::PhysAddr addr, std::span<const std::uint8_t> from) {
     std::memcpy(host(addr, from.size()), from.data(), from.size());
@@ -90,6 +107,7 @@ class SparseStore {
   void track_writes(sim::PhysAddr base);
   /// For those who write through host(). Free below the tracked range.
   void mark_written(sim::PhysAddr addr, std::uint64_t length) {
+    if (__builtin_expect(watch_ != nullptr, 0)) watch_->accessed(addr, length, /*write=*/true);
     if (addr.value + length <= tracked_from_ || length == 0) return;
     const std::uint64_t from = addr.value > tracked_from_ ? addr.value - tracked_from_ : 0;
     for (std::uint64_t page = from >> sim::kPageShift;
@@ -111,6 +129,7 @@ class SparseStore {
   std::uint8_t* memory_;
   class MemoryFaults* faults_ = nullptr;
   class CacheHierarchy* caches_ = nullptr;
+  AccessWatch* watch_ = nullptr;
   std::uint64_t tracked_from_ = ~std::uint64_t{0};
   std::vector<std::uint64_t> written_;  // bit per page from tracked_from_ on
 };

@@ -69,6 +69,9 @@ class PagePools {
   Totals& totals() { return totals_; }
   TraceContext where() const;
   KernelMemory& memory() { return memory_; }
+  /// Asked at every allocation of memory that a strategy tracks mappings in; true: it fails. Empty: none does.
+  void set_track_fault(std::function<bool()> fault) { track_fault_ = std::move(fault); }
+  bool track_fails() { return __builtin_expect(static_cast<bool>(track_fault_), 0) && track_fault_(); }
   /// Recycle counters that all pools with PP_FLAG_SYSTEM_POOL share, one a core.
   RecycleStats* system_stats() { return system_stats_.data(); }
   /// A scan asked for so many pfns.
@@ -90,6 +93,7 @@ class PagePools {
   KernelMemory memory_;
   std::vector<RecycleStats> system_stats_;
   std::uint64_t walked_pfns_ = 0;
+  std::function<bool()> track_fault_;
   std::uint32_t warned_once_ = 0;  // bit per Warning
   std::vector<std::shared_ptr<Pool>> pools_;
   std::vector<std::pair<std::uint64_t, unsigned>> by_address_;  // live pools

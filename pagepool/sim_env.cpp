@@ -15,9 +15,9 @@ SimEnv::SimEnv(PagePools& pools, unsigned id)
       stats_(kernel_.cores()) {}
 
 bool SimEnv::tracking_fails() {
-  if (fail_track_nth_ == 0 || ++track_allocations_ < fail_track_nth_ ||
-      track_allocations_ - fail_track_nth_ >= fail_track_times_)
-    return false;
+  const bool nth = fail_track_nth_ != 0 && ++track_allocations_ >= fail_track_nth_ &&
+                   track_allocations_ - fail_track_nth_ < fail_track_times_;
+  if (!nth && !pools_.track_fails()) return false;
   kernel::work(kernel_.config().costs.slab_alloc);
   ++track_failures_;
   return true;

@@ -84,6 +84,7 @@ class Machine {
   PcieLink& link() { return link_; }
   nic::Nic& nic() { return nic_; }
   WireGenerator& wire() { return wire_; }
+  Imsic& imsic() { return imsic_; }
   kernel::Kernel& kernel() { return kernel_; }
   pagepool::PagePools& pools() { return pools_; }
   nic::NetStack& stack() { return stack_; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/pcie_link.h"
 
+#include <algorithm>
+
 namespace platform {
 
 using sim::Cycle;
@@ -179,6 +181,7 @@ void PcieLink::answer(Stream s, tlm_generic_payload& p) {
 }
 
 void PcieLink::begin_response(Stream s, tlm_generic_payload& p) {
+  if (__builtin_expect(!injected_.empty(), 0) && std::erase(injected_, &p) != 0) return p.release();
   if (flow_[s].stalled == &p) end_request(s);  // never after the response
   phase_back(s, p, tlm::BEGIN_RESP);
 }
@@ -217,6 +220,24 @@ tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tl
     return tlm::TLM_COMPLETED;
   }
   const Tick ready = seen_at(simulation_.timeline().incoming(delay));
+  if (__builtin_expect(static_cast<bool>(tlp_fault_), 0) && tamper(s, p, ready)) {
+    if (is_posted(s, p) && (kept_.empty() || kept_.back().payload != &p)) {
+      sim::complete(p, sim::CompletionStatus::kSuccess);
+      return tlm::TLM_COMPLETED;
+    }
+  } else {
+    enter(s, p, ready);
+  }
+  if (full(s)) {
+    flow_[s].end_request_from = poke(simulation_.now());
+    flow_[s].stalled = &p;
+    return tlm::TLM_ACCEPTED;
+  }
+  phase = tlm::END_REQ;
+  return tlm::TLM_UPDATED;
+}
+
+void PcieLink::enter(Stream s, tlm_generic_payload& p, Tick ready) {
   if (s == kDma && p.is_read()) {
     ++reads_outstanding_;
     const unsigned tags = read_request_tlps(config_, p.get_data_length());
@@ -231,13 +252,57 @@ tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tl
   } else {
     send_request(s, p, ready);
   }
-  if (full(s)) {
-    flow_[s].end_request_from = poke(simulation_.now());
-    flow_[s].stalled = &p;
-    return tlm::TLM_ACCEPTED;
+}
+
+/// True: a fault keeps or loses it.
+bool PcieLink::tamper(Stream s, tlm_generic_payload& p, Tick ready) {
+  const bool doorbell = s == kMmio;
+  if (s == kConfig || (doorbell && !p.is_write())) return false;
+  const TlpVerdict verdict = tlp_fault_(p, doorbell);
+  if (verdict.what == TlpVerdict::What::kPass) return false;
+  const bool lost = verdict.what == TlpVerdict::What::kLose;
+  if (lost && is_posted(s, p)) return true;
+  kept_.push_back({ready + verdict.time, &p, s, lost});
+  poke(ready + verdict.time);
+  return true;
+}
+
+/// What a fault has kept long enough.
+void PcieLink::let_go() {
+  const Tick now = simulation_.now();
+  for (std::size_t i = 0; i < kept_.size();) {
+    if (kept_[i].at > now) {
+      ++i;
+      continue;
+    }
+    const Kept k = kept_[i];
+    kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (k.lost) {
+      sim::complete(*k.payload, sim::CompletionStatus::kCompleterAbort);
+      begin_response(k.stream, *k.payload);
+    } else {
+      enter(k.stream, *k.payload, now);
+    }
   }
-  phase = tlm::END_REQ;
-  return tlm::TLM_UPDATED;
+}
+
+void PcieLink::inject_write(sim::RequesterId requester, std::uint64_t address, std::span<const std::uint8_t> bytes) {
+  sim::Transaction* t = simulation_.payloads().acquire(tlm::TLM_WRITE_COMMAND, address, bytes.size());
+  std::copy(bytes.begin(), bytes.end(), t->get_data_ptr());
+  t->tag = {};
+  t->tag.requester = requester;
+  t->tag.posted = true;
+  injected_.push_back(t);
+  send_request(kDma, *t, seen_at(simulation_.now()));
+}
+
+bool PcieLink::lose_credits(CreditClass c, unsigned headers, unsigned data) {
+  if (!up_.credits.limited()) return false;
+  for (unsigned i = 0; i < headers; ++i) {
+    if (!up_.credits.fits(c, data)) return i != 0;
+    up_.credits.take(c, data);
+  }
+  return true;
 }
 
 tlm::tlm_sync_enum PcieLink::response(unsigned stream, tlm_generic_payload& p, tlm::tlm_phase& phase,
@@ -347,6 +412,10 @@ Cycle PcieLink::next_work(Cycle now) const {
       earlier(d->completions.front().due);
     }
   }
+  for (const Kept& k : kept_) {
+    const Cycle due = clock().at_or_after(k.at);
+    earlier(due > now ? due : now + 1);
+  }
   for (unsigned s = 0; s < kStreams; ++s) {
     if (flow_[s].end_request_from == kNeverCycle) continue;
     // Room in the transmitter comes with time; room in the receiver with a delivery, which is a tick anyway.
@@ -366,6 +435,7 @@ sim::Wakeup PcieLink::tick(Cycle now) {
     if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);
   }
   if (!waiting_reads_.empty()) launch_waiting_reads();
+  if (__builtin_expect(!kept_.empty(), 0)) let_go();
   end_requests(now);
   return {next_work(now)};
 }

@@ -21,7 +21,9 @@
 // Source: PCIe Base specification (ordering rules table, tags, completions).
 #pragma once
 #include <functional>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include "platform/pcie_tlp.h"
 #include "platform/ports.h"
@@ -29,6 +31,17 @@
 #include "sim/simulation.h"
 
 namespace platform {
+
+/// What a faulty link does with a transaction that enters it.
+struct TlpVerdict {
+  enum class What : std::uint8_t {
+    kPass,
+    kLose,   ///< a posted write is gone; a read is answered with Completer Abort after `time` (completion timeout)
+    kDelay,  ///< enters `time` later: what comes in between overtakes it
+  };
+  What what = What::kPass;
+  sim::Tick time = 0;
+};
 
 class PcieLink : public sc_core::sc_module, public sim::Clocked {
  public:
@@ -42,6 +55,17 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   TargetPort<PcieLink> from_root_mmio;
 
   const PcieLinkConfig& config() const { return config_; }
+
+  // Faults. Off, they cost one test a transaction.
+  /// Asked for every request of the device (`doorbell` false) and for every posted write of a core to the device
+  /// (true) as it enters; may change tag and data. Empty: none.
+  using TlpFault = std::function<TlpVerdict(tlm::tlm_generic_payload&, bool doorbell)>;
+  void set_tlp_fault(TlpFault fault) { tlp_fault_ = std::move(fault); }
+  /// A posted write toward the root that no device has made. Calling context: inside the Timeline or between runs.
+  void inject_write(sim::RequesterId requester, std::uint64_t address, std::span<const std::uint8_t> bytes);
+  /// Credits of the device's requests that never come back: `headers` TLPs of `data` credits each. False: credits are
+  /// not limited, or not so many are left.
+  bool lose_credits(CreditClass c, unsigned headers, unsigned data);
   /// Requests and completions accepted and not yet delivered, and reads waiting for their completion.
   bool idle() const;
   void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>&) const;
@@ -133,6 +157,9 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   TlpPiece next_piece(CreditClass c, const Train& train) const;
   void begin_response(Stream s, tlm::tlm_generic_payload& p);
   void end_request(Stream s);
+  bool tamper(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  void let_go();
+  void enter(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
   void answer(Stream s, tlm::tlm_generic_payload& p);
   bool full(Stream s) const;
@@ -148,6 +175,16 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   Direction down_;
   Flow flow_[kStreams];
   Ring<WaitingRead> waiting_reads_{16};
+  /// What a fault keeps: to be sent, or (a lost read) answered, at a time.
+  struct Kept {
+    sim::Tick at;
+    tlm::tlm_generic_payload* payload;
+    Stream stream;
+    bool lost;
+  };
+  TlpFault tlp_fault_;
+  std::vector<Kept> kept_;
+  std::vector<tlm::tlm_generic_payload*> injected_;
   unsigned tags_free_;
   std::uint64_t reads_outstanding_ = 0;
   std::uint64_t malformed_ = 0;

@@ -84,6 +84,7 @@ class DescriptorQueue {
 
   void write_tail(std::uint16_t tail);
   void write_head(std::uint16_t head);
+  std::uint16_t tail() const { return static_cast<std::uint16_t>(tail_); }
   std::uint16_t head() const { return static_cast<std::uint16_t>(regs_[base_reg_ + 0x10]); }
 
   bool enabled() const { return enabled_; }

@@ -314,6 +314,31 @@ void Nic::check_conservation() const {
   POOLSIM_ASSERT(s.copies_made == s.copies_delivered + s.total_copies_dropped() + core_->rx.copies_inside());
 }
 
+bool Nic::corrupt_pointer(unsigned queue, bool tail, std::uint16_t flips) {
+  DescriptorQueue& q = core_->rx.queue(queue);
+  if (!q.enabled()) return false;
+  if (tail) {
+    q.write_tail(q.tail() ^ flips);
+  } else {
+    q.write_head(q.head() ^ flips);
+  }
+  poke(timeline().now());
+  return true;
+}
+
+void Nic::set_cable(bool plugged) {
+  core_->phy.set_cable(plugged);
+  poke(timeline().now());
+}
+
+std::vector<unsigned> Nic::enabled_queues() const {
+  std::vector<unsigned> all;
+  for (unsigned q = 0; q < kQueues; ++q) {
+    if (core_->rx.queue(q).enabled()) all.push_back(q);
+  }
+  return all;
+}
+
 void Nic::held_descriptors(unsigned queue, const std::function<void(const HeldDescriptor&)>& out) const {
   const DescriptorQueue& q = core_->rx.queue(queue);
   const std::uint32_t used = q.used_counter(), end = used + q.valid();

@@ -69,6 +69,14 @@ class Nic final : public sc_core::sc_module, public sim::Clocked {
   /// access.
   bool idle() const;
 
+  // Faults.
+  /// Flips bits of head or tail of receive queue `queue`, as the device sees them. False: the queue is off.
+  bool corrupt_pointer(unsigned queue, bool tail, std::uint16_t flips);
+  /// The cable: without it frames are lost in both directions.
+  void set_cable(bool plugged);
+  /// Receive queues that are on.
+  std::vector<unsigned> enabled_queues() const;
+
   /// A receive descriptor that the device holds on chip.
   struct HeldDescriptor {
     std::uint32_t index;

@@ -30,11 +30,14 @@ class Phy {
   /// Returns true if auto-negotiation was restarted: the link is down until complete_autonegotiation().
   bool write(unsigned reg, std::uint16_t value);
   void complete_autonegotiation();
-  bool link_up() const { return link_up_; }
+  bool link_up() const { return link_up_ && cable_; }
+  /// The other end of the link: gone, or there again.
+  void set_cable(bool plugged) { cable_ = plugged; }
 
  private:
   std::array<std::uint16_t, 32> regs_{};
   bool link_up_;
+  bool cable_ = true;
 };
 
 }  // namespace nic

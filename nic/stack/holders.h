@@ -21,6 +21,7 @@ inline constexpr std::string_view kFragment4 = "IPv4 fragment queue";     ///< i
 inline constexpr std::string_view kFragment6 = "IPv6 fragment queue";     ///< id: identification
 inline constexpr std::string_view kDeferList = "skb defer list of core";  ///< id: core
 inline constexpr std::string_view kGro = "GRO list of NAPI";              ///< id: NAPI id
+inline constexpr std::string_view kKeeper = "somebody who keeps it (injected)";  ///< id: 0
 inline constexpr std::string_view kQdisc = "qdisc of ifindex";            ///< id: ifindex
 inline constexpr std::string_view kTxRing = "TX ring of ifindex";         ///< id: ifindex
 inline constexpr std::string_view kXdpTxRing = "TX ring (XDP redirect) of ifindex";  ///< id: ifindex

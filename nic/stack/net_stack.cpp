@@ -32,7 +32,21 @@ void NetStack::netif_receive_skb(Skb* skb) {
   kernel::work(kStackCosts.eth_type_trans + kStackCosts.netif_receive_skb);
   ++counters_.received;
   for (PacketSocket* tap : taps_) tap->packet_rcv(*skb);
+  if (__builtin_expect(static_cast<bool>(keeper_), 0) && kept(skb)) return;
   ip_rcv(skb);
+}
+
+/// Somebody sits on the skb for a while: a task of its own, so that it lets go in process context.
+bool NetStack::kept(Skb* skb) {
+  const sim::Tick time = keeper_(*skb);
+  if (time == 0) return false;
+  skbs_.held(*skb, holder::kKeeper, 0);
+  const sim::Tick until = kernel_.now() + time;
+  kernel_.spawn(kernel::this_cpu().cpu(), "keeper", [this, skb, until] {
+    kernel::sleep_until_tick(until);
+    skbs_.kfree_skb(skb);
+  });
+  return true;
 }
 
 void NetStack::ip_rcv(Skb* skb) {

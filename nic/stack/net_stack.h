@@ -68,6 +68,10 @@ class NetStack {
   /// A filter that lets nothing more through (SO_ATTACH_FILTER); what waits goes on waiting.
   void mute(const Socket& tap) { std::erase(taps_, &tap); }
 
+  /// Asked for every skb that netif_receive_skb() gets: how long somebody keeps it, and then drops it; 0: nobody.
+  /// Empty: nobody ever.
+  void set_keeper(std::function<sim::Tick(const Skb&)> keeper) { keeper_ = std::move(keeper); }
+
   /// What would make `holder` (nic/stack/holders.h) number `id` let its pages go; "" if it is none of ours.
   std::string lets_go(std::string_view holder, std::uint64_t id) const;
 
@@ -89,6 +93,7 @@ class NetStack {
   friend class PacketSocket;
   void ip_rcv(Skb* skb);
   void ip_forward(Skb* skb, Qdisc& out);
+  bool kept(Skb* skb);
   void udp_rcv(Skb* skb);
   void tcp_rcv(Skb* skb);
   void verify(const Skb& skb, std::size_t header_bytes);
@@ -104,6 +109,7 @@ class NetStack {
   SkbDefer defer_;
   IpDefrag defrag4_, defrag6_;
   Verifier verify_;
+  std::function<sim::Tick(const Skb&)> keeper_;
   std::map<std::uint16_t, UdpSocket*> udp_ports_;
   std::map<std::uint16_t, TcpSocket*> tcp_ports_;
   std::vector<PacketSocket*> taps_;

@@ -116,6 +116,9 @@ FaultSpec parse_fault(const YAML::Node& node, const std::string& file) {
     if (f.when.all && f.fault->call() != f.when.event && !f.fault->call().empty()) {
       throw sim::Error(fmt::format("when: '{}' fails {}, not {}", f.kind, f.fault->call(), f.when.event));
     }
+    if (f.when.kind == Trigger::Kind::kDefUse && !f.fault->corrupts_memory()) {
+      throw sim::Error(fmt::format("when: '{}' corrupts no memory: defuse(...) is not for it", f.kind));
+    }
     f.fault->validate();
   });
   return f;
@@ -139,7 +142,7 @@ YAML::Node parse_yaml(const std::string& file, const std::string& text) {
 
 }  // namespace
 
-Campaign load_campaign(const std::string& file) {
+Campaign load_campaign(const std::string& file, const std::vector<std::string>& more_settings) {
   const std::string text = read_text(file);
   const YAML::Node root = parse_yaml(file, text);
   std::string base;
@@ -150,7 +153,7 @@ Campaign load_campaign(const std::string& file) {
     throw sim::Error(file, static_cast<std::size_t>(root["base"].Mark().line) + 1,
                      fmt::format("base: {}: cannot be read", path));
   }
-  return parse_campaign(file, text, path, read_text(path));
+  return parse_campaign(file, text, path, read_text(path), more_settings);
 }
 
 Campaign parse_campaign(const std::string& file, const std::string& text, const std::string& base_file,

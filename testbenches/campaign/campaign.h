@@ -70,7 +70,7 @@ struct Campaign {
 };
 
 /// Reads and checks.
-Campaign load_campaign(const std::string& file);
+Campaign load_campaign(const std::string& file, const std::vector<std::string>& more_settings = {});
 /// The same from texts, as a database keeps them.
 Campaign parse_campaign(const std::string& file, const std::string& text, const std::string& base_file,
                         const std::string& base_text, const std::vector<std::string>& more_settings = {});

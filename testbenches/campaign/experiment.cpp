@@ -38,6 +38,8 @@ class Experiment {
         row_(row),
         injection_(world, sim::RandomStream(campaign.seed, plan.fault, "fault")) {
     injection_.pass = plan.pass;
+    injection_.target = plan.target;
+    injection_.target_bit = plan.target_bit;
   }
 
   void run() {
@@ -224,6 +226,25 @@ class Experiment {
   bool would_stop_ = false, finished_ = false, nothing_left_ = false;
 };
 
+/// Draws cell and bit, and moves the injection to the start of its class.
+void put_in_class(const Campaign& campaign, const Golden& golden, Plan& p) {
+  const std::vector<Cell>& cells = golden.cells(p.spec);
+  sim::RandomStream random(campaign.seed, p.fault, "cell");
+  if (cells.empty()) {
+    p.reached = false;
+    return;
+  }
+  p.classed = true;
+  p.target = cells[random.below(cells.size())];
+  const Fault::BitRange bits = campaign.faults[p.spec].fault->bits(p.target);
+  p.target_bit =
+      bits.low + static_cast<unsigned>(random.below(bits.high - std::min(bits.low, bits.high) + 1));
+  const DefUseClass c = golden.def_use().find(p.target.address + p.target_bit / 8, p.fork);
+  p.fate = c.fate;
+  p.drawn = p.fork;
+  p.fork = std::max(c.from, golden.origin());
+}
+
 }  // namespace
 
 Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id) {
@@ -240,6 +261,7 @@ Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id)
   if (when.kind == Trigger::Kind::kTime || when.kind == Trigger::Kind::kDefUse) {
     p.fork = golden.origin() + when.from + (when.to > when.from ? random.below(when.to - when.from) : 0);
     p.reached = p.fork < golden.last().time;
+    if (when.kind == Trigger::Kind::kDefUse) put_in_class(campaign, golden, p);
     return p;
   }
   const auto times = golden.times(when.mark());
@@ -263,6 +285,21 @@ Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id)
 void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan,
                     Row& row) {
   Experiment(world, campaign, golden, plan, row).run();
+}
+
+void not_run(const Plan& plan, Row& row) {
+  const bool dead = plan.fate == ClassFate::kDead;
+  row.id = plan.id;
+  row.outcome = dead ? Outcome::kMasked : Outcome::kLatent;
+  row.stop = Stop::kPruned;
+  row.detector = Detector::kCount;
+  row.injected = row.acted = plan.fork;
+  row.first_divergence = row.detected = row.ended = sim::kNever;
+  row.audit_agrees = true;
+  row.weight = 1;
+  put(row.entity, fmt::format("{} bit {}", plan.target.what, plan.target_bit));
+  put(row.signature, to_string(row.outcome));
+  put(row.detail, dead ? "overwritten before it is read" : "not accessed any more");
 }
 
 void not_reached(const Plan& plan, Row& row) {

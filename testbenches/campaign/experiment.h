@@ -15,11 +15,19 @@ struct Plan {
   bool audit = false;
   sim::Tick fork = 0;      ///< last moment that it shares with the golden run
   std::uint64_t pass = 0;  ///< Injection::pass
+  // defuse(...) only.
+  bool classed = false;
+  ClassFate fate = ClassFate::kLive;
+  Cell target{sim::PhysAddr(0), 0, {}};
+  unsigned target_bit = 0;
+  sim::Tick drawn = 0;  ///< the coordinate; `fork` is the start of its class
 };
 Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id);
 
 /// Runs the experiment on `world`, which stands at plan.fork, and fills the row. The world is used up.
 void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row);
+/// The row of an experiment of a dead or dormant class: known without running it.
+void not_run(const Plan& plan, Row& row);
 /// The row of an experiment whose trigger never comes: known without running it.
 void not_reached(const Plan& plan, Row& row);
 

@@ -12,6 +12,7 @@
 
 #include "platform/parameters.h"
 #include "sim/random.h"
+#include "testbenches/campaign/defuse.h"
 
 namespace campaign {
 
@@ -25,6 +26,9 @@ class Injection {
   sim::RandomStream random;
   /// Kinds that make a call fail: so many calls pass first.
   std::uint64_t pass = 0;
+  /// Kinds that corrupt memory: this bit, and no drawing. Length 0: draw.
+  Cell target{sim::PhysAddr(0), 0, {}};
+  unsigned target_bit = 0;
 
   /// Where it went in: "pte iova=0x1000 bit 5". Shown in tables and in the map of the fault space.
   void at(std::string entity) { entity_ = std::move(entity); }
@@ -56,6 +60,13 @@ class Fault {
   virtual void validate() {}
   /// At the moment of injection; outside any process of the model, machine time is the moment.
   virtual void inject(Injection& injection) = 0;
+  /// Kinds that corrupt memory: what they may hit now, for defuse(...); and the bits of it.
+  virtual std::vector<Cell> cells(World&) const { return {}; }
+  virtual bool corrupts_memory() const { return false; }
+  struct BitRange {
+    unsigned low = 0, high = 0;
+  };
+  virtual BitRange bits(const Cell&) const { return {}; }
   /// The event (trigger.h) whose n-th occurrence this kind makes fail, or "": `nth` of the file counts these.
   virtual std::string call() const { return ""; }
   /// Where it may go in, for the coverage of the report: every Injection::at() begins with one of them.

@@ -12,7 +12,8 @@
 
 namespace campaign {
 namespace {
-constexpr std::size_t kRungs = 1u << 16, kEvents = 1u << 25, kMarks = 64, kMarkTimes = 1u << 20;
+constexpr std::size_t kRungs = 1u << 16, kEvents = 1u << 25, kMarks = 64, kMarkTimes = 1u << 20,
+                      kAccesses = 1u << 23;
 }
 
 void* shared_memory(std::size_t bytes) {
@@ -42,6 +43,13 @@ Golden Golden::record(World& world, const Campaign& campaign) {
   }
   if (g.mark_index_.size() > kMarks)
     throw sim::Error(fmt::format("{}: more than {} triggers", campaign.file, kMarks));
+  for (const FaultSpec& f : campaign.faults) {
+    g.cells_.emplace_back();
+    if (f.when.kind == Trigger::Kind::kDefUse) g.cells_.back() = f.fault->cells(world);
+    g.def_use_.add_cells(g.cells_.back());
+  }
+  if (!g.def_use_.empty())
+    g.accesses_ = static_cast<WordAccess*>(shared_memory(kAccesses * sizeof(WordAccess)));
   const pid_t pid = ::fork();
   if (pid < 0) throw sim::ModelError("fork() failed");
   if (pid == 0) {
@@ -61,6 +69,11 @@ Golden Golden::record(World& world, const Campaign& campaign) {
         g.header_->error[0] != 0 ? std::string(g.header_->error) : fmt::format("status {:#x}", status);
     throw sim::Error(fmt::format("{}: the golden run failed: {}", campaign.file, why));
   }
+  if (g.header_->accesses > kAccesses) {
+    throw sim::Error(fmt::format("{}: defuse: the words are accessed {} times; a shorter scenario is needed",
+                                 campaign.file, g.header_->accesses));
+  }
+  if (!g.def_use_.empty()) g.def_use_.load({g.accesses_, g.header_->accesses});
   return g;
 }
 
@@ -95,13 +108,18 @@ void Golden::fill(World& world, const Campaign& campaign) {
       interval = (interval ^ h) * 0x9e3779b97f4a7c15;
     }
   });
+  WordWatch watch(def_use_.words(), accesses_, &header_->accesses, kAccesses, world.timeline());
+  if (!def_use_.empty()) world.machine().store().set_watch(&watch);
   bool quiet = false;
   const auto rung = [&] {
+    // Looking at the machine is no access.
+    world.machine().store().set_watch(nullptr);
     simulation.digest().drain();
     quiet = interval == 0;
     rungs_[header_->rungs++] = {world.now(), simulation.digest().events(), interval, world.state_digest(),
                                 world.observe()};
     interval = 0;
+    if (!def_use_.empty()) world.machine().store().set_watch(&watch);
   };
   rung();
   // The ladder gets wider while nothing happens: a scenario may wait for seconds.
@@ -110,6 +128,7 @@ void Golden::fill(World& world, const Campaign& campaign) {
     world.run_until(world.now() + step);
     rung();
   }
+  world.machine().store().set_watch(nullptr);
   world.run().checker().finish();
   rungs_[header_->rungs - 1].observation = world.observe();
   header_->events = std::min<std::uint64_t>(seen, kEvents);

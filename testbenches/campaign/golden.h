@@ -43,6 +43,9 @@ class Golden {
   std::uint64_t first_event() const { return header_->first_event; }
   /// Times at which the trigger's mark came, in order.
   std::span<const sim::Tick> times(const std::string& mark) const;
+  /// Cells of fault spec `n` with a defuse trigger, as they were at the end of the warm-up.
+  const std::vector<Cell>& cells(std::size_t n) const { return cells_[n]; }
+  const DefUse& def_use() const { return def_use_; }
   std::string digest() const { return header_->digest; }
   sim::Tick origin() const { return header_->origin; }
 
@@ -55,6 +58,7 @@ class Golden {
     char digest[40];
     char error[512];
     std::uint64_t mark_counts[64];
+    std::uint64_t accesses;
   };
   void fill(World& world, const Campaign& campaign);
 
@@ -63,6 +67,9 @@ class Golden {
   EventAt* events_ = nullptr;
   sim::Tick* marks_ = nullptr;
   std::map<std::string, std::size_t> mark_index_;
+  WordAccess* accesses_ = nullptr;
+  std::vector<std::vector<Cell>> cells_;  // by fault spec
+  DefUse def_use_;
 };
 
 /// Memory that this process and all its descendants share; never given back. Touched on demand.

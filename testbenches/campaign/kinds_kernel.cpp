@@ -2,6 +2,9 @@
 // Faults of the modelled software and of its time: calls that fail, cores that stand still, devices that go.
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
+#include <memory>
 #include <stdexcept>
 
 #include "kernel/iommu_driver.h"
@@ -39,14 +42,11 @@ class SelfTest final : public Fault {
     i.at("experiment");
     i.acted();
     switch (how_) {
-      case How::kCrash: {
-        volatile int* nowhere = reinterpret_cast<int*>(8);
-        *nowhere = 1;
+      case How::kCrash:
+        ::raise(SIGSEGV);
         break;
-      }
       case How::kHang:
-        for (volatile unsigned n = 0;; n = n + 1) {
-        }
+        for (volatile unsigned n = 0;;) n = n + 1;
       case How::kMemory:
         for (std::vector<std::vector<char>> all;;) all.emplace_back(std::size_t{16} << 20);
       case How::kLaw:
@@ -76,36 +76,67 @@ class TakeAway final : public Fault {
   }
 };
 
-/// A page allocation gets nothing.
-class PageAllocFails final : public Fault {
+/// Asked at each call of a kind: whether this one fails. Passes Injection::pass first, then fails `times` in
+/// a row.
+class FailingCalls {
+ public:
+  FailingCalls(Injection& i, const char* site, unsigned times)
+      : i_(i), site_(site), pass_(i.pass), left_(times) {
+    i.at(site);
+    i.arm();
+  }
+  bool fails() {
+    if (pass_ > 0 || left_ == 0) {
+      pass_ -= pass_ > 0 ? 1 : 0;
+      return false;
+    }
+    if (--left_ == 0) i_.release();
+    if (!i_.has_acted()) i_.at(fmt::format("{} in {}", site_, where()));
+    i_.acted();
+    return true;
+  }
+
+ private:
+  static std::string where() {
+    if (!kernel::in_kernel_code()) return "no code";
+    const auto chain = kernel::this_cpu().call_chain();
+    return chain.empty() ? "no function" : chain[0];
+  }
+  Injection& i_;
+  const char* site_;
+  std::uint64_t pass_;
+  unsigned left_;
+};
+
+/// A call gets nothing: fail_nth, if triggered by on(its event, nth=all).
+enum class Call : std::uint8_t { kPageAlloc, kDmaMap, kTrack };
+template <Call kCall>
+class CallFails final : public Fault {
  public:
   void parameters(platform::ParameterSet& set) override {
     set.integer("times", times_, 1, 1'000'000, "so many in a row");
   }
-  std::string call() const override { return "mm_page_alloc"; }
-  std::vector<std::string> sites() const override { return {"mm_page_alloc"}; }
+  std::string call() const override { return kEvent; }
+  std::vector<std::string> sites() const override { return {kSite}; }
   void inject(Injection& i) override {
-    i.at("mm_page_alloc");
-    i.arm();
-    i.world.machine().pages().set_failure_hook(
-        [&i, left = times_, pass = i.pass](unsigned order, unsigned) mutable {
-          if (pass > 0 || left == 0) {
-            pass -= pass > 0 ? 1 : 0;
-            return false;
-          }
-          if (--left == 0) i.release();
-          i.at(fmt::format("mm_page_alloc order {} in {}", order, where(i)));
-          i.acted();
-          return true;
-        });
+    const auto calls = std::make_shared<FailingCalls>(i, kSite, times_);
+    platform::Machine& m = i.world.machine();
+    if constexpr (kCall == Call::kPageAlloc) {
+      m.pages().set_failure_hook([calls](unsigned, unsigned) { return calls->fails(); });
+    } else if constexpr (kCall == Call::kDmaMap) {
+      m.kernel().dma().set_map_fault([calls](const kernel::Device&) { return calls->fails(); });
+    } else {
+      m.pools().set_track_fault([calls] { return calls->fails(); });
+    }
   }
 
  private:
-  static std::string where(Injection&) {
-    return kernel::in_kernel_code() && !kernel::this_cpu().call_chain().empty()
-               ? kernel::this_cpu().call_chain()[0]
-               : "?";
-  }
+  static constexpr const char* kEvent = kCall == Call::kPageAlloc ? "page_alloc_call"
+                                        : kCall == Call::kDmaMap  ? "dma_map_call"
+                                                                  : "track_call";
+  static constexpr const char* kSite = kCall == Call::kPageAlloc ? "page_alloc"
+                                       : kCall == Call::kDmaMap  ? "dma_map"
+                                                                 : "track";
   unsigned times_ = 1;
 };
 
@@ -124,6 +155,94 @@ class CoreStalls final : public Fault {
     k.timers(core_ % k.cores()).arm_hrtimer(i.world.now() + 1, [us = for_ / sim::kMicrosecond] {
       kernel::udelay(us);
     });
+  }
+
+ private:
+  unsigned core_ = 0;
+  sim::Tick for_ = 100 * sim::kMicrosecond;
+};
+
+/// Somebody sits on received skbs for a while and drops them then.
+class SkbKept final : public Fault {
+ public:
+  void parameters(platform::ParameterSet& set) override {
+    set.time("shortest", shortest_, sim::kMicrosecond, kLong,
+             "drawn between these, each order of magnitude alike");
+    set.time("longest", longest_, sim::kMicrosecond, kLong,
+             "drawn between these, each order of magnitude alike");
+    set.integer("count", count_, 1, 1'000'000, "skbs in a row");
+  }
+  void validate() override {
+    if (shortest_ > longest_) throw sim::Error("shortest: is longer than the longest");
+  }
+  std::vector<std::string> sites() const override { return {"skb"}; }
+  void inject(Injection& i) override {
+    // 2^x with x uniform, in steps that are exact everywhere.
+    sim::Tick time = shortest_;
+    unsigned doublings = 0;
+    while ((shortest_ << (doublings + 1)) <= longest_) ++doublings;
+    time <<= i.random.below(doublings + 1);
+    time += i.random.below(std::max<sim::Tick>(1, std::min(time, longest_ - time)));
+    i.at(fmt::format("skb for {}", checker::format_time(time)));
+    i.arm();
+    i.world.machine().stack().set_keeper([&i, time, left = count_](const nic::Skb&) mutable -> sim::Tick {
+      if (left == 0) return 0;
+      if (--left == 0) i.release();
+      i.acted();
+      return time;
+    });
+  }
+
+ private:
+  static constexpr sim::Tick kLong = 3600 * sim::kSecond;
+  sim::Tick shortest_ = sim::kMicrosecond, longest_ = 30 * sim::kSecond;
+  unsigned count_ = 1;
+};
+
+/// Timers that are armed from now on fire late.
+class TimerLate final : public Fault {
+ public:
+  void parameters(platform::ParameterSet& set) override {
+    set.integer("jiffies", jiffies_, 1, 1'000'000, "how late");
+    set.integer("count", count_, 1, 1'000'000, "timers in a row");
+  }
+  std::vector<std::string> sites() const override { return {"timer"}; }
+  void inject(Injection& i) override {
+    i.at("timer");
+    i.arm();
+    kernel::Kernel& k = i.world.machine().kernel();
+    const auto left = std::make_shared<unsigned>(count_);
+    for (unsigned cpu = 0; cpu < k.cores(); ++cpu) {
+      k.timers(cpu).set_lateness([&i, left, jiffies = jiffies_]() -> std::uint64_t {
+        if (*left == 0) return 0;
+        if (--*left == 0) i.release();
+        i.acted();
+        return jiffies;
+      });
+    }
+  }
+
+ private:
+  std::uint64_t jiffies_ = 10;
+  unsigned count_ = 1;
+};
+
+/// The worker of a core is busy with something else: work that is queued behind waits.
+class WorkerLate final : public Fault {
+ public:
+  void parameters(platform::ParameterSet& set) override {
+    set.integer("core", core_, 0, 31, "which");
+    set.time("for", for_, sim::kMicrosecond, 10 * sim::kSecond, "how long");
+  }
+  std::vector<std::string> sites() const override { return {"worker"}; }
+  void inject(Injection& i) override {
+    kernel::Kernel& k = i.world.machine().kernel();
+    const unsigned cpu = core_ % k.cores();
+    i.at(fmt::format("worker core {}", cpu));
+    i.acted();
+    // The work item outlives the fault: it belongs to the machine, which ends with its process.
+    auto* work = new kernel::Work("injected_delay", [us = for_ / sim::kMicrosecond] { kernel::udelay(us); });
+    k.timers(cpu).arm_hrtimer(i.world.now() + 1, [work] { work->queue(); });
   }
 
  private:
@@ -176,8 +295,15 @@ std::vector<FaultKind> kernel_kinds() {
       {"none", "changes nothing: cost of an experiment, check of the method", make_fault<Nothing>},
       {"self_test", "breaks the experiment itself: crash, hang, memory", make_fault<SelfTest>},
       {"take_away", "the device goes now: VF disable or hot removal", make_fault<TakeAway>},
-      {"page_alloc", "page allocations that get nothing (fail_nth with on(mm_page_alloc, nth=all))",
-       make_fault<PageAllocFails>},
+      {"page_alloc", "a page allocation gets nothing (fail_nth: on(page_alloc_call, nth=all))",
+       make_fault<CallFails<Call::kPageAlloc>>},
+      {"dma_map", "a dma_map_page fails (fail_nth: on(dma_map_call, nth=all))",
+       make_fault<CallFails<Call::kDmaMap>>},
+      {"track", "memory that a strategy tracks mappings in is not there (fail_nth: on(track_call, nth=all))",
+       make_fault<CallFails<Call::kTrack>>},
+      {"skb_kept", "received skbs are kept for a drawn time, then dropped", make_fault<SkbKept>},
+      {"timer_late", "timers fire late", make_fault<TimerLate>},
+      {"worker_late", "the worker of a core is busy for a while", make_fault<WorkerLate>},
       {"core_stall", "a core stands still for a while", make_fault<CoreStalls>},
       {"irq_spurious", "an interrupt that nobody sent", make_fault<SpuriousInterrupt>},
       {"memory_hotplug", "a section of memory goes off line and comes back", make_fault<MemoryHotplugs>},

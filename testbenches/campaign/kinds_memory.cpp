@@ -12,13 +12,6 @@
 namespace campaign {
 namespace {
 
-/// A structure in memory that a bit can be flipped in.
-struct Cell {
-  sim::PhysAddr address;
-  unsigned bytes;
-  std::string what;
-};
-
 struct Bits {
   unsigned low = 0, high = 0;
 };
@@ -167,15 +160,27 @@ class DramFault final : public Fault {
   void validate() override { bits_ = bits_text_.empty() ? Bits{0, ~0u} : parse_bits(bits_text_); }
   std::vector<std::string> sites() const override { return {where_}; }
 
-  void inject(Injection& i) override {
+  bool corrupts_memory() const override { return true; }
+  std::vector<Cell> cells(World& w) const override {
     const auto place =
         std::find_if(places().begin(), places().end(), [&](const Place& p) { return where_ == p.key; });
-    const std::vector<Cell> cells = place->cells(i.world);
-    if (cells.empty()) return i.at(where_);
-    const Cell& cell = cells[i.random.below(cells.size())];
-    const unsigned high = std::min(bits_.high, cell.bytes * 8 - 1);
-    if (bits_.low > high) return i.at(where_);
-    const unsigned bit = bits_.low + static_cast<unsigned>(i.random.below(high - bits_.low + 1));
+    return place->cells(w);
+  }
+  BitRange bits(const Cell& cell) const override {
+    return {bits_.low, std::min(bits_.high, cell.bytes * 8 - 1)};
+  }
+
+  void inject(Injection& i) override {
+    Cell cell = i.target;
+    unsigned bit = i.target_bit;
+    if (cell.bytes == 0) {
+      const std::vector<Cell> all = cells(i.world);
+      if (all.empty()) return i.at(where_);
+      cell = all[i.random.below(all.size())];
+      const BitRange range = bits(cell);
+      if (range.low > range.high) return i.at(where_);
+      bit = range.low + static_cast<unsigned>(i.random.below(range.high - range.low + 1));
+    }
     i.at(fmt::format("{} bit {}", cell.what, bit));
     for (unsigned b = bit; b < std::min(bit + count_, cell.bytes * 8); ++b)
       hit(i, cell.address + b / 8, b % 8);

@@ -2,6 +2,7 @@
 #include "testbenches/campaign/replay.h"
 
 #include <algorithm>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -23,6 +24,7 @@ std::uint64_t parse_id(const std::string& text) {
 Reference read_token(const std::string& text) {
   std::istringstream words(text);
   std::string word, file;
+  std::vector<std::string> settings;
   words >> word;
   Reference r;
   while (words >> word) {
@@ -33,6 +35,8 @@ Reference read_token(const std::string& text) {
       file = value;
     else if (name == "id")
       r.id = parse_id(value);
+    else if (name == "set")
+      settings.push_back(value);
     else if (name == "digest")
       r.digest = value;
     else if (name == "outcome")
@@ -40,16 +44,25 @@ Reference read_token(const std::string& text) {
     else if (name == "build")
       r.build = value;
     else
-      throw sim::Error(fmt::format("token: '{}' is no field of it{}", name,
-                                   sim::suggestion(name, {"file", "id", "digest", "outcome", "build"})));
+      throw sim::Error(
+          fmt::format("token: '{}' is no field of it{}", name,
+                      sim::suggestion(name, {"file", "id", "set", "digest", "outcome", "build"})));
   }
-  r.campaign = load_campaign(file);
+  r.campaign = load_campaign(file, settings);
   return r;
+}
+/// The first line of a file that is no comment, if that is a token; else "".
+std::string token_in_file(const std::string& file) {
+  std::ifstream in(file);
+  std::string line;
+  while (std::getline(in, line) && (line.empty() || line[0] == '#')) {
+  }
+  return line.starts_with(kMagic) ? line : "";
 }
 }  // namespace
 
 bool is_reference(const std::string& text) {
-  if (text.starts_with(kMagic)) return true;
+  if (text.starts_with(kMagic) || !token_in_file(text).empty()) return true;
   const auto hash = text.rfind('#');
   return hash != text.npos && hash + 1 < text.size() && hash > 0 &&
          std::all_of(text.begin() + static_cast<std::ptrdiff_t>(hash) + 1, text.end(),
@@ -58,6 +71,7 @@ bool is_reference(const std::string& text) {
 
 Reference read_reference(const std::string& text) {
   if (text.starts_with(kMagic)) return read_token(text);
+  if (const std::string line = token_in_file(text); !line.empty()) return read_token(line);
   const auto hash = text.rfind('#');
   const Database db = Database::open(text.substr(0, hash));
   Reference r;

@@ -26,6 +26,26 @@ void subscribe(platform::Machine& machine, std::function<void()> hit) {
     >                                                                        \
   }
 
+/// Calls that faults make fail, counted where the fault would be asked.
+void on_page_alloc(platform::Machine& m, std::function<void()> hit) {
+  m.pages().set_failure_hook([hit = std::move(hit)](unsigned, unsigned) {
+    hit();
+    return false;
+  });
+}
+void on_dma_map(platform::Machine& m, std::function<void()> hit) {
+  m.kernel().dma().set_map_fault([hit = std::move(hit)](const kernel::Device&) {
+    hit();
+    return false;
+  });
+}
+void on_track(platform::Machine& m, std::function<void()> hit) {
+  m.pools().set_track_fault([hit = std::move(hit)] {
+    hit();
+    return false;
+  });
+}
+
 bool holds(std::uint64_t a, const std::string& relation, std::uint64_t b) {
   if (relation == "==") return a == b;
   if (relation == "!=") return a != b;
@@ -102,6 +122,11 @@ Trigger parse_trigger(const std::string& text) {
 
 const std::vector<Event>& events() {
   static const std::vector<Event> all = {
+      {"page_alloc_call", on_page_alloc},
+      {"dma_map_call", on_dma_map},
+      {"track_call", on_track},
+      POOLSIM_EVENT("flr_done", nic().trace().flr_done),
+      POOLSIM_EVENT("interrupt_sent", nic().trace().interrupt_sent),
       POOLSIM_EVENT("mm_page_alloc", memory_trace().page_allocated),
       POOLSIM_EVENT("mm_page_free", memory_trace().page_freed),
       POOLSIM_EVENT("page_held", memory_trace().page_held),

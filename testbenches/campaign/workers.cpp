@@ -13,7 +13,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <new>
+#include <tuple>
 
 #include "testbenches/campaign/experiment.h"
 #include "testbenches/checker/report.h"
@@ -204,13 +206,33 @@ class Worker {
       Row& row = rows_[n];
       if (row.state.load() == 2) continue;
       if (plan.fork > world_.now()) world_.run_until(plan.fork);
-      while (!experiment(plan, row)) {
+      if (plan.classed && plan.audit) {
+        audit(plan, row);
+      } else {
+        while (!experiment(plan, row)) {
+        }
       }
       row.state.store(2, std::memory_order_release);
     }
   }
 
  private:
+  /// What the class says, and then the experiment itself at the moment that was drawn.
+  void audit(const Plan& plan, Row& row) {
+    if (scratch_ == nullptr) scratch_ = static_cast<Row*>(shared_memory(sizeof(Row)));
+    Plan pilot = plan;
+    pilot.audit = false;
+    if (plan.fate == ClassFate::kLive) {
+      while (!experiment(pilot, *scratch_)) {
+      }
+    } else {
+      not_run(pilot, *scratch_);
+    }
+    while (!experiment(plan, row)) {
+    }
+    row.audit_agrees = row.audit_agrees && row.outcome == scratch_->outcome;
+  }
+
   bool experiment(const Plan& plan, Row& row) {
     row.id = plan.id;
     row.state.store(0);
@@ -223,6 +245,7 @@ class Worker {
       belong_to(parent);
       limit_child(campaign_.limits, address_space_);
       catch_crashes(row);
+      if (plan.audit && plan.drawn > world_.now()) world_.run_until(plan.drawn);
       run_guarded(world_, campaign_, golden_, plan, row);
       row.state.store(1, std::memory_order_release);
       ::_exit(0);
@@ -237,7 +260,42 @@ class Worker {
   const Golden& golden_;
   Row* rows_;
   std::uint64_t address_space_ = 0;
+  Row* scratch_ = nullptr;
 };
+
+/// An experiment whose class another one stands for: its plan, its row, the row of that one.
+struct Copy {
+  Plan plan;
+  std::size_t row, pilot;
+};
+
+/// Leaves one experiment of each class in `work`, which is sorted by time; the others are copies of it.
+std::vector<Copy> keep_pilots(std::vector<std::pair<Plan, std::size_t>>& work) {
+  std::vector<Copy> copies;
+  std::map<std::tuple<sim::Tick, std::size_t, std::uint64_t, unsigned>, std::size_t> pilots;
+  std::erase_if(work, [&](const std::pair<Plan, std::size_t>& w) {
+    const Plan& p = w.first;
+    if (!p.classed || p.audit) return false;
+    const auto [pilot, fresh] =
+        pilots.try_emplace({p.fork, p.spec, p.target.address.value, p.target_bit}, w.second);
+    if (!fresh) copies.push_back({p, w.second, pilot->second});
+    return !fresh;
+  });
+  return copies;
+}
+
+void copy_row(const Plan& plan, const Row& from, Row& to) {
+  to.outcome = from.outcome, to.stop = from.stop, to.detector = from.detector;
+  to.audited = false, to.audit_agrees = true;
+  to.injected = from.injected, to.acted = from.acted, to.first_divergence = from.first_divergence;
+  to.detected = from.detected, to.ended = from.ended;
+  to.cpu_us = to.minor_faults = 0;
+  to.weight = from.weight;
+  put(to.digest, from.digest), put(to.entity, from.entity), put(to.signature, from.signature);
+  put(to.detail, from.detail);
+  to.id = plan.id;
+  to.state.store(2, std::memory_order_release);
+}
 
 double cpu_of_all() {
   rusage self{}, children{};
@@ -269,15 +327,16 @@ void Batch::variant_process() {
     for (std::size_t n = 0; n < ids_.size(); ++n) {
       if (complete(n)) continue;
       const Plan plan = make_plan(campaign_, golden, ids_[n]);
-      if (plan.reached) {
+      if (plan.reached && (!plan.classed || plan.fate == ClassFate::kLive || plan.audit)) {
         work.emplace_back(plan, n);
-      } else {
-        not_reached(plan, rows_[n]);
-        rows_[n].state.store(2, std::memory_order_release);
+        continue;
       }
+      plan.reached ? not_run(plan, rows_[n]) : not_reached(plan, rows_[n]);
+      rows_[n].state.store(2, std::memory_order_release);
     }
     std::stable_sort(work.begin(), work.end(),
                      [](const auto& a, const auto& b) { return a.first.fork < b.first.fork; });
+    const auto copies = keep_pilots(work);
     std::vector<std::vector<std::pair<Plan, std::size_t>>> shares(workers_);
     for (std::size_t i = 0; i < work.size(); ++i) shares[i % workers_].push_back(work[i]);
     std::vector<pid_t> pids(workers_, -1);
@@ -292,6 +351,9 @@ void Batch::variant_process() {
     int worst = 0;
     for (const pid_t pid : pids) {
       if (const int status = wait_for(pid); status != 0) worst = 1;
+    }
+    for (const auto& [plan, n, pilot] : copies) {
+      if (complete(pilot)) copy_row(plan, rows_[pilot], rows_[n]);
     }
     ::_exit(worst);
   } catch (const sim::Error& e) {
@@ -315,7 +377,12 @@ std::string run_cold(const Campaign& campaign, std::uint64_t id, Row& row,
     return "the trigger never comes\n";
   }
   row.id = id;
-  if (plan.fork > world.now()) world.run_until(plan.fork);
+  if (plan.classed && plan.fate != ClassFate::kLive && !plan.audit) {
+    not_run(plan, row);
+    return fmt::format("{}: {}\n", row.entity, row.detail);
+  }
+  const sim::Tick moment = plan.classed && plan.audit ? plan.drawn : plan.fork;
+  if (moment > world.now()) world.run_until(moment);
   run_guarded(world, campaign, golden, plan, row);
   world.run().close_outputs();
   std::string text = "Kernel log\n";

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testbenches/campaign/world.h"
 
+#include <algorithm>
+
 #include "mm/memory_faults.h"
 #include "sim/digest.h"
 
@@ -27,7 +29,10 @@ const char* to_string(Detector d) {
 }
 
 World::World(const Campaign& campaign, const Variant& variant, scenario::RunOptions options)
-    : campaign_(campaign), config_(campaign.configure(variant)), run_(config_, std::move(options)) {
+    : campaign_(campaign),
+      config_(campaign.configure(variant)),
+      run_(config_, std::move(options)),
+      alarm_(run_.machine().simulation().timeline()) {
   forget_detections();
   platform::Machine& m = machine();
   m.iommu().faulted.subscribe([this](const iommu::Fault& f) {
@@ -41,9 +46,36 @@ World::World(const Campaign& campaign, const Variant& variant, scenario::RunOpti
   m.kernel().trace().dma_mapped.subscribe([this](const kernel::DmaMapped& e) {
     if (e.iova == kernel::kDmaMappingError) detected(Detector::kDriver);
   });
+  m.kernel().trace().dma_mapped.subscribe(
+      [this](const kernel::DmaMapped& e) { note_mapping(0, e.iova.value, e.phys.value); });
+  m.kernel().trace().dma_unmapped.subscribe([this](const kernel::DmaUnmapped& e) {
+    note_mapping(1 + static_cast<std::uint64_t>(e.result), e.iova.value, e.phys.value);
+  });
   m.pools().trace().warned.subscribe([this](const pagepool::Warned&) { detected(Detector::kDriver); });
   // The whole memory: what was never written need not be hashed.
   m.store().track_writes(m.store().base());
+}
+
+void World::Alarm::add(sim::Tick t, std::function<void()> call) {
+  t = std::max(t, timeline().now() + 1);
+  calls_.emplace(t, std::move(call));
+  wake_by(t);
+}
+
+void World::Alarm::wake(sim::Tick now) {
+  while (!calls_.empty() && calls_.begin()->first <= now) {
+    const auto call = std::move(calls_.begin()->second);
+    calls_.erase(calls_.begin());
+    call();
+  }
+  if (!calls_.empty()) wake_by(calls_.begin()->first);
+}
+
+void World::at(sim::Tick t, std::function<void()> call) { alarm_.add(t, std::move(call)); }
+
+void World::note_mapping(std::uint64_t what, std::uint64_t iova, std::uint64_t phys) {
+  const std::uint64_t event[] = {what, iova, phys};
+  mappings_ += sim::hash64(event, sizeof event);
 }
 
 void World::detected(Detector d) {
@@ -122,6 +154,7 @@ std::uint64_t World::state_digest() {
        at = store.next_written(at + sim::kPageSize, store.end())) {
     h = sim::hash64(store.host(at, sim::kPageSize), sim::kPageSize, h ^ at.value);
   }
+  fold(mappings_);
   fold(m.dram().faults().empty());
   fold(m.iommu().cache_digest());
   for (unsigned q = 0; q < 16; ++q) {

@@ -3,6 +3,8 @@
 // warm-up, and from there on looked at at any time. One a process.
 #pragma once
 #include <array>
+#include <functional>
+#include <map>
 #include <memory>
 
 #include "testbenches/campaign/campaign.h"
@@ -47,6 +49,9 @@ class World {
   /// Forgets detections so far: what follows has a cause of its own.
   void forget_detections() { first_.fill(sim::kNever); }
 
+  /// Calls back at `t`, inside the Timeline, behind everything else of that time.
+  void at(sim::Tick t, std::function<void()> call);
+
   platform::Machine& machine() { return run_.machine(); }
   scenario::Script& script() { return run_.script(); }
   scenario::ScenarioRun& run() { return run_; }
@@ -54,13 +59,26 @@ class World {
   const scenario::RunConfig& config() const { return config_; }
 
  private:
+  /// Of faults that act later. Asleep unless somebody asks.
+  class Alarm final : public sim::Sleeper {
+   public:
+    using Sleeper::Sleeper;
+    void add(sim::Tick t, std::function<void()> call);
+    void wake(sim::Tick now) override;
+
+   private:
+    std::multimap<sim::Tick, std::function<void()>> calls_;
+  };
   void detected(Detector d);
   const Campaign& campaign_;
   scenario::RunConfig config_;
   scenario::ScenarioRun run_;
+  Alarm alarm_;
   sim::Tick origin_ = 0;
   bool ended_ = false;
+  void note_mapping(std::uint64_t what, std::uint64_t iova, std::uint64_t phys);
   std::array<std::uint64_t, kDetectors> detections_{};
+  std::uint64_t mappings_ = 0;  // sum over all maps and unmaps: the checker remembers them, so they are state
   std::array<sim::Tick, kDetectors> first_{};
 };
 

@@ -9,8 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "testbenches/campaign/cluster.h"
 #include "testbenches/campaign/replay.h"
+#include "testbenches/campaign/report.h"
 #include "testbenches/campaign/run.h"
+#include "testbenches/campaign/shrink.h"
 #include "testbenches/cli/command.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/explore/token.h"
@@ -26,7 +29,10 @@ struct Options {
   std::vector<std::string> shards;
   unsigned jobs = 1;
   std::uint64_t shard_count = 1, limit = ~std::uint64_t{0};
-  bool quiet = false, json_progress = false;
+  bool quiet = false, json_progress = false, slurm = false, no_submit = false;
+  std::vector<std::string> sbatch;
+  std::string html, csv, junit, keep, reference;
+  std::uint64_t tries = 24;
 };
 
 std::string default_db(const std::string& file) {
@@ -109,6 +115,39 @@ void show(const Campaign& c, const Database& db, const cli::Context& context) {
   }
 }
 
+ordered_json comparisons_json(const std::vector<campaign::PairedComparison>& all) {
+  ordered_json j = ordered_json::array();
+  for (const auto& c : all) {
+    j.push_back({{"a", c.a},
+                 {"b", c.b},
+                 {"both", c.both},
+                 {"only_a", c.only_a},
+                 {"only_b", c.only_b},
+                 {"neither", c.neither},
+                 {"p", c.p_value},
+                 {"difference_low", c.difference.low},
+                 {"difference_high", c.difference.high},
+                 {"faults", c.examples}});
+  }
+  return j;
+}
+
+void print_comparisons(const std::vector<campaign::PairedComparison>& all, const cli::Context& context) {
+  if (all.empty()) return;
+  if (context.json) {
+    std::printf("%s\n", comparisons_json(all).dump(2).c_str());
+    return;
+  }
+  cli::Table t({"A", "B", "both fail", "only A", "only B", "neither", "difference A - B", "p"});
+  for (const auto& c : all) {
+    t.row({c.a, c.b, std::to_string(c.both), std::to_string(c.only_a), std::to_string(c.only_b),
+           std::to_string(c.neither),
+           fmt::format("{:+.3f} .. {:+.3f} %", 100 * c.difference.low, 100 * c.difference.high),
+           fmt::format("{:.3g}", c.p_value)});
+  }
+  std::printf("%s\n", t.text(context.terminal).c_str());
+}
+
 /// What the exit code must say beside the results.
 int guarded(const std::function<int()>& action) {
   try {
@@ -154,17 +193,46 @@ void add_run_options(CLI::App& app, const std::shared_ptr<Options>& o) {
   app.add_flag("--json-progress", o->json_progress, "progress as JSON lines on stderr");
 }
 
+int submit(const Options& o, const cli::Context& context) {
+  campaign::SlurmJob job;
+  job.program = std::filesystem::read_symlink("/proc/self/exe").string();
+  job.campaign_file = std::filesystem::absolute(o.file).string();
+  job.db = std::filesystem::absolute(o.db).string();
+  job.shards = o.shard_count;
+  job.jobs = o.jobs;
+  job.options = o.sbatch;
+  const campaign::SlurmFiles files = campaign::write_slurm_job(job);
+  campaign::SlurmIds ids;
+  if (!o.no_submit) ids = campaign::submit_slurm_job(job, files);
+  if (context.json) {
+    const ordered_json j = {{"directory", files.directory}, {"array", ids.array}, {"merge", ids.merge}};
+    std::printf("%s\n", j.dump(2).c_str());
+  } else {
+    std::printf("scripts %s and %s\n", files.shard_script.c_str(), files.merge_script.c_str());
+    if (!ids.array.empty())
+      std::printf("job array %s, merge %s: results in %s\n", ids.array.c_str(), ids.merge.c_str(),
+                  job.db.c_str());
+  }
+  return cli::kOk;
+}
+
 std::function<int()> setup_run(CLI::App& app, const cli::Context& context) {
   auto o = std::make_shared<Options>();
   app.add_option("campaign", o->file, "campaign file (YAML)")->required();
   app.add_option("--db", o->db, "database; default: the name of the campaign file with .db, here");
   app.add_option("--shard", o->shard, "i/n: only this part, i from 0; or SLURM_ARRAY_TASK_ID, LSB_JOBINDEX");
   app.add_option("--shards", o->shard_count, "number of parts, if the part comes from the environment");
+  app.add_flag("--slurm", o->slurm,
+               "submit --shards parts as a job array, and the merge behind it; runs nothing here");
+  app.add_flag("--no-submit", o->no_submit, "--slurm: only write the scripts");
+  app.add_option("--sbatch", o->sbatch, "--slurm: an option for sbatch, such as --sbatch=--partition=long")
+      ->allow_extra_args(false);
   add_run_options(app, o);
   return [o, &context] {
     return guarded([&] {
       const Campaign c = campaign::load_campaign(o->file);
       if (o->db.empty()) o->db = default_db(o->file);
+      if (o->slurm) return submit(*o, context);
       return run(c, *o, context);
     });
   };
@@ -224,6 +292,91 @@ std::function<int()> setup_merge(CLI::App& app, const cli::Context& context) {
   };
 }
 
+void write_file(const std::string& file, const std::string& text) {
+  std::ofstream out(file);
+  out << text;
+  out.close();
+  if (!out) throw sim::Error(fmt::format("{}: cannot be written", file));
+}
+
+std::function<int()> setup_report(CLI::App& app, const cli::Context& context) {
+  auto o = std::make_shared<Options>();
+  app.add_option("database", o->db, "of a campaign")->required();
+  app.add_option("--html", o->html, "one page without network");
+  app.add_option("--csv", o->csv, "one line an experiment");
+  app.add_option("--junit", o->junit, "JUnit XML: one test case a bucket of failures");
+  return [o, &context] {
+    return guarded([&] {
+      const Database db = Database::open(o->db);
+      const campaign::Report r = campaign::gather(db);
+      if (!o->html.empty()) write_file(o->html, campaign::html(r));
+      if (!o->csv.empty()) write_file(o->csv, campaign::csv(db));
+      if (!o->junit.empty()) write_file(o->junit, campaign::junit(r));
+      if (context.json) {
+        ordered_json j = figures(r.campaign, db);
+        j["comparisons"] = comparisons_json(r.comparisons);
+        std::printf("%s\n", j.dump(2).c_str());
+      } else {
+        show(r.campaign, db, context);
+        print_comparisons(r.comparisons, context);
+      }
+      std::uint64_t failures = 0;
+      for (const auto& v : r.variants) failures += v.k;
+      return failures != 0 ? cli::kFindings : cli::kOk;
+    });
+  };
+}
+
+std::function<int()> setup_compare(CLI::App& app, const cli::Context& context) {
+  auto o = std::make_shared<Options>();
+  app.add_option("a", o->db, "database of the campaign before")->required();
+  app.add_option("b", o->file, "and after")->required();
+  app.footer("Exit code 1: B fails with faults that A survives, more often than chance (p < 0.05).");
+  return [o, &context] {
+    return guarded([&] {
+      const auto all = campaign::compare_databases(Database::open(o->db), Database::open(o->file));
+      if (all.empty()) throw sim::Error("no variant is in both databases");
+      print_comparisons(all, context);
+      return std::any_of(all.begin(), all.end(),
+                         [](const auto& c) { return c.only_b > c.only_a && c.p_value < 0.05; })
+                 ? cli::kFindings
+                 : cli::kOk;
+    });
+  };
+}
+
+std::function<int()> setup_shrink(CLI::App& app, const cli::Context& context) {
+  auto o = std::make_shared<Options>();
+  app.add_option("experiment", o->reference, "DB#ID, or a token")->required();
+  app.add_option("--tries", o->tries, "experiments for each smaller world")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  app.add_option("--keep", o->keep, "write the token into this file: a regression test for poolsim replay");
+  add_run_options(app, o);
+  return [o, &context] {
+    return guarded([&] {
+      const campaign::Reference reference = campaign::read_reference(o->reference);
+      const campaign::Shrunk s = campaign::shrink(reference, o->tries, o->jobs, [&](const std::string& step) {
+        if (!o->quiet) std::fprintf(stderr, "%s\n", step.c_str());
+      });
+      if (!s.reproduced)
+        throw campaign::NotReproducible(fmt::format("{} does not end as recorded", o->reference));
+      const std::string token = campaign::token(s, explore::build_id());
+      if (!o->keep.empty()) {
+        write_file(o->keep, fmt::format("# poolsim campaign shrink '{}': run it with poolsim replay\n{}\n",
+                                        o->reference, token));
+      }
+      if (context.json) {
+        const ordered_json j = {{"token", token}, {"experiments", s.runs}, {"settings", s.settings}};
+        std::printf("%s\n", j.dump(2).c_str());
+      } else {
+        std::printf("%s\n%llu experiments\n", token.c_str(), static_cast<unsigned long long>(s.runs));
+      }
+      return cli::kOk;
+    });
+  };
+}
+
 std::function<int()> setup_schema(CLI::App&, const cli::Context&) {
   return [] {
     std::printf("%s\n", campaign::campaign_schema().dump(2).c_str());
@@ -244,6 +397,9 @@ const cli::Subcommand kCampaign(
           {"resume", "Go on with an interrupted one", setup_resume},
           {"status", "What a database holds", setup_status},
           {"merge", "Put the databases of shards together", setup_merge},
+          {"report", "Page, CSV, JUnit XML of a database", setup_report},
+          {"compare", "The same faults in two databases", setup_compare},
+          {"shrink", "A failure in a smaller world", setup_shrink},
           {"schema", "JSON schema of campaign files", setup_schema},
       };
       auto actions = std::make_shared<std::vector<std::pair<CLI::App*, std::function<int()>>>>();

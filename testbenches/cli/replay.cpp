@@ -35,14 +35,15 @@ int replay_experiment(const Options& o, const cli::Context& context) {
     const campaign::Replayed r = campaign::replay(reference, run);
     const bool same = r.outcome == reference.outcome && r.digest == reference.digest;
     if (context.json) {
-      const nlohmann::ordered_json j = {{"outcome", r.outcome},     {"digest", r.digest}, {"same", same},
-                                        {"entity", r.entity},       {"detail", r.detail}, {"injected_fs", r.injected},
-                                        {"signature", r.signature}};
+      const nlohmann::ordered_json j = {
+          {"outcome", r.outcome},    {"digest", r.digest}, {"same", same},
+          {"entity", r.entity},      {"detail", r.detail}, {"injected_fs", r.injected},
+          {"signature", r.signature}};
       std::printf("%s\n", j.dump(2).c_str());
     } else {
       std::printf("%s\nexperiment %llu: %s\n  into   %s\n  detail %s\n  digest %s\n", r.report.c_str(),
-                  static_cast<unsigned long long>(reference.id), r.signature.c_str(), r.entity.c_str(), r.detail.c_str(),
-                  r.digest.c_str());
+                  static_cast<unsigned long long>(reference.id), r.signature.c_str(), r.entity.c_str(),
+                  r.detail.c_str(), r.digest.c_str());
     }
     if (same) return cli::kOk;
     std::fprintf(stderr, "not as recorded: %s %s\n", reference.outcome.c_str(), reference.digest.c_str());
@@ -58,9 +59,11 @@ int replay_token(const Options& o, const cli::Context& context) {
   const bool same = token.digest.empty() || token.digest == r.outcome.digest;
   const bool found = token.finding.empty() ? !r.outcome.findings.empty() : r.outcome.has(token.finding);
   if (context.json) {
-    nlohmann::ordered_json j = {{"digest", r.outcome.digest}, {"same_digest", same}, {"findings", nlohmann::ordered_json::array()}};
+    nlohmann::ordered_json j = {
+        {"digest", r.outcome.digest}, {"same_digest", same}, {"findings", nlohmann::ordered_json::array()}};
     for (const auto& f : r.outcome.findings) {
-      j["findings"].push_back({{"class", f.kind}, {"place", f.place}, {"who", f.who}, {"whom", f.whom}, {"detail", f.detail}});
+      j["findings"].push_back(
+          {{"class", f.kind}, {"place", f.place}, {"who", f.who}, {"whom", f.whom}, {"detail", f.detail}});
     }
     std::printf("%s\n", j.dump(2).c_str());
   } else {
@@ -78,7 +81,10 @@ const cli::Subcommand kReplay(
     "replay", "Replay a capture of a real kernel and compare",
     [](CLI::App& app, const cli::Context& context) {
       auto o = std::make_shared<Options>();
-      app.add_option("capture", o->replay.capture, "ftrace text, plain or .gz; a token of poolsim explore or campaign; DB#ID of a campaign's database")->required();
+      app.add_option("capture", o->replay.capture,
+                     "ftrace text, plain or .gz; a token of poolsim explore or campaign; DB#ID of a "
+                     "campaign's database")
+          ->required();
       app.add_option("--vcd", o->vcd, "token, DB#ID: write a waveform");
       app.add_option("--pcap", o->pcap, "DB#ID: write the packets");
       app.add_flag("--force", o->force, "DB#ID: although another build made it");

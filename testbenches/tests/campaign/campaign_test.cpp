@@ -5,13 +5,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <thread>
 
 #include "testbenches/campaign/replay.h"
+#include "testbenches/campaign/report.h"
 #include "testbenches/campaign/run.h"
+#include "testbenches/campaign/shrink.h"
 
 namespace {
 
@@ -37,7 +41,7 @@ Campaign make(const std::string& faults, unsigned experiments, const std::string
 const char* const kMixed =
     "  - {kind: dram, where: pte, when: \"uniform(0, 300us)\"}\n"
     "  - {kind: iotlb, when: \"uniform(0, 200us)\"}\n"
-    "  - {kind: page_alloc, when: \"on(mm_page_alloc, nth=all)\"}\n"
+    "  - {kind: page_alloc, when: \"on(page_alloc_call, nth=all)\"}\n"
     "  - {kind: take_away, when: \"uniform(0, 200us)\"}\n";
 
 class CampaignRun : public ::testing::Test {
@@ -101,7 +105,8 @@ TEST_F(CampaignRun, NothingInjectedIsMaskedAndNeverDiverges) {
 }
 
 TEST_F(CampaignRun, FailNthStopsWhenThereAreNoMoreCalls) {
-  run_campaign(make("  - {kind: page_alloc, when: \"on(mm_page_alloc, nth=all)\"}\n", 40), settings("a.db"));
+  run_campaign(make("  - {kind: page_alloc, when: \"on(page_alloc_call, nth=all)\"}\n", 40),
+               settings("a.db"));
   unsigned acted = 0, exhausted = 0;
   Database::open(file("a.db")).each([&](const Result& r) {
     if (r.stop == "exhausted") {
@@ -109,10 +114,139 @@ TEST_F(CampaignRun, FailNthStopsWhenThereAreNoMoreCalls) {
     } else {
       ++acted;
       EXPECT_EQ(exhausted, 0u) << "they come in turn";
-      EXPECT_TRUE(r.entity.starts_with("mm_page_alloc order")) << r.entity;
+      EXPECT_TRUE(r.entity.starts_with("page_alloc in ")) << r.entity;
     }
   });
   EXPECT_GT(acted, 0u);
+}
+
+// A kind that never does anything is no kind: each acts on this scenario, and the campaign knows where.
+TEST_F(CampaignRun, EveryKindOfFaultActs) {
+  std::string faults;
+  const auto add = [&faults](const std::string& kind, const std::string& when) {
+    faults += "  - {kind: " + kind + ", when: \"" + when + "\"}\n";
+  };
+  for (const char* where :
+       {"pte", "device_context", "descriptor", "command", "fault_record", "struct_page", "packet"}) {
+    add(std::string("dram, where: ") + where, "uniform(0, 100us)");
+  }
+  add("dram, where: pte, mode: stuck1, bits: 56..62", "uniform(0, 100us)");
+  for (const char* kind : {"iotlb",
+                           "walk_cache",
+                           "take_away",
+                           "surprise_removal",
+                           "link_down",
+                           "pointer, which: tail",
+                           "pointer, which: head",
+                           "core_stall",
+                           "irq_spurious",
+                           "memory_hotplug",
+                           "worker_late",
+                           "timer_late",
+                           "none",
+                           "credits",
+                           "interrupt, how: lose",
+                           "interrupt, how: late",
+                           "interrupt, how: double",
+                           "doorbell, how: lose",
+                           "doorbell, how: late",
+                           "doorbell, how: spurious",
+                           "skb_kept, longest: 10 ms",
+                           "dma_after_reset"}) {
+    add(kind, "uniform(0, 100us)");
+  }
+  for (const char* how : {"lose", "duplicate", "delay", "reorder", "poison", "requester", "payload"}) {
+    add(std::string("tlp, how: ") + how, "uniform(0, 100us)");
+  }
+  add("tlp, of: read, how: lose", "uniform(0, 100us)");
+  for (const char* how : {"drop", "too_small", "delay"})
+    add(std::string("invalidation, how: ") + how, "uniform(0, 100us)");
+  add("fence_early", "uniform(0, 100us)");
+  add("page_alloc", "on(page_alloc_call, nth=1)");
+  add("dma_map", "on(dma_map_call, nth=1)");
+  add("track", "on(track_call, nth=1)");
+  Campaign c = make(faults, 1, "");
+  c.settings.insert(c.settings.end(), {"link.root_credits.posted_headers=32", "pool.strategy=xarray_merged"});
+  c.sampling.experiments = c.faults.size();
+  run_campaign(c, settings("a.db"));
+  std::set<std::string> used;
+  for (const FaultSpec& f : c.faults) used.insert(f.kind);
+  for (const FaultKind& k : fault_kinds()) {
+    if (std::string(k.key) != "self_test") EXPECT_TRUE(used.contains(k.key)) << k.key << " is not tried";
+  }
+  Database::open(file("a.db")).each([&](const Result& r) {
+    EXPECT_NE(r.outcome, "not_activated") << r.kind;
+    EXPECT_NE(r.outcome, "crash_tool") << r.kind << ": " << r.signature;
+    const auto spec =
+        std::find_if(c.faults.begin(), c.faults.end(), [&](const FaultSpec& f) { return f.label == r.kind; });
+    const auto sites = spec->fault->sites();
+    EXPECT_TRUE(std::any_of(sites.begin(), sites.end(),
+                            [&](const std::string& s) { return r.entity.starts_with(s); }))
+        << r.kind << ": " << r.entity;
+  });
+}
+
+// Classes between two accesses: what is pruned would have come to the same, and shards cannot tell.
+TEST_F(CampaignRun, DefUseClassesSayWhatTheExperimentsWould) {
+  const std::string faults =
+      "  - {kind: dram, where: descriptor, when: \"defuse(0, 300us)\"}\n"
+      "  - {kind: dram, where: command, when: \"defuse(0, 300us)\"}\n"
+      "  - {kind: dram, where: pte, when: \"defuse(0, 300us)\"}\n";
+  Campaign c = make(faults, 60);
+  run_campaign(c, settings("pruned.db", 1));
+  c.sampling.audit = 1;  // all of them in full, too
+  RunSettings other = settings("audited.db");
+  run_campaign(c, other);
+  unsigned pruned = 0, agree = 0, all = 0;
+  const Database audited = Database::open(other.db), quick = Database::open(file("pruned.db"));
+  quick.each([&](const Result& r) { pruned += r.stop == "pruned"; });
+  audited.each([&](const Result& r) {
+    ++all;
+    agree += r.audit_agrees;
+    EXPECT_EQ(r.outcome, quick.find(r.id)->outcome) << r.id << " " << r.entity;
+  });
+  EXPECT_GT(pruned, 10u);
+  EXPECT_EQ(agree, all);
+  RunSettings shard = settings("shard1.db");
+  shard.shard = {1, 2};
+  c.sampling.audit = 0.01;
+  run_campaign(c, shard);
+  Database::open(shard.db).each([&](const Result& r) { EXPECT_EQ(r.digest, quick.find(r.id)->digest); });
+}
+
+TEST_F(CampaignRun, ShrinksAFailureToASmallerWorldThatReplays) {
+  const Campaign c = make("  - {kind: surprise_removal, when: \"uniform(0, 100us)\"}\n", 4);
+  run_campaign(c, settings("a.db"));
+  const auto r = Database::open(file("a.db")).find(0);
+  const Shrunk s = shrink({c, 0, r->digest, r->outcome, "this"}, 4, 2, [](const std::string&) {});
+  ASSERT_TRUE(s.reproduced);
+  EXPECT_FALSE(s.settings.empty());
+  EXPECT_LE(s.runs, 200u);
+  const Replayed again = replay(s.smallest, {});
+  EXPECT_EQ(again.digest, s.smallest.digest);
+  EXPECT_EQ(again.signature, r->signature);
+}
+
+TEST_F(CampaignRun, ReportsAreWholeAndSmall) {
+  const Campaign c = make(kMixed, 40, "variants: {one: {}, two: {pool.strategy: xarray_merged}}\n");
+  run_campaign(c, settings("a.db"));
+  const Database db = Database::open(file("a.db"));
+  const Report r = gather(db);
+  const std::string page = html(r), table = csv(db), xml = junit(r);
+  EXPECT_LT(page.size(), 200'000u);
+  EXPECT_EQ(page.find("http://"), std::string::npos) << "no network";
+  EXPECT_EQ(page.find("https://"), std::string::npos);
+  for (const char* what : {"<svg", "Never reached", "poolsim replay", "McNemar", "Clopper-Pearson"}) {
+    if (std::string(what) == "poolsim replay" && r.buckets.empty()) continue;
+    EXPECT_NE(page.find(what), std::string::npos) << what;
+  }
+  EXPECT_EQ(static_cast<std::uint64_t>(std::count(table.begin(), table.end(), '\n')), db.count() + 1);
+  EXPECT_NE(xml.find("<testsuite name=\"test/one\""), std::string::npos);
+  ASSERT_EQ(r.comparisons.size(), 1u);
+  const PairedComparison& p = r.comparisons[0];
+  EXPECT_LE(p.both + p.only_a + p.only_b + p.neither, 40u);
+  // A database compared with itself differs nowhere.
+  for (const PairedComparison& self : compare_databases(db, db)) EXPECT_EQ(self.only_a + self.only_b, 0u);
 }
 
 TEST_F(CampaignRun, ExperimentsThatBreakAreClassifiedAndBounded) {
