@@ -15,6 +15,8 @@ const char* to_string(DmaMode mode) {
       return "strict";
     case DmaMode::kLazy:
       return "lazy";
+    case DmaMode::kSwiotlb:
+      return "swiotlb";
   }
   return "?";
 }
@@ -70,6 +72,8 @@ std::span<const CostField> cost_fields() {
       COST(iommu_poll),
       COST(flush_queue_add),
       COST(dma_sync_line),
+      COST(swiotlb_slot),
+      COST(swiotlb_copy_line),
   };
 #undef COST
   static_assert(sizeof(fields) / sizeof(fields[0]) == sizeof(Costs) / sizeof(Cycle));
@@ -89,6 +93,9 @@ void KernelConfig::validate() const {
   check(flush_queue_entries >= 2 && flush_queue_entries <= 65536, "flush_queue_entries", "must be 2..65536");
   check(flush_queue_timeout_ms >= 1 && flush_queue_timeout_ms <= 10000, "flush_queue_timeout_ms",
         "must be 1..10000");
+  check(swiotlb_bytes >= 256 << 10 && swiotlb_bytes % (256 << 10) == 0, "swiotlb",
+        "must be a multiple of 256 KiB (a segment of 128 slots)");
+  check(dma_debug_entries >= 1, "dma_debug_entries", "must be at least 1");
   check(dma_mask >= 0xffff'ffff, "dma_mask", "must cover at least 32 bits");
   check(imsic_base.value % 0x1000 == 0 && imsic_stride % 0x1000 == 0 && imsic_stride != 0, "imsic_base",
         "base and stride must be multiples of 4 KiB");

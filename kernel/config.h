@@ -17,8 +17,11 @@ enum class DmaMode : std::uint8_t {
   kPassthrough,  ///< IOMMU present, identity domain (IOMMU_DOMAIN_IDENTITY)
   kStrict,       ///< IOMMU_DOMAIN_DMA: invalidate and wait at every unmap
   kLazy,         ///< IOMMU_DOMAIN_DMA_FQ: flush queue
+  kSwiotlb,      ///< identity domain and swiotlb=force: everything bounces (kernel/swiotlb.h)
 };
 const char* to_string(DmaMode mode);
+inline constexpr DmaMode kDmaModes[] = {DmaMode::kDirect, DmaMode::kPassthrough, DmaMode::kStrict, DmaMode::kLazy,
+                                        DmaMode::kSwiotlb};
 
 /// First-stage page table format of a paging domain.
 enum class PagingMode : std::uint8_t { kSv39 = 8, kSv48 = 9, kSv57 = 10 };
@@ -47,6 +50,10 @@ struct KernelConfig {
   bool dma_coherent = true;              ///< false: dma_need_sync() is true and syncs pay per line
   unsigned flush_queue_entries = 256;    ///< IOVA_DEFAULT_FQ_SIZE, per core
   unsigned flush_queue_timeout_ms = 10;  ///< IOVA_FQ_TIMEOUT
+  std::uint64_t swiotlb_bytes = std::uint64_t{64} << 20;  ///< IO_TLB_DEFAULT_SIZE; multiple of 256 KiB
+  bool dma_debug = false;                 ///< CONFIG_DMA_API_DEBUG (kernel/dma_debug.h)
+  unsigned dma_debug_entries = 65536;     ///< dma_debug_entries=
+  std::uint64_t dma_debug_show_errors = 1;  ///< errors that warn (/sys/kernel/debug/dma-api/num_errors)
   std::uint64_t dma_mask =
       ~std::uint64_t{0};  ///< default mask of devices; the IOVA allocator tries 32 bits first
 

@@ -78,6 +78,8 @@ struct Costs {
   Cycle iommu_poll = 75;        ///< [I] one turn of the fence's polling loop (30 ns)
   Cycle flush_queue_add = 45;   ///< [I]
   Cycle dma_sync_line = 20;     ///< [I] cache maintenance of one 64-byte line, non-coherent devices only
+  Cycle swiotlb_slot = 2;       ///< [I] one bounce slot looked at, or written
+  Cycle swiotlb_copy_line = 10;  ///< [I] memcpy of one 64-byte line to or from a bounce slot: 16 GB/s
 };
 
 /// Name and member of every cost, so that a configuration can override any of them by name.

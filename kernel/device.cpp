@@ -18,6 +18,7 @@ constexpr Cycle kDriverCoreStep = 2000;
 DomainType domain_type(DmaMode mode) {
   switch (mode) {
     case DmaMode::kPassthrough:
+    case DmaMode::kSwiotlb:
       return DomainType::kIdentity;
     case DmaMode::kLazy:
       return DomainType::kDmaFq;
@@ -51,6 +52,7 @@ Device& DeviceCore::device_add(std::string name, sim::RequesterId requester, Dma
   device.present_ = true;
   kernel_.simulation().note(kNoteDeviceAdd, requester.value, static_cast<std::uint64_t>(mode));
   if (mode != DmaMode::kDirect) attach(device);
+  if (mode == DmaMode::kSwiotlb) kernel_.dma().need_swiotlb();
   auto& trace = kernel_.trace().device_added;
   if (trace.enabled()) trace.emit({&device, kernel_.now()});
   return device;
@@ -122,11 +124,13 @@ void DeviceCore::device_unbind(Device& device) {
   {
     KFUNC("device_unbind_cleanup");
     release_devres(device);
+    kernel_.dma().clean_up(device);
     cpu.point("device_unbind", reinterpret_cast<std::uintptr_t>(&device), true);
     if (kernel_.config().clear_dma_ops_on_unbind) device.dma_ops_ = DmaOps::kDirect;
     device.driver_ = nullptr;
     device.driver_data = nullptr;
   }
+  kernel_.dma().debug().driver_unbound(device);
   cpu.work(kDriverCoreStep);
   cpu.sync();
   kernel_.simulation().note(kNoteUnbound, device.requester_.value);

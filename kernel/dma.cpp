@@ -19,6 +19,21 @@ constexpr std::uint64_t pages_of(std::uint64_t address, std::uint64_t size) {
 
 }  // namespace
 
+DmaApi::DmaApi(Kernel& kernel)
+    : kernel_(kernel),
+      swiotlb_(kernel),
+      debug_(kernel, kernel.config().dma_debug_entries, kernel.config().dma_debug_show_errors),
+      tracker_(kernel) {}
+
+void DmaApi::init() {
+  if (kernel_.config().dma_mode == DmaMode::kSwiotlb) need_swiotlb();
+  if (kernel_.config().dma_debug) debug_.init();
+}
+
+void DmaApi::need_swiotlb() {
+  if (!swiotlb_.initialised()) swiotlb_.init(kernel_.config().swiotlb_bytes);
+}
+
 IommuDomain& DmaApi::iommu_get_dma_domain(Device& device) {
   KFUNC("iommu_get_dma_domain");
   if (device.group_ == nullptr) kernel_.null_dereference("iommu_get_dma_domain", kDefaultDomainOffset);
@@ -60,6 +75,29 @@ Iova DmaApi::iommu_dma_map(Device& device, PhysAddr phys, std::uint64_t size) {
   return Iova(iova + offset);
 }
 
+// dma_direct_map_page: the address itself, or that of its bounce slots.
+Iova DmaApi::direct_map(Device& device, PhysAddr phys, std::uint64_t size) {
+  work(this_cpu().costs().dma_direct_map);
+  PhysAddr reached = phys;
+  if (bounced(device)) {
+    const auto slots = swiotlb_.map(device, phys, size);
+    if (!slots) return kDmaMappingError;
+    reached = *slots;
+  }
+  if (reached.value + size - 1 <= device.dma_mask) return Iova(reached.value);
+  if (bounced(device)) swiotlb_.unmap(reached, size, /*copy_back=*/false);
+  return kDmaMappingError;
+}
+
+bool DmaApi::track(Device& device, PhysAddr phys, Iova address, std::uint64_t size, DmaDirection direction) {
+  if (!tracker_.on()) return true;
+  KFUNC("dma_track_mapping");
+  if (tracker_.table().add({&device, address.value, phys.value, size, static_cast<std::uint8_t>(direction), 0}))
+    return true;
+  ++tracker_.counters.full;
+  return false;
+}
+
 Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t offset, std::uint64_t size,
                                 DmaDirection direction, unsigned attributes) {
   KFUNC("dma_map_page_attrs");
@@ -67,15 +105,9 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
   Iova address;
   this_cpu().point("dma_map", reinterpret_cast<std::uintptr_t>(&device), false);
   ++counters_.maps;
-  if (translated(device)) {
-    address = iommu_dma_map(device, phys, size);
-  } else {
-    work(this_cpu().costs().dma_direct_map);
-    const bool reachable = phys.value + size - 1 <= device.dma_mask;
-    address = reachable ? Iova(phys.value) : kDmaMappingError;
-  }
+  address = translated(device) ? iommu_dma_map(device, phys, size) : direct_map(device, phys, size);
   if (address == kDmaMappingError) ++counters_.map_failures;
-  if (address != kDmaMappingError && (attributes & kDmaAttrSkipCpuSync) == 0 && dma_need_sync(device)) {
+  if (address != kDmaMappingError && (attributes & kDmaAttrSkipCpuSync) == 0 && !kernel_.config().dma_coherent) {
     work(this_cpu().costs().dma_sync_line * ((size + 63) / 64));
   }
   auto& trace = kernel_.trace().dma_mapped;
@@ -84,6 +116,13 @@ Iova DmaApi::dma_map_page_attrs(Device& device, sim::Pfn page, std::uint64_t off
     trace.emit(
         {&device, device.bound(), phys, address, size, direction, cpu.cpu(), cpu.now(), cpu.call_chain()});
   }
+  if (address == kDmaMappingError) return address;
+  if (!track(device, phys, address, size, direction)) {
+    unmap(device, address, size, direction, kDmaAttrSkipCpuSync);
+    ++counters_.map_failures;
+    return kDmaMappingError;
+  }
+  debug_.map_page(device, phys, address, size, direction);
   return address;
 }
 
@@ -126,23 +165,58 @@ void DmaApi::iommu_dma_unmap(Device& device, Iova address, std::uint64_t size, D
                 unmapped == pages * sim::kPageSize ? UnmapResult::kDone : UnmapResult::kMismatch);
 }
 
+// dma_direct_unmap_page.
+void DmaApi::direct_unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction,
+                          unsigned attributes) {
+  work(this_cpu().costs().dma_direct_map);
+  if (bounced(device)) {
+    const PhysAddr slots(address.value), phys = swiotlb_.original(slots);
+    const bool copy_back = (attributes & kDmaAttrSkipCpuSync) == 0 && direction != DmaDirection::kToDevice;
+    const bool done = swiotlb_.unmap(slots, size, copy_back);
+    emit_unmapped(device, address, phys, size, direction, done ? UnmapResult::kDone : UnmapResult::kMismatch);
+    return;
+  }
+  const bool was_translated = device.mode_ == DmaMode::kStrict || device.mode_ == DmaMode::kLazy;
+  emit_unmapped(device, address, was_translated ? PhysAddr(0) : PhysAddr(address.value), size, direction,
+                was_translated ? UnmapResult::kDirectLeaked : UnmapResult::kDone);
+}
+
+void DmaApi::unmap(Device& device, Iova address, std::uint64_t size, DmaDirection direction, unsigned attributes) {
+  if (translated(device)) {
+    iommu_dma_unmap(device, address, size, direction);
+  } else {
+    direct_unmap(device, address, size, direction, attributes);
+  }
+}
+
 void DmaApi::dma_unmap_page_attrs(Device& device, Iova address, std::uint64_t size, DmaDirection direction,
                                   unsigned attributes) {
   KFUNC("dma_unmap_page_attrs");
   this_cpu().point("dma_unmap", reinterpret_cast<std::uintptr_t>(&device), false);
   ++counters_.unmaps;
-  if (!device.bound()) ++counters_.late_unmaps;
-  if ((attributes & kDmaAttrSkipCpuSync) == 0 && dma_need_sync(device)) {
-    work(this_cpu().costs().dma_sync_line * ((size + 63) / 64));
-  }
-  if (translated(device)) {
-    iommu_dma_unmap(device, address, size, direction);
+  if (tracker_.on() && !tracker_.table().take(&device, address.value, size)) {
+    ++tracker_.counters.unknown;
     return;
   }
-  work(this_cpu().costs().dma_direct_map);
-  const bool was_translated = device.mode_ == DmaMode::kStrict || device.mode_ == DmaMode::kLazy;
-  emit_unmapped(device, address, was_translated ? PhysAddr(0) : PhysAddr(address.value), size, direction,
-                was_translated ? UnmapResult::kDirectLeaked : UnmapResult::kDone);
+  if (!device.bound()) ++counters_.late_unmaps;
+  if ((attributes & kDmaAttrSkipCpuSync) == 0 && !kernel_.config().dma_coherent) {
+    work(this_cpu().costs().dma_sync_line * ((size + 63) / 64));
+  }
+  unmap(device, address, size, direction, attributes);
+  debug_.unmap_page(device, address, size, direction);
+}
+
+std::uint64_t DmaApi::clean_up(Device& device) {
+  if (!tracker_.on()) return 0;
+  KFUNC("dma_clean_up_device");
+  const std::uint64_t left = tracker_.table().take_all(&device, [&](const TrackedMapping& m) {
+    const auto direction = static_cast<DmaDirection>(m.direction);
+    ++counters_.unmaps;
+    unmap(device, Iova(m.address), m.size, direction, kDmaAttrSkipCpuSync);
+    debug_.unmap_page(device, Iova(m.address), m.size, direction);
+  });
+  tracker_.counters.cleaned += left;
+  return left;
 }
 
 std::uint64_t DmaApi::iommu_dma_unmap_all(Device& device) {
@@ -164,8 +238,11 @@ std::uint64_t DmaApi::iommu_dma_unmap_all(Device& device) {
 
 std::uint64_t DmaApi::dma_unmap_all(Device& device) {
   KFUNC("dma_unmap_all");
-  const std::uint64_t given_up = translated(device) ? iommu_dma_unmap_all(device) : 0;
+  const std::uint64_t given_up = translated(device) ? iommu_dma_unmap_all(device)
+                                 : bounced(device)  ? swiotlb_.unmap_all(device)
+                                                    : 0;
   work(this_cpu().costs().dma_direct_map);
+  debug_.forget_all(device);
   auto& trace = kernel_.trace().dma_unmapped_all;
   if (trace.enabled()) {
     Context& cpu = this_cpu();
@@ -174,11 +251,21 @@ std::uint64_t DmaApi::dma_unmap_all(Device& device) {
   return given_up;
 }
 
-bool DmaApi::dma_need_sync(const Device&) const { return !kernel_.config().dma_coherent; }
+bool DmaApi::dma_need_sync(const Device& device) const {
+  return !kernel_.config().dma_coherent || bounced(device);
+}
 
-void DmaApi::sync(Device& device, Iova address, std::uint64_t size, bool for_device) {
+void DmaApi::sync(Device& device, Iova address, std::uint64_t size, DmaDirection direction, bool for_device) {
   ++counters_.syncs;
-  if (dma_need_sync(device)) work(this_cpu().costs().dma_sync_line * ((size + 63) / 64));
+  if (tracker_.on() && !tracker_.table().find_containing(&device, address.value)) {
+    ++tracker_.counters.unknown;
+    return;
+  }
+  if (!kernel_.config().dma_coherent) work(this_cpu().costs().dma_sync_line * ((size + 63) / 64));
+  // What the device only writes has nothing new for it, what it only reads nothing new for us.
+  if (bounced(device) && direction != (for_device ? DmaDirection::kFromDevice : DmaDirection::kToDevice))
+    swiotlb_.sync(PhysAddr(address.value), size, for_device);
+  debug_.sync_single(device, address, size, direction, for_device);
   auto& trace = kernel_.trace().dma_synced;
   if (trace.enabled()) {
     Context& cpu = this_cpu();
@@ -186,14 +273,14 @@ void DmaApi::sync(Device& device, Iova address, std::uint64_t size, bool for_dev
   }
 }
 
-void DmaApi::dma_sync_single_for_device(Device& device, Iova address, std::uint64_t size, DmaDirection) {
+void DmaApi::dma_sync_single_for_device(Device& device, Iova address, std::uint64_t size, DmaDirection direction) {
   KFUNC("dma_sync_single_for_device");
-  sync(device, address, size, true);
+  sync(device, address, size, direction, true);
 }
 
-void DmaApi::dma_sync_single_for_cpu(Device& device, Iova address, std::uint64_t size, DmaDirection) {
+void DmaApi::dma_sync_single_for_cpu(Device& device, Iova address, std::uint64_t size, DmaDirection direction) {
   KFUNC("dma_sync_single_for_cpu");
-  sync(device, address, size, false);
+  sync(device, address, size, direction, false);
 }
 
 CoherentBuffer DmaApi::dma_alloc_coherent(Device& device, std::uint64_t bytes) {
@@ -210,7 +297,10 @@ CoherentBuffer DmaApi::dma_alloc_coherent(Device& device, std::uint64_t bytes) {
   work(this_cpu().costs().llc_hit * pages * 4);
   buffer.iova =
       translated(device) ? iommu_dma_map(device, buffer.phys, buffer.bytes) : Iova(buffer.phys.value);
-  if (buffer.iova != kDmaMappingError) return buffer;
+  if (buffer.iova != kDmaMappingError) {
+    debug_.alloc_coherent(device, buffer.phys, buffer.iova, buffer.bytes);
+    return buffer;
+  }
   kernel_.frames().set_page_count(*pfn, 0);
   kernel_.pages().free_pages(*pfn, order);
   return {};
@@ -219,6 +309,7 @@ CoherentBuffer DmaApi::dma_alloc_coherent(Device& device, std::uint64_t bytes) {
 void DmaApi::dma_free_coherent(Device& device, const CoherentBuffer& buffer) {
   KFUNC("dma_free_attrs");
   if (buffer.bytes == 0) return;
+  debug_.free_coherent(device, buffer.iova, buffer.bytes);
   if (translated(device)) {
     IommuDomain& domain = iommu_get_dma_domain(device);
     const std::uint64_t unmapped = domain.unmap(buffer.iova.value, buffer.bytes);
@@ -243,6 +334,43 @@ std::uint64_t DmaApi::map_msi_page(Device& device, PhysAddr phys) {
   const Iova iova = iommu_dma_map(device, phys, sim::kPageSize);
   if (iova != kDmaMappingError) device.msi_pages_.emplace_back(phys, iova);
   return iova.value;
+}
+
+void DmaApi::stats(const std::function<void(std::string_view, double, std::string_view)>& out) const {
+  const auto number = [&](std::string_view name, std::uint64_t value, std::string_view unit) {
+    out(name, static_cast<double>(value), unit);
+  };
+  number("dma.maps", counters_.maps, "calls");
+  number("dma.map_failures", counters_.map_failures, "calls");
+  number("dma.unmaps", counters_.unmaps, "calls");
+  number("dma.late_unmaps", counters_.late_unmaps, "calls");
+  number("dma.syncs", counters_.syncs, "calls");
+  if (swiotlb_.initialised()) {
+    const Swiotlb::Counters& c = swiotlb_.counters();
+    number("swiotlb.slots", swiotlb_.slots(), "slots");
+    number("swiotlb.used", swiotlb_.used(), "slots");
+    number("swiotlb.used_most", c.used_most, "slots");
+    number("swiotlb.maps", c.maps, "mappings");
+    number("swiotlb.unmaps", c.unmaps, "mappings");
+    number("swiotlb.full", c.full, "mappings");
+    number("swiotlb.bytes_in", c.bytes_in, "bytes");
+    number("swiotlb.bytes_out", c.bytes_out, "bytes");
+  }
+  if (kernel_.config().dma_debug) {
+    for (unsigned e = 0; e < static_cast<unsigned>(DmaDebug::Error::kCount); ++e) {
+      const auto error = static_cast<DmaDebug::Error>(e);
+      number(fmt::format("dma_debug.{}", DmaDebug::key(error)), debug_.errors(error), "errors");
+    }
+    number("dma_debug.pending_mappings", debug_.pending_at_unbind(), "mappings");
+    number("dma_debug.forgotten", debug_.forgotten(), "mappings");
+    number("dma_debug.entries_most", debug_.entries_used_most(), "entries");
+    number("dma_debug.disabled", debug_.disabled() ? 1 : 0, "1");
+  }
+  if (tracker_.on()) {
+    number("dma_tracking.full", tracker_.counters.full, "mappings");
+    number("dma_tracking.unknown", tracker_.counters.unknown, "calls");
+    number("dma_tracking.cleaned", tracker_.counters.cleaned, "mappings");
+  }
 }
 
 }  // namespace kernel

@@ -311,11 +311,15 @@ void IommuDriver::domain_free(IommuDomain& domain) {
 void IommuDriver::attach(Device& device, IommuDomain& domain) {
   KFUNC("riscv_iommu_attach_paging_domain");
   write_context(device, &domain);
+  auto& trace = kernel_.trace().iommu_attached;
+  if (trace.enabled()) trace.emit({&device, domain.id(), kernel_.now()});
 }
 
 void IommuDriver::detach(Device& device) {
   KFUNC("riscv_iommu_attach_blocking_domain");
   write_context(device, nullptr);
+  auto& trace = kernel_.trace().iommu_attached;
+  if (trace.enabled()) trace.emit({&device, 0, kernel_.now()});
 }
 
 // ---- faults ----

@@ -35,6 +35,7 @@ Kernel::Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFram
     core->ksoftirqd_ =
         &spawn(core->cpu(), fmt::format("ksoftirqd/{}", core->cpu()), [c = core.get()] { c->ksoftirqd(); });
   }
+  dma_.init();
 }
 
 Kernel::~Kernel() { store_.set_caches(nullptr); }
@@ -170,11 +171,7 @@ void Kernel::stats(const std::function<void(std::string_view, double, std::strin
   number("cache.llc_evictions", lines.llc_evictions, "lines");
   number("rcu.grace_periods", rcu_->grace_periods(), "periods");
   number("irq.spurious", interrupts_.spurious(), "interrupts");
-  number("dma.maps", dma_.counters().maps, "calls");
-  number("dma.map_failures", dma_.counters().map_failures, "calls");
-  number("dma.unmaps", dma_.counters().unmaps, "calls");
-  number("dma.late_unmaps", dma_.counters().late_unmaps, "calls");
-  number("dma.syncs", dma_.counters().syncs, "calls");
+  dma_.stats(out);
   number("iommu.commands", iommu_->counters().commands, "commands");
   number("iommu.fences", iommu_->counters().fences, "fences");
   number("iommu.fence_wait", iommu_->counters().fence_wait, "cycles");

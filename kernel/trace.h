@@ -129,6 +129,13 @@ struct IommuSynced {
   std::uint64_t size;  ///< 0 = the whole domain
   Tick time;
 };
+/// The IOMMU has seen the new device context: the device is in domain `domain`, or blocked (0: every access faults).
+struct IommuAttached {
+  static constexpr const char* kName = "attach_device_to_domain";
+  const Device* device;
+  std::uint32_t domain;
+  Tick time;
+};
 /// A record of the fault queue, read by the driver.
 struct IommuFaultReported {
   static constexpr const char* kName = "io_page_fault";
@@ -293,6 +300,7 @@ struct Trace {
   sim::Tracepoint<IommuMapped> iommu_mapped;
   sim::Tracepoint<IommuUnmapped> iommu_unmapped;
   sim::Tracepoint<IommuSynced> iommu_synced;
+  sim::Tracepoint<IommuAttached> iommu_attached;
   sim::Tracepoint<IommuFaultReported> iommu_fault;
   sim::Tracepoint<DeviceAdded> device_added;
   sim::Tracepoint<DeviceBound> device_bound;

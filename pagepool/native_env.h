@@ -31,6 +31,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernel/mapping_hash.h"
 #include "pagepool/page_pool.h"
 #include "pagepool/strategies/stock.h"
 #include "pagepool/strategies/xarray_merged.h"
@@ -370,12 +371,17 @@ class BasicNativeEnv {
   bool dma_map(Pool& pool, Netmem netmem, std::size_t, DmaDirection, DmaAddr& addr) {
     addr = reinterpret_cast<std::uintptr_t>(netmem.desc());
     netmem.desc()->mapped.store(true, std::memory_order_relaxed);
+    if (tracked_ && !tracked_->add({pool.dev(), bus_address(addr), addr, kPageSize, 0, 0})) {
+      netmem.desc()->mapped.store(false, std::memory_order_relaxed);
+      return false;
+    }
     pool.dev()->mapped.fetch_add(1, std::memory_order_relaxed);
     return true;
   }
   template <class Pool>
   void dma_unmap(Pool& pool, Netmem, DmaAddr addr, std::size_t, DmaDirection) {
     Interleaving::point();
+    if (tracked_ && !tracked_->take(pool.dev(), bus_address(addr), kPageSize)) return;
     auto* page = reinterpret_cast<NativePage*>(static_cast<std::uintptr_t>(addr));
     if (!pool.dev()->bound.load(std::memory_order_relaxed))
       pool.dev()->late_unmaps.fetch_add(1, std::memory_order_relaxed);
@@ -388,6 +394,7 @@ class BasicNativeEnv {
   template <class Pool>
   void dma_sync_for_device(Pool& pool, DmaAddr addr, std::uint64_t, std::uint64_t) {
     Interleaving::point();
+    if (tracked_ && !tracked_->find_containing(pool.dev(), bus_address(addr))) return;
     const auto* page = reinterpret_cast<const NativePage*>(static_cast<std::uintptr_t>(addr));
     if (!page || !page->mapped.load(std::memory_order_relaxed))
       pool.dev()->bad_syncs.fetch_add(1, std::memory_order_relaxed);
@@ -397,6 +404,23 @@ class BasicNativeEnv {
   void dma_sync_for_cpu(Pool& pool, DmaAddr addr, std::uint64_t offset, std::uint64_t size) {
     dma_sync_for_device(pool, addr, offset, size);
   }
+  /// The DMA API that tracks mappings by itself (kernel/mapping_hash.h). Before threads meet.
+  bool dma_track_mappings() {
+    if (!tracked_) tracked_ = std::make_unique<kernel::MappingHash<HashMemory>>(hash_memory_, 65536);
+    return true;
+  }
+  std::uint64_t dma_tracking_bytes() const { return tracked_ ? tracked_->bytes() : 0; }
+  /// The driver core: the driver leaves the device.
+  void driver_unbound(Device& device) {
+    if (tracked_) {
+      tracked_->take_all(&device, [&](const kernel::TrackedMapping& m) {
+        auto* page = reinterpret_cast<NativePage*>(static_cast<std::uintptr_t>(m.phys));
+        if (page->mapped.exchange(false, std::memory_order_acq_rel))
+          device.mapped.fetch_sub(1, std::memory_order_relaxed);
+      });
+    }
+    device.bound.store(false, std::memory_order_relaxed);
+  }
   /// Bulk unmap: a mapping of this environment is a page's flag, and all are the device's.
   void dma_unmap_all(Device& device) {
     for (std::size_t i = 0; i < pages_; ++i) {
@@ -405,6 +429,7 @@ class BasicNativeEnv {
         device.mapped.fetch_sub(1, std::memory_order_relaxed);
     }
   }
+  static constexpr std::uint64_t dma_unmap_all_bytes() { return 0; }
   void iommu_detach_device(Device& device) { device.detached.store(true, std::memory_order_relaxed); }
   bool dma_dev_need_sync(const Device* device) const { return device->need_sync; }
   static constexpr unsigned dma_cache_alignment() { return 1; }
@@ -535,6 +560,26 @@ class BasicNativeEnv {
 
   std::unique_ptr<NativePage[]> arena_;
   std::size_t pages_;
+  /// The table of dma_track_mappings(): real locks, no cost of its own.
+  struct HashMemory {
+    using Lock = SpinLock;
+    void lock(SpinLock& l) {
+      Interleaving::point();
+      l.lock();
+    }
+    void unlock(SpinLock& l) { l.unlock(); }
+    void load(std::uint32_t) {}
+    void store(std::uint32_t) {}
+  };
+  /// Pages lie one behind the other for the device.
+  std::uint64_t bus_address(DmaAddr addr) const {
+    return static_cast<std::uint64_t>(reinterpret_cast<const NativePage*>(static_cast<std::uintptr_t>(addr)) -
+                                      arena_.get())
+           << kPageShift;
+  }
+  HashMemory hash_memory_;
+  std::unique_ptr<kernel::MappingHash<HashMemory>> tracked_;
+
   alignas(64) SpinLock allocator_lock_;
   std::vector<NativePage*> free_;
   RecycleStats system_stats_[kMaxCpus];

@@ -71,6 +71,9 @@ class PagePools {
   KernelMemory& memory() { return memory_; }
   /// Recycle counters that all pools with PP_FLAG_SYSTEM_POOL share, one a core.
   RecycleStats* system_stats() { return system_stats_.data(); }
+  /// A scan asked for so many pfns.
+  void walked(std::uint64_t pfns) { walked_pfns_ += pfns; }
+  std::uint64_t walked_pfns() const { return walked_pfns_; }
   /// WARN_ONCE.
   bool first_time(Warning what);
   void misuse(MisuseKind kind, unsigned pool, unsigned page_pool, sim::Pfn pfn);
@@ -86,6 +89,7 @@ class PagePools {
   Totals totals_;
   KernelMemory memory_;
   std::vector<RecycleStats> system_stats_;
+  std::uint64_t walked_pfns_ = 0;
   std::uint32_t warned_once_ = 0;  // bit per Warning
   std::vector<std::shared_ptr<Pool>> pools_;
   std::vector<std::pair<std::uint64_t, unsigned>> by_address_;  // live pools

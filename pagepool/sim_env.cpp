@@ -14,14 +14,18 @@ SimEnv::SimEnv(PagePools& pools, unsigned id)
       id_(id),
       stats_(kernel_.cores()) {}
 
+bool SimEnv::tracking_fails() {
+  if (fail_track_nth_ == 0 || ++track_allocations_ < fail_track_nth_ ||
+      track_allocations_ - fail_track_nth_ >= fail_track_times_)
+    return false;
+  kernel::work(kernel_.config().costs.slab_alloc);
+  ++track_failures_;
+  return true;
+}
+
 bool SimEnv::memory_new(const void* host, std::size_t bytes) {
   const bool tracking = ring_.host != nullptr;  // after the pool and its ring only strategies ask
-  if (tracking && fail_track_nth_ != 0 && ++track_allocations_ >= fail_track_nth_ &&
-      track_allocations_ - fail_track_nth_ < fail_track_times_) {
-    kernel::work(kernel_.config().costs.slab_alloc);
-    ++track_failures_;
-    return false;
-  }
+  if (tracking && tracking_fails()) return false;
   sim::PhysAddr address = pools_.memory().kmalloc(bytes);
   if (address.value == 0) {
     if (tracking) ++track_failures_;
@@ -108,8 +112,6 @@ std::string_view left_out(Mutant mutant) {
       return "xa_lock";
     case Mutant::no_list_lock:
       return "tracked_list_lock";
-    case Mutant::no_hash_lock:
-      return "dma_entry_hash";
     case Mutant::no_producer_lock:
     case Mutant::early_producer_unlock:
       return "ptr_ring.producer_lock";
@@ -162,6 +164,18 @@ void SimEnv::unmap(Device& device, sim::Pfn page, DmaAddr addr, std::size_t size
                                      kernel::kDmaAttrSkipCpuSync | kernel::kDmaAttrWeakOrdering);
 }
 
+bool SimEnv::dma_track_mappings() {
+  if (tracking_fails()) return false;
+  const bool started = kernel_.dma().track_mappings();
+  if (!started) ++track_failures_;
+  kernel_.dma().tracker().leave_out_locks(mutant_ == Mutant::no_hash_lock);
+  return started;
+}
+
+std::uint64_t SimEnv::dma_tracking_bytes() const {
+  return kernel_.dma().tracker().on() ? kernel::MappingTracker::bytes() : 0;
+}
+
 void SimEnv::iommu_detach_device(Device& device) {
   if (!device.iommu_group() || !device.iommu_group()->default_domain) return;
   kernel_.iommu().detach(device);
@@ -207,6 +221,7 @@ std::uint64_t SimEnv::for_each_online_page(const std::function<bool(Netmem)>& f,
     }
   }
   cpu.sync();
+  pools_.walked(walked);
   return walked;
 }
 

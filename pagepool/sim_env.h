@@ -244,8 +244,15 @@ class SimEnv {
     kernel_.dma().dma_sync_single_for_cpu(*pool.dev(), sim::Iova(addr + offset), size,
                                           static_cast<kernel::DmaDirection>(pool.params().dma_dir));
   }
+  /// The proposed DMA API that tracks mappings by itself. False: no memory for its table.
+  bool dma_track_mappings();
+  std::uint64_t dma_tracking_bytes() const;
   /// The proposed DMA API call "unmap everything this device has".
   void dma_unmap_all(Device& device) { kernel_.dma().dma_unmap_all(device); }
+  /// Memory that this call needs for a device.
+  std::uint64_t dma_unmap_all_bytes() const {
+    return kernel_.dma().swiotlb().initialised() ? kernel_.dma().swiotlb().bitmap_bytes() : 0;
+  }
   bool dma_dev_need_sync(Device* device) const { return kernel_.dma().dma_need_sync(*device); }
   /// Takes the device out of its IOMMU domain: its device context becomes invalid, nothing of the domain
   /// stays in the IOTLB. No effect without an IOMMU.
@@ -386,6 +393,8 @@ class SimEnv {
     return find_region(at);
   }
   std::uint64_t find_region(const std::byte* at) const;
+  /// This allocation of tracking memory is one of those that fail.
+  bool tracking_fails();
   /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it
   /// is a use after free.
   void free_regions();

@@ -24,6 +24,8 @@ void MachineConfig::finish() {
   if (root_port.ecam.base + root_port.ecam.size != root_port.mmio.base) {
     throw sim::Error("root_port.mmio.base: the MMIO window must follow the ECAM window");
   }
+  memory.bytes -= memory.bytes % sim::kPageSize;  // 12.3 TB are no whole pages
+  memory.frames = page_frames(memory.map, memory.base, memory.bytes);
   memory.buddy.validate();
   dram.validate();
   iommu.validate();
@@ -34,6 +36,7 @@ void MachineConfig::finish() {
   kernel.validate();
   nic.validate();
   driver.rx.validate();
+  driver.tx.validate();
   pool.validate();
 }
 
@@ -41,7 +44,7 @@ Machine::Machine(const MachineConfig& config)
     : config_(config),
       simulation_("machine", config.simulation),
       store_(config.memory.base, config.memory.bytes),
-      frames_(store_),
+      frames_(store_, config.memory.frames),
       pages_(frames_, memory_trace_, simulation_.random("fail_page_alloc"), config.memory.buddy),
       wire_("wire", simulation_, config.nic.wire_bits_per_second),
       nic_("nic", simulation_, config.nic),

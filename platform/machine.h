@@ -23,6 +23,7 @@
 #include "pagepool/page_pools.h"
 #include "platform/imsic.h"
 #include "platform/interconnect.h"
+#include "platform/memory_map.h"
 #include "platform/pcie_link.h"
 #include "platform/root_port.h"
 #include "platform/wire.h"
@@ -31,7 +32,9 @@ namespace platform {
 
 struct MemoryConfig {
   sim::PhysAddr base{0x8000'0000};
-  std::uint64_t bytes = std::uint64_t{4} << 30;
+  std::uint64_t bytes = std::uint64_t{4} << 30;  ///< finish() rounds it down to whole pages
+  MemoryMapConfig map;
+  mm::PageFramesConfig frames;  ///< finish() makes it from the map
   mm::BuddyConfig buddy;
 };
 

@@ -9,7 +9,11 @@ namespace {
 void register_memory(ParameterSet& set, MemoryConfig& c) {
   set.address("memory.base", c.base.value, "first physical address of DRAM");
   set.size("memory.size", c.bytes, std::uint64_t{64} << 20, std::uint64_t{16} << 40,
-           "DRAM; costs host memory only where it is touched");
+           "DRAM, in whole pages (rounded down); costs host memory only where it is touched");
+  set.text("memory.nodes", c.map.nodes, "sizes of the nodes from memory.base on, e.g. '2 GiB, 2 GiB'; empty: one node");
+  set.text("memory.holes", c.map.holes, "ranges without memory, OFFSET+SIZE, e.g. '1 GiB+64 MiB'; multiples of 2 MiB");
+  set.text("memory.hotpluggable", c.map.hotpluggable,
+           "ranges that are not there at boot, OFFSET+SIZE; multiples of 128 MiB (scenario.hotplug plugs the first)");
   register_buddy(set, c.buddy);
 }
 
@@ -45,6 +49,7 @@ void register_pool(ParameterSet& set, pagepool::PoolOptions& c) {
 
 void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.descriptors", c.rx.descriptors, 8, 4096, "RX ring, a multiple of 8");
+  set.integer("nic.driver.tx_descriptors", c.tx.descriptors, 8, 4096, "TX ring of the PF, a multiple of 8");
   set.integer("nic.driver.buffer_bytes", c.rx.buffer_bytes, 1024, 4096,
               "RX buffer in a page, a multiple of 1024");
   set.integer("nic.driver.pthresh", c.rx.pthresh, 0, 31, "RXDCTL.PTHRESH");
@@ -55,6 +60,10 @@ void register_driver(ParameterSet& set, nic::DriverConfig& c) {
   set.integer("nic.driver.pool_size", c.rx.pool_size, 0, 32768,
               "page_pool ring the driver asks for; 0: its descriptors");
   set.integer("nic.driver.itr_us", c.itr_us, 0, 8191, "interrupt moderation, microseconds");
+  set.integer("nic.driver.queues", c.queues, 1, 8,
+              "receive queues of the PF, by RSS: a ring, a vector and a page_pool each, on cores from rx_cpu on");
+  set.integer("nic.driver.leak_mappings", c.rx.leak_mappings, 0, 4096,
+              "a bug of the driver: so many pages that it maps when it opens and never unmaps");
   set.integer("nic.driver.rx_cpu", c.rx_cpu, 0, 31, "core that takes the RX interrupt");
   set.integer("nic.driver.vf_enable_ms", c.vf_enable_ms, 0, 10'000, "wait of pci_enable_sriov");
   set.integer("nic.driver.vf_disable_ms", c.vf_disable_ms, 0, 10'000, "wait of pci_disable_sriov");

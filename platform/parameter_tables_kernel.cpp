@@ -22,8 +22,9 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
              {{"direct", DmaMode::kDirect},
               {"passthrough", DmaMode::kPassthrough},
               {"strict", DmaMode::kStrict},
-              {"lazy", DmaMode::kLazy}},
-             "how the DMA API translates (iommu=, iommu.strict=, iommu.passthrough=)");
+              {"lazy", DmaMode::kLazy},
+              {"swiotlb", DmaMode::kSwiotlb}},
+             "how the DMA API translates (iommu=, iommu.strict=, iommu.passthrough=, swiotlb=force)");
   set.choice("kernel.paging", c.paging,
              {{"sv39", PagingMode::kSv39}, {"sv48", PagingMode::kSv48}, {"sv57", PagingMode::kSv57}},
              "first-stage page tables of a paging domain");
@@ -31,6 +32,13 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
   set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 2, 65536,
               "IOVA_DEFAULT_FQ_SIZE, per core");
   set.integer("kernel.flush_queue_timeout_ms", c.flush_queue_timeout_ms, 1, 10'000, "IOVA_FQ_TIMEOUT");
+  set.size("kernel.swiotlb", c.swiotlb_bytes, 256 << 10, std::uint64_t{1} << 30,
+           "bounce slots of dma_mode swiotlb, in segments of 256 KiB (swiotlb=)");
+  set.boolean("kernel.dma_debug", c.dma_debug, "every mapping is tracked and checked (CONFIG_DMA_API_DEBUG)");
+  set.integer("kernel.dma_debug_entries", c.dma_debug_entries, 1, 1 << 24,
+              "entries made in advance; none left: dma-debug disables itself");
+  set.integer("kernel.dma_debug_show_errors", c.dma_debug_show_errors, 0, 1'000'000'000,
+              "errors of dma-debug that are warnings; the others are counted");
   set.address("kernel.dma_mask", c.dma_mask, "default mask of devices");
   set.boolean("kernel.clear_dma_ops_on_unbind", c.clear_dma_ops_on_unbind,
               "device unbind resets the DMA ops of the device");

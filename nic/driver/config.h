@@ -4,13 +4,17 @@
 #include <cstdint>
 
 #include "nic/driver/rx_ring.h"
+#include "nic/driver/tx_ring.h"
 
 namespace nic {
 
 struct DriverConfig {
   RxRingConfig rx;
+  TxRingConfig tx;
   /// Interrupt moderation of the receive vector (EITR), microseconds; 0 = off.
   unsigned itr_us = 20;
+  /// Receive queues of the PF (RSS), each with a ring, a vector, a NAPI instance and a page_pool. A VF has one.
+  unsigned queues = 1;
   /// Core that takes the receive interrupt and runs the NAPI poll.
   unsigned rx_cpu = 0;
   /// pci_enable_sriov and pci_disable_sriov wait so long for the functions to come and to go.

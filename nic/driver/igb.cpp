@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nic/driver/igb.h"
 
+#include <algorithm>
+
 #include "nic/device/registers.h"
 #include "nic/stack/costs.h"
 
@@ -9,6 +11,8 @@ namespace {
 
 constexpr unsigned kOtherVector = 0;  // MSI-X table entries of the PF
 constexpr unsigned kRxVector = 1;
+constexpr unsigned kTxVector = kPfVectors - 1;
+constexpr unsigned kTxIfindex = 3;
 constexpr unsigned kRarEntries = 24;
 constexpr int kEnodev = 19, kEnomem = 12;
 
@@ -18,15 +22,43 @@ IgbDriver::IgbDriver(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& t
                      const DriverConfig& config)
     : Driver("igb"),
       kernel_(kernel),
+      stack_(stack),
+      trace_(trace),
       bridge_(bridge),
-      config_(config),
-      napi_(stack.softnet(), "igb-rx",
-            [this](int budget) {
-              const int work = ring_.clean_rx_irq(budget);
-              if (work < budget && napi_.napi_complete_done(work)) wr(reg::EIMS, bit(kRxVector));
-              return work;
-            }),
-      ring_(kernel, stack, trace, "igb-rx0", config.rx) {}
+      config_(config) {
+  for (unsigned n = 0; n < config.queues; ++n) queues_.push_back(std::make_unique<Queue>(*this, stack, trace, n));
+}
+
+IgbDriver::Queue::Queue(IgbDriver& driver, NetStack& stack, const mm::Trace& trace, unsigned n)
+    : number(n),
+      cpu((driver.config_.rx_cpu + n) % driver.kernel_.cores()),
+      table_entry(kRxVector + n),
+      napi(stack.softnet(), "igb-rx",
+           [this, &driver](int budget) {
+             const int work = ring.clean_rx_irq(budget);
+             if (work < budget && napi.napi_complete_done(work)) driver.wr(reg::EIMS, bit(table_entry));
+             return work;
+           }),
+      ring(driver.kernel_, stack, trace, fmt::format("igb-rx{}", n), driver.config_.rx, n) {}
+
+std::uint32_t IgbDriver::rx_vectors() const {
+  std::uint32_t mask = 0;
+  for (const auto& queue : queues_) mask |= bit(queue->table_entry);
+  return mask;
+}
+
+RxRing::Counters IgbDriver::ring_counters() const {
+  RxRing::Counters sum;
+  for (const auto& queue : queues_) {
+    const RxRing::Counters& c = queue->ring.counters();
+    sum.packets += c.packets;
+    sum.bytes += c.bytes;
+    sum.alloc_failed += c.alloc_failed;
+    sum.errors += c.errors;
+    sum.poll_cycles += c.poll_cycles;
+  }
+  return sum;
+}
 
 std::array<std::uint8_t, 6> IgbDriver::vf_mac(unsigned n) const {
   auto mac = mac_;
@@ -56,8 +88,8 @@ int IgbDriver::probe(kernel::Device& device) {
   pci_->msix_enable(true);
   wr(reg::GPIE, gpie::MULTIPLE_MSIX | gpie::PBA | gpie::EIAME | gpie::NSICR);
   wr(reg::IVAR_MISC, (kOtherVector | ivar::VALID) << 8);
-  wr(reg::EIAC, bit(kOtherVector) | bit(kRxVector));
-  wr(reg::EIAM, bit(kRxVector));
+  wr(reg::EIAC, bit(kOtherVector) | rx_vectors());
+  wr(reg::EIAM, rx_vectors());
   wr(reg::EIMS, bit(kOtherVector));
   wr(reg::IMS, icr::LSC | icr::VMMB | icr::FER | icr::NFER);
   configure_rx();
@@ -88,6 +120,8 @@ void IgbDriver::configure_rx() {
     for (unsigned pool = 0; pool <= pf_pool; ++pool) {
       wr(reg::VMOLR(pool), vmolr::STRCRC | vmolr::AUPE | vmolr::BAM | 1522);
     }
+  } else if (queues_.size() > 1) {
+    configure_rss();
   } else {
     wr(reg::MRQC, mrqc::kOff);
   }
@@ -98,6 +132,26 @@ void IgbDriver::configure_rx() {
   wr(reg::CTRL_EXT, rd(reg::CTRL_EXT) | ctrl_ext::DRV_LOAD | ctrl_ext::PFRSTD);
 }
 
+// igb_setup_mrqc: flows by their hash over all queues. The key is the one of Microsoft's specification, not a random one.
+void IgbDriver::configure_rss() {
+  static constexpr std::uint8_t kKey[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
+                                            0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
+                                            0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
+                                            0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+  const auto queue = [this](unsigned entry) { return static_cast<std::uint32_t>(entry % queues_.size()); };
+  for (unsigned i = 0; i < 10; ++i) {
+    std::uint32_t word = 0;
+    for (unsigned b = 0; b < 4; ++b) word |= std::uint32_t{kKey[4 * i + b]} << (8 * b);
+    wr(reg::RSSRK(i), word);
+  }
+  for (unsigned i = 0; i < 32; ++i) {
+    std::uint32_t word = 0;
+    for (unsigned b = 0; b < 4; ++b) word |= queue(4 * i + b) << (8 * b);
+    wr(reg::RETA(i), word);
+  }
+  wr(reg::MRQC, mrqc::kRss | mrqc::TCP_IPV4 | mrqc::IPV4 | mrqc::TCP_IPV6 | mrqc::IPV6 | mrqc::UDP_IPV4 | mrqc::UDP_IPV6);
+}
+
 void IgbDriver::set_rar(unsigned index, const std::array<std::uint8_t, 6>& mac, unsigned pool) {
   std::uint32_t low = 0, high = 0;
   for (unsigned i = 0; i < 4; ++i) low |= std::uint32_t{mac[i]} << (8 * i);
@@ -106,33 +160,106 @@ void IgbDriver::set_rar(unsigned index, const std::array<std::uint8_t, 6>& mac, 
   wr(reg::RAH(index), high | bit(18 + pool) | rah::AV);
 }
 
-int IgbDriver::open(const pagepool::PoolFactory& make_pool) {
-  KFUNC("igb_open");
-  const auto queue = static_cast<unsigned>(vfs_.size());
-  const auto rx = kernel_.interrupts().request_msi(*device_, config_.rx_cpu, "igb-rx0", [this] {
+int IgbDriver::open_queue(Queue& q, unsigned hardware_queue, const pagepool::PoolFactory& make_pool) {
+  const auto rx = kernel_.interrupts().request_msi(*device_, q.cpu, fmt::format("igb-rx{}", q.number), [this, &q] {
     KFUNC("igb_msix_ring");
     kernel::work(kStackCosts.irq_handler);
-    napi_.napi_schedule();
+    q.napi.napi_schedule();
   });
-  rx_vector_ = rx.data;
-  pci_->program_msix(msix_, kRxVector, rx);
-  const unsigned shift = (queue / 8) * 16;
-  wr(reg::IVAR(queue % 8), (kRxVector | ivar::VALID) << shift);
-  wr(reg::EITR(kRxVector), eitr::from_us(config_.itr_us) | eitr::CNT_INGR);
-  if (!ring_.open(*device_, csr_ + reg::RDBAL(queue), napi_, make_pool)) return -kEnomem;
-  napi_.napi_enable();
-  wr(reg::EIMS, bit(kRxVector));
+  q.irq = rx.data;
+  pci_->program_msix(msix_, q.table_entry, rx);
+  const unsigned shift = (hardware_queue / 8) * 16;
+  const std::uint32_t others = queues_.size() > 1 ? rd(reg::IVAR(hardware_queue % 8)) & ~(0xFFu << shift) : 0;
+  wr(reg::IVAR(hardware_queue % 8), others | (q.table_entry | ivar::VALID) << shift);
+  wr(reg::EITR(q.table_entry), eitr::from_us(config_.itr_us) | eitr::CNT_INGR);
+  if (!q.ring.open(*device_, csr_ + reg::RDBAL(hardware_queue), q.napi, make_pool)) {
+    kernel_.interrupts().free_irq(q.cpu, q.irq);
+    return -kEnomem;
+  }
+  q.napi.napi_enable();
+  wr(reg::EIMS, bit(q.table_entry));
   return 0;
+}
+
+int IgbDriver::open(const pagepool::PoolFactory& make_pool) {
+  KFUNC("igb_open");
+  const auto first = static_cast<unsigned>(vfs_.size());
+  for (const auto& queue : queues_) {
+    if (first != 0 && queue->number != 0) break;  // one pool, one queue
+    const int error = open_queue(*queue, first + queue->number, make_pool);
+    if (error == 0) continue;
+    stop();
+    return error;
+  }
+  return 0;
+}
+
+IgbDriver::Transmit::Transmit(IgbDriver& driver, NetStack& stack, const mm::Trace& trace)
+    : napi(stack.softnet(), "igb-tx",
+           [this, &driver](int budget) {
+             const int work = std::min(ring.clean_tx_irq(), budget - 1);
+             if (napi.napi_complete_done(work)) driver.wr(reg::EIMS, bit(kTxVector));
+             return work;
+           }),
+      ring(driver.kernel_, stack, trace, "igb-tx0", kTxIfindex, driver.config_.tx) {}
+
+int IgbDriver::open_tx() {
+  KFUNC("igb_open");
+  POOLSIM_ASSERT(tx_ == nullptr);
+  tx_ = std::make_unique<Transmit>(*this, stack_, trace_);
+  const auto queue = static_cast<unsigned>(vfs_.size());
+  const auto msi = kernel_.interrupts().request_msi(*device_, config_.rx_cpu, "igb-tx0", [this] {
+    KFUNC("igb_msix_ring");
+    kernel::work(kStackCosts.irq_handler);
+    tx_->napi.napi_schedule();
+  });
+  tx_->irq = msi.data;
+  pci_->program_msix(msix_, kTxVector, msi);
+  const unsigned shift = (queue / 8) * 16 + 8;
+  wr(reg::IVAR(queue % 8), (rd(reg::IVAR(queue % 8)) & ~(0xFFu << shift)) | (kTxVector | ivar::VALID) << shift);
+  wr(reg::EITR(kTxVector), eitr::from_us(config_.itr_us) | eitr::CNT_INGR);
+  wr(reg::EIAC, rd(reg::EIAC) | bit(kTxVector));
+  wr(reg::EIAM, rd(reg::EIAM) | bit(kTxVector));
+  wr(reg::TCTL, rd(reg::TCTL) | tctl::EN);
+  if (!vfs_.empty()) wr(reg::VFTE, rd(reg::VFTE) | bit(queue));
+  if (!tx_->ring.open(*device_, csr_ + reg::TDBAL(queue), mac_)) {
+    kernel_.interrupts().free_irq(config_.rx_cpu, tx_->irq);
+    tx_.reset();
+    return -kEnomem;
+  }
+  stack_.add_transmitter(tx_->ring.qdisc());
+  tx_->napi.napi_enable();
+  wr(reg::EIMS, bit(kTxVector));
+  return 0;
+}
+
+void IgbDriver::pause_tx(bool pause) {
+  const std::uint32_t control = rd(reg::TCTL);
+  wr(reg::TCTL, pause ? control & ~tctl::EN : control | tctl::EN);
+}
+
+void IgbDriver::stop_tx() {
+  if (tx_ == nullptr || !tx_->ring.is_open()) return;
+  wr(reg::EIMC, bit(kTxVector));
+  tx_->napi.napi_disable();
+  kernel_.interrupts().free_irq(config_.rx_cpu, tx_->irq);
+  tx_->ring.free_resources();
+  tx_->napi.netif_napi_del();
+}
+
+void IgbDriver::stop_queue(Queue& q) {
+  if (!q.ring.is_open()) return;
+  wr(reg::EIMC, bit(q.table_entry));
+  if (config_.quiesce) q.ring.disable();
+  q.napi.napi_disable();
+  kernel_.interrupts().free_irq(q.cpu, q.irq);
+  q.ring.free_resources();
 }
 
 void IgbDriver::stop() {
   KFUNC("igb_close");
-  if (!ring_.is_open()) return;
-  wr(reg::EIMC, bit(kRxVector));
-  if (config_.quiesce) ring_.disable();
-  napi_.napi_disable();
-  kernel_.interrupts().free_irq(config_.rx_cpu, rx_vector_);
-  ring_.free_resources();
+  stop_tx();
+  for (const auto& queue : queues_) stop_queue(*queue);
 }
 
 void IgbDriver::remove(kernel::Device&) {
@@ -140,9 +267,9 @@ void IgbDriver::remove(kernel::Device&) {
   if (!vfs_.empty()) disable_sriov();
   kernel_.rtnl().lock();
   stop();
-  ring_.netdev_unregistered();
+  for (const auto& queue : queues_) queue->ring.netdev_unregistered();
   kernel_.rtnl().unlock();
-  napi_.netif_napi_del();
+  for (const auto& queue : queues_) queue->napi.netif_napi_del();
   wr(reg::IMC, ~0u);
   wr(reg::EIMC, ~0u);
   kernel_.interrupts().free_irq(0, other_vector_);

@@ -21,6 +21,7 @@ class IgbvfDriver final : public kernel::Driver {
 
   const std::array<std::uint8_t, 6>& mac() const { return mac_; }
   RxRing& ring() { return ring_; }
+  const RxRing& ring() const { return ring_; }
 
  private:
   std::uint32_t rd(std::uint32_t r) { return kernel_.port().read32(csr_ + r); }

@@ -26,8 +26,14 @@ void RxRingConfig::validate() const {
 }
 
 RxRing::RxRing(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& trace, std::string name,
-               const RxRingConfig& config)
-    : kernel_(kernel), stack_(stack), trace_(trace), name_(std::move(name)), netdev_{2, name_}, config_(config) {}
+               const RxRingConfig& config, unsigned number)
+    : kernel_(kernel),
+      stack_(stack),
+      trace_(trace),
+      name_(std::move(name)),
+      netdev_{2, name_},
+      config_(config),
+      number_(number) {}
 
 bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
                   const pagepool::PoolFactory& make_pool) {
@@ -50,6 +56,7 @@ bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
     kernel_.dma().dma_free_coherent(device, descriptors_);
     return false;
   }
+  leak_mappings(device);
   buffers_.assign(config_.descriptors, {});
   next_to_use_ = next_to_clean_ = 0;
 
@@ -69,6 +76,14 @@ bool RxRing::open(kernel::Device& device, sim::PhysAddr registers, Napi& napi,
   alloc_rx_buffers(unused());
   kernel::local_bh_enable();
   return true;
+}
+
+void RxRing::leak_mappings(kernel::Device& device) {
+  for (unsigned i = 0; i < config_.leak_mappings; ++i) {
+    const auto page = kernel_.pages().alloc_pages(0);
+    if (!page) return;
+    kernel_.dma().dma_map_page_attrs(device, *page, 0, sim::kPageSize, kernel::DmaDirection::kFromDevice);
+  }
 }
 
 std::optional<pagepool::PageFragment> RxRing::alloc_buffer() {
@@ -97,7 +112,7 @@ void RxRing::alloc_rx_buffers(unsigned count) {
     store.store<std::uint64_t>(at, d.qw0);
     store.store<std::uint64_t>(at + 8, d.qw1);
     buffers_[next_to_use_] = {buffer->page, buffer->offset, true};
-    trace_.held(buffer->page, holder::kRxRing, next_to_use_);
+    trace_.held(buffer->page, holder::kRxRing, holder::rx_ring_id(number_, next_to_use_));
     next_to_use_ = next_to_use_ + 1 == config_.descriptors ? 0 : next_to_use_ + 1;
   }
   // The doorbell orders after the descriptors (dma_wmb).
@@ -138,10 +153,15 @@ int RxRing::clean_rx_irq(int budget) {
     cpu.load_from_device(sim::to_phys(buffer.page) + buffer.offset);
     counters_.bytes += length;
     ++counters_.packets;
+    if (Transmitter* out = stack_.run_xdp({store.host(sim::to_phys(buffer.page) + buffer.offset, length), length})) {
+      if (!out->ndo_xdp_xmit(buffer.page, buffer.offset, length)) pool_->recycle_direct(buffer.page);
+      continue;
+    }
     Skb* skb = stack_.skbs().build_skb(buffer.page, buffer.offset, length);
     skb->ifindex = static_cast<unsigned>(netdev_.ifindex);
     stack_.napi_gro_receive(*napi_, skb);
   }
+  stack_.xdp_do_flush();
   if (cleaned != 0) alloc_rx_buffers(cleaned);
   counters_.poll_cycles += cpu.now_cycles() - begin;
   return packets;

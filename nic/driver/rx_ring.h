@@ -23,6 +23,8 @@ struct RxRingConfig {
   bool drop_enable = true;  ///< SRRCTL.DROP_EN: no descriptor = drop instead of holding up the packet buffer
   /// Page pool ring entries; 0 = as many as descriptors.
   unsigned pool_size = 0;
+  /// A bug to look for: pages that open() maps and nobody ever unmaps.
+  unsigned leak_mappings = 0;
   void validate() const;
 };
 
@@ -30,7 +32,7 @@ class RxRing {
  public:
   /// `registers`: physical address of the queue's register block (RDBAL at +0x00 ... RXDCTL at +0x28).
   RxRing(kernel::Kernel& kernel, NetStack& stack, const mm::Trace& trace, std::string name,
-         const RxRingConfig& config);
+         const RxRingConfig& config, unsigned number = 0);
 
   /// igb_setup_rx_resources, igb_configure_rx_ring: pool, descriptors, registers, enable, first fill. Task context.
   /// False: out of memory; nothing is left behind.
@@ -64,6 +66,7 @@ class RxRing {
     bool valid = false;
   };
   void alloc_rx_buffers(unsigned count);
+  void leak_mappings(kernel::Device& device);
   std::optional<pagepool::PageFragment> alloc_buffer();
   unsigned unused() const {
     return (next_to_clean_ > next_to_use_ ? 0 : config_.descriptors) + next_to_clean_ - next_to_use_ - 1;
@@ -76,6 +79,7 @@ class RxRing {
   std::string name_;
   pagepool::Netdev netdev_;
   RxRingConfig config_;
+  unsigned number_;  // of the queue, in the driver's count
   kernel::Device* device_ = nullptr;
   Napi* napi_ = nullptr;
   sim::PhysAddr registers_{0};

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Those outside the pool who can have a page of it, by the name under which mm::Trace::held() is told. What
-// the number beside the name means, and what would make the holder let go, NetStack::describe_holder() says.
+// the number beside the name means, and what would make the holder let go, NetStack::lets_go() says.
 #pragma once
+#include <cstdint>
 #include <string_view>
 
 namespace nic::holder {
 
-inline constexpr std::string_view kRxRing = "RX ring";                               ///< id: descriptor
+inline constexpr std::string_view kRxRing = "RX ring";                               ///< id: see rx_ring_id()
+/// Descriptor, and in front of its four digits the queue.
+constexpr std::uint64_t rx_ring_id(unsigned queue, unsigned descriptor) {
+  return std::uint64_t{queue} * 10'000 + descriptor;
+}
 inline constexpr std::string_view kUdpSocket = "UDP socket receive queue";           ///< id: port
 inline constexpr std::string_view kTcpSocket = "TCP socket receive queue";           ///< id: port
 inline constexpr std::string_view kTcpOutOfOrder = "TCP socket out-of-order queue";  ///< id: port

@@ -41,6 +41,9 @@ void NetStack::ip_rcv(Skb* skb) {
   const auto packet = parse_ip(skbs_.bytes(*skb));
   if (!packet) return drop(skb, counters_.malformed);
   skb->ip = *packet;
+  if (const auto out = routes_.find(packet->dst_ip); packet->version == 4 && out != routes_.end()) {
+    return ip_forward(skb, *out->second);
+  }
   if (packet->is_fragment()) {
     skb = (packet->version == 6 ? defrag6_ : defrag4_).ip_defrag(skb);
     if (skb == nullptr) return;
@@ -53,6 +56,44 @@ void NetStack::ip_rcv(Skb* skb) {
     default:
       return drop(skb, counters_.no_port);
   }
+}
+
+// ip_forward, neigh_output: one hop less to live, other Ethernet addresses, in place.
+void NetStack::ip_forward(Skb* skb, Qdisc& out) {
+  KFUNC("ip_forward");
+  kernel::work(kStackCosts.ip_forward);
+  std::uint8_t* frame = kernel_.store().host(sim::to_phys(skb->page) + skb->offset, skb->length);
+  std::uint8_t* ip = frame + kEthernetHeaderBytes;
+  constexpr unsigned kTtl = 8, kChecksum = 10;
+  if (ip[kTtl] <= 1) return drop(skb, counters_.malformed);
+  --ip[kTtl];
+  std::uint32_t sum = (std::uint32_t{ip[kChecksum]} << 8 | ip[kChecksum + 1]) + 0x0100;  // RFC 1624
+  sum = (sum & 0xffff) + (sum >> 16);
+  ip[kChecksum] = static_cast<std::uint8_t>(sum >> 8);
+  ip[kChecksum + 1] = static_cast<std::uint8_t>(sum);
+  std::copy_n(frame + 6, 6, frame);  // back to where it came from: the only neighbour there is
+  const MacAddress mac = out.device().mac();
+  std::copy(mac.begin(), mac.end(), frame + 6);
+  ++counters_.forwarded;
+  out.dev_queue_xmit(skb);
+}
+
+Transmitter* NetStack::run_xdp(std::span<const std::uint8_t> frame) {
+  if (redirects_.empty()) return nullptr;
+  KFUNC("bpf_prog_run_xdp");
+  kernel::work(kStackCosts.xdp_redirect);
+  const auto packet = parse_ip(frame);
+  if (!packet || packet->protocol != kProtocolUdp) return nullptr;
+  const auto out = redirects_.find(packet->dst_port);
+  if (out == redirects_.end()) return nullptr;
+  ++counters_.redirected;
+  return out->second;
+}
+
+void NetStack::xdp_do_flush() {
+  if (redirects_.empty()) return;
+  KFUNC("xdp_do_flush");
+  for (const auto& [port, out] : redirects_) out->flush();
 }
 
 void NetStack::udp_rcv(Skb* skb) {
@@ -126,6 +167,17 @@ std::string NetStack::lets_go(std::string_view holder, std::uint64_t id) const {
     return fmt::format(
         "net_rx_action() on core {}: a packet received there, or {} skbs on the list (now {}); no timer", id,
         std::max(1u, defer_.max() / 2), defer_.count(static_cast<unsigned>(id)));
+  }
+  for (const Qdisc* out : transmitters_) {
+    const Transmitter& device = out->device();
+    if (device.ifindex() != id) continue;
+    const std::string completion = fmt::format("{} completes a frame (it has {}, and {})", device.name(),
+                                               device.in_use(), device.stopped() ? "no room" : "room");
+    if (holder == holder::kQdisc)
+      return fmt::format("{} and takes the next of the {} skbs that wait, or the device goes down (qdisc_reset)", completion,
+                         out->length());
+    if (holder == holder::kTxRing || holder == holder::kXdpTxRing)
+      return fmt::format("{}, or its close (igb_clean_tx_ring); no timer", completion);
   }
   if (holder == holder::kGro) return "the NAPI instance completes, or is deleted";
   return {};

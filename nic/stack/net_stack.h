@@ -9,6 +9,7 @@
 
 #include "nic/stack/ip_fragment.h"
 #include "nic/stack/napi.h"
+#include "nic/stack/qdisc.h"
 #include "nic/stack/skb.h"
 #include "nic/stack/skb_defer.h"
 #include "nic/stack/sockets.h"
@@ -53,6 +54,17 @@ class NetStack {
   TcpSocket& connect_tcp(std::uint16_t port, std::uint64_t rcvbuf, std::uint32_t rcv_nxt);
   /// From now on, it gets a clone of everything.
   PacketSocket& bind_packet(std::uint64_t rcvbuf);
+  /// ip_forward: packets for this address leave through `out`.
+  void route(std::uint32_t dst_ip, Qdisc& out) { routes_[dst_ip] = &out; }
+  /// An XDP program on every receiving device: UDP datagrams for `port` are redirected to `out`.
+  void xdp_redirect(std::uint16_t port, Transmitter& out) { redirects_[port] = &out; }
+  /// bpf_prog_run_xdp: where the frame is redirected to; null: it goes on into the stack (XDP_PASS). Softirq.
+  Transmitter* run_xdp(std::span<const std::uint8_t> frame);
+  /// End of a poll: what was redirected is announced (xdp_do_flush).
+  void xdp_do_flush();
+  /// A device that sends, for lets_go().
+  void add_transmitter(Qdisc& out) { transmitters_.push_back(&out); }
+
   /// A filter that lets nothing more through (SO_ATTACH_FILTER); what waits goes on waiting.
   void mute(const Socket& tap) { std::erase(taps_, &tap); }
 
@@ -66,6 +78,8 @@ class NetStack {
     std::uint64_t rcvbuf_errors = 0;
     std::uint64_t read = 0;     ///< datagrams read by a user
     std::uint64_t corrupt = 0;  ///< of these, payload not what was sent
+    std::uint64_t forwarded = 0;   ///< given to a qdisc
+    std::uint64_t redirected = 0;  ///< by XDP
   };
   const Counters& counters() const { return counters_; }
 
@@ -74,6 +88,7 @@ class NetStack {
   friend class TcpSocket;
   friend class PacketSocket;
   void ip_rcv(Skb* skb);
+  void ip_forward(Skb* skb, Qdisc& out);
   void udp_rcv(Skb* skb);
   void tcp_rcv(Skb* skb);
   void verify(const Skb& skb, std::size_t header_bytes);
@@ -92,6 +107,9 @@ class NetStack {
   std::map<std::uint16_t, UdpSocket*> udp_ports_;
   std::map<std::uint16_t, TcpSocket*> tcp_ports_;
   std::vector<PacketSocket*> taps_;
+  std::map<std::uint32_t, Qdisc*> routes_;
+  std::map<std::uint16_t, Transmitter*> redirects_;
+  std::vector<Qdisc*> transmitters_;
   std::vector<std::unique_ptr<UdpSocket>> udp_sockets_;  // all ever made
   std::vector<std::unique_ptr<TcpSocket>> tcp_sockets_;
   std::vector<std::unique_ptr<PacketSocket>> packet_sockets_;

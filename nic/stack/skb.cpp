@@ -63,10 +63,14 @@ void SkbAllocator::kfree_skb(Skb* skb) {
       if (!other->holder.empty()) trace_.held(page, other->holder, other->holder_id);
     } else {
       KFUNC("skb_pp_recycle");
-      if (!pools_.napi_pp_put_page(page)) pagepool::put_page(kernel_, page);
+      free_page(page);
     }
     skb = next;
   }
+}
+
+void SkbAllocator::free_page(sim::Pfn page) {
+  if (!pools_.napi_pp_put_page(page)) pagepool::put_page(kernel_, page);
 }
 
 void SkbAllocator::held(Skb& skb, std::string_view holder, std::uint64_t id) const {

@@ -75,6 +75,8 @@ class SkbAllocator {
   /// Frees the skb and its frag_list; each page goes to the pool it belongs to by then, or to the allocator.
   /// Any context.
   void kfree_skb(Skb* skb);
+  /// A page without an skb (xdp_return_frame): to the pool it belongs to by then, or to the allocator.
+  void free_page(sim::Pfn page);
   /// The bytes of the frame, in simulated DRAM.
   std::span<const std::uint8_t> bytes(const Skb& skb) const {
     return {kernel_.store().host(sim::to_phys(skb.page) + skb.offset, skb.length), skb.length};

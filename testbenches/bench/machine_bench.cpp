@@ -67,7 +67,7 @@ void BM_Machine_Rx(benchmark::State& state) {
   r.receive(1000, payload);
   const auto wakeups = r.machine.simulation().timeline().wakeups();
   const auto received = r.machine.stack().counters().received;
-  const auto& ring = r.script->ring().counters();
+  const auto ring = r.script->ring_counters();
   const auto cycles = ring.poll_cycles;
   for (auto _ : state) r.receive(10'000, payload);
   const auto packets = static_cast<double>(r.machine.stack().counters().received - received);

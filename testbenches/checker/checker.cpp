@@ -42,6 +42,8 @@ void Checker::attach(kernel::Trace& t) {
   listen(t.iova_freed);
   listen(t.iommu_mapped);
   listen(t.iommu_unmapped);
+  listen(t.iommu_attached);
+  listen(t.memory_hotplug);
   listen(t.device_added);
   listen(t.device_bound);
   listen(t.device_unbinding);

@@ -71,6 +71,8 @@ struct Summary {
   std::string longest_bh_off_chain;  ///< innermost first
   sim::Tick longest_spin = 0;        ///< of a core in softirq, for a lock
   std::string longest_spin_lock, longest_spin_chain;
+  sim::Tick longest_hotplug_wait = 0;  ///< of a step of memory hotplug for mem_hotplug_lock
+  std::uint64_t hotplug_steps = 0, hotplug_errors = 0;
   sim::Tick longest_unbind = 0;
   sim::Tick unbind_pending = 0;  ///< an unbind that had not come to its end when the run had, so far; 0 = none
   std::uint64_t frames_arrived = 0, frames_delivered = 0, frames_dropped = 0;
@@ -124,6 +126,8 @@ class Checker {
   void on(const kernel::IovaFreed& e);
   void on(const kernel::IommuMapped& e);
   void on(const kernel::IommuUnmapped& e);
+  void on(const kernel::IommuAttached& e);
+  void on(const kernel::MemoryHotplugged& e);
   void on(const kernel::DeviceAdded& e);
   void on(const kernel::DeviceBound& e);
   void on(const kernel::DeviceUnbinding& e);

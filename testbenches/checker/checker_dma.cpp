@@ -84,7 +84,8 @@ bool Checker::still_held(std::uint32_t mapping, std::uint64_t iova) const {
 /// Can its device still get at the page? Not when the page table went with a domain that was replaced.
 bool Checker::reachable(const Mapping& m) const {
   const DeviceShadow& d = devices_[m.device];
-  if (m.domain == kNoIndex) return true;
+  if (d.blocked) return false;
+  if (m.domain == kNoIndex) return m.iova == m.phys;  // else it has bounce slots, not the page
   return d.present && d.domain == m.domain && table_.find(page_of(m.iova), m.domain) == page_of(m.phys);
 }
 
@@ -270,6 +271,8 @@ void Checker::on(const kernel::IovaFreed& e) {
     f.detail = "an IOVA was freed that is not allocated";
   });
 }
+
+void Checker::on(const kernel::IommuAttached& e) { device(e.device).blocked = e.domain == 0; }
 
 void Checker::on(const kernel::IommuMapped& e) {
   last_map_ = e;

@@ -47,6 +47,12 @@ void Checker::on(const kernel::Spin& e) {
   summary_.longest_spin_chain = chain_text(e.chain);
 }
 
+void Checker::on(const kernel::MemoryHotplugged& e) {
+  ++summary_.hotplug_steps;
+  if (e.error != 0) ++summary_.hotplug_errors;
+  summary_.longest_hotplug_wait = std::max(summary_.longest_hotplug_wait, e.got_lock - e.begin);
+}
+
 void Checker::on(const kernel::LockHeld& e) {
   note_lock_order(e);
   if (e.released - e.acquired - e.held_core <= config_.lock_bound) return;

@@ -95,6 +95,7 @@ struct DeviceShadow {
       kNoIndex;  ///< IOMMU domain of its mappings, kNoIndex: none seen (identity or no IOMMU)
   bool unbinding = false;  ///< device_unbind has begun and not ended
   bool bound = false, present = true, freed = false;
+  bool blocked = false;  ///< out of every IOMMU domain: no access of it gets through
   std::uint32_t binding = 0;  ///< counts driver bindings
   sim::Tick bound_at = 0, unbinding_at = 0, unbound_at = 0, removed_at = 0, freed_at = 0;
 

@@ -18,10 +18,8 @@ void give(Inferred<T>& to, const std::optional<T>& option) {
 }
 
 kernel::DmaMode parse_dma_mode(const std::string& word) {
-  constexpr std::array kModes{kernel::DmaMode::kDirect, kernel::DmaMode::kPassthrough,
-                              kernel::DmaMode::kStrict, kernel::DmaMode::kLazy};
   std::vector<std::string> words;
-  for (const kernel::DmaMode mode : kModes) {
+  for (const kernel::DmaMode mode : kernel::kDmaModes) {
     if (word == to_string(mode)) return mode;
     words.emplace_back(to_string(mode));
   }

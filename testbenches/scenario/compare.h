@@ -78,6 +78,8 @@ Comparison compare(const CompareRequest& request, const Progress& progress = {},
 // --- what it says, in words made of measured numbers ---
 /// "yes, 0.210 ms", "no: ...".
 std::string rebind_text(const CompareCosts& costs);
+/// What dma-debug said in the run; "" when it was off.
+std::string dma_debug_text(const RunResult& r);
 /// What becomes of the driver and its traffic when tracking memory cannot be had.
 std::string no_memory_text(const CompareCosts& costs);
 std::string limit_text(const ProbeResult& probe);

@@ -195,7 +195,7 @@ void figures(std::string& out, const Comparison& c, const std::string& scenario,
       "<th class=n>unbind<br>ms<th class=n>BH off<br>max us<th class=n>spin in<br>softirq us<th "
       "class=n>cycles/<br>packet"
       "<th class=n>against<br>stock<th class=n>tracking<br>bytes<th>still held at the "
-      "end</tr></thead><tbody>";
+      "end<th>dma-debug</tr></thead><tbody>";
   const CompareCell* stock = c.cell(scenario, mode, "stock");
   std::optional<double> base;
   if (stock != nullptr && stock->run) base = stock->run->cycles_per_packet;
@@ -204,7 +204,7 @@ void figures(std::string& out, const Comparison& c, const std::string& scenario,
     const CompareCell& cell = *c.cell(scenario, mode, strategy);
     out += fmt::format("<tr><th>{}</th>", strategy);
     if (!cell.run) {
-      out += fmt::format("<td colspan=14>{}</td></tr>", escaped(cell.error.empty() ? "not run" : cell.error));
+      out += fmt::format("<td colspan=15>{}</td></tr>", escaped(cell.error.empty() ? "not run" : cell.error));
       continue;
     }
     const RunResult& r = *cell.run;
@@ -218,7 +218,7 @@ void figures(std::string& out, const Comparison& c, const std::string& scenario,
            barred(us(r.longest_spin), static_cast<double>(r.longest_spin), spin) +
            number(fmt::format("{:.1f}", r.cycles_per_packet)) +
            number(against_stock(r.cycles_per_packet, base)) + number(fmt::to_string(r.tracking_bytes)) +
-           words(r.held_by) + "</tr>";
+           words(r.held_by) + words(dma_debug_text(r)) + "</tr>";
     chains += fmt::format("<li><b>{}</b>: bottom halves off for {} us: <code>{}</code>", strategy,
                           us(r.longest_bh_off), escaped(r.longest_bh_off_chain));
     if (r.longest_spin != 0) {

@@ -28,6 +28,12 @@ std::optional<double> stock_cost(const Comparison& c, const std::string& mode, G
   return get(*stock->probe);
 }
 
+bool limited(const ProbeResult& p) { return p.pages_in_flight < p.pages_asked; }
+double gib_at_24_gib(const ProbeResult& p) {
+  constexpr double kPages = 24.0 * (1 << 30) / sim::kPageSize, kGib = 1 << 30;
+  return p.tracking_bytes_per_page() * kPages / kGib;
+}
+
 void cell_table(std::string& text, const Comparison& c, const std::string& scenario, const std::string& mode,
                 bool colour) {
   cli::Table table({"strategy", "unmaps\nbefore", "inside\ndestroy", "after", "late,\nno driver",
@@ -56,6 +62,8 @@ void cell_table(std::string& text, const Comparison& c, const std::string& scena
     const std::string found = r.findings_text();
     findings += fmt::format("  {:<20} {}\n", strategy, found.empty() ? "none" : found);
     if (!r.held_by.empty()) findings += fmt::format("  {:<20}   still held: {}\n", "", r.held_by);
+    if (r.dma_debug) findings += fmt::format("  {:<20}   dma-debug: {}\n", "", dma_debug_text(r));
+    if (r.swiotlb_full != 0) findings += fmt::format("  {:<20}   {} mappings found no bounce slots\n", "", r.swiotlb_full);
     // Worth a line where it is long: who kept the others out, and who waited.
     if (r.longest_bh_off > sim::kMillisecond)
       findings += fmt::format("  {:<20}   BH off: {}\n", "", r.longest_bh_off_chain);
@@ -121,6 +129,32 @@ std::string csv_value(const Json& v) {
   return v.dump();
 }
 
+/// The figures that the tables compute from others, by the name they have in CSV and JSON: null where there is none.
+Json derived_json(const Comparison& c, const CompareCell& cell) {
+  const auto percent = [](double value, std::optional<double> stock) {
+    return stock && *stock != 0 ? Json(100 * (value / *stock - 1)) : Json(nullptr);
+  };
+  Json j{{"cycles_per_packet_percent", nullptr},
+         {"map_percent", nullptr},
+         {"unmap_percent", nullptr},
+         {"tracking_bytes_per_page", nullptr},
+         {"tracking_gib_at_24_gib", nullptr},
+         {"inflight_limited", nullptr}};
+  const CompareCell* stock = c.cell(cell.scenario, cell.mode, "stock");
+  if (cell.run && stock != nullptr && stock->run)
+    j["cycles_per_packet_percent"] = percent(cell.run->cycles_per_packet, stock->run->cycles_per_packet);
+  const CompareCosts* k = c.cost(cell.mode, cell.strategy);
+  if (k == nullptr || !k->probe) return j;
+  const ProbeResult& p = *k->probe;
+  j["map_percent"] = percent(p.map_cycles, stock_cost(c, cell.mode, [](const ProbeResult& x) { return x.map_cycles; }));
+  j["unmap_percent"] =
+      percent(p.unmap_cycles, stock_cost(c, cell.mode, [](const ProbeResult& x) { return x.unmap_cycles; }));
+  j["tracking_bytes_per_page"] = p.tracking_bytes_per_page();
+  j["inflight_limited"] = limited(p);
+  if (!limited(p)) j["tracking_gib_at_24_gib"] = gib_at_24_gib(p);
+  return j;
+}
+
 Json costs_json(const CompareCosts& k) {
   Json j{{"dma_mode", k.mode}, {"strategy", k.strategy}};
   if (k.probe) {
@@ -154,15 +188,21 @@ std::string against_stock(double value, std::optional<double> stock) {
   return fmt::format("{:+.1f} %", 100 * (value / *stock - 1));
 }
 
+std::string dma_debug_text(const RunResult& r) {
+  if (!r.dma_debug) return "";
+  std::string text =
+      fmt::format("{} errors, {} mappings left at the unbind", r.dma_debug_errors, r.dma_debug_pending);
+  if (r.dma_debug_forgotten != 0) text += fmt::format(", {} crossed out unseen", r.dma_debug_forgotten);
+  return text + (r.dma_debug_disabled ? "; it ran out of entries" : "");
+}
+
 std::string limit_text(const ProbeResult& p) {
-  if (p.pages_in_flight >= p.pages_asked) return fmt::format("no limit up to {}", p.pages_asked);
+  if (!limited(p)) return fmt::format("no limit up to {}", p.pages_asked);
   return fmt::format("LIMIT {}", p.pages_in_flight);
 }
 
 std::string tracking_at_24_gib(const ProbeResult& p) {
-  if (p.pages_in_flight < p.pages_asked) return "not reached";
-  constexpr double kPages = 24.0 * (1 << 30) / sim::kPageSize, kGib = 1 << 30;
-  return fmt::format("{:.4f}", p.tracking_bytes_per_page() * kPages / kGib);
+  return limited(p) ? "not reached" : fmt::format("{:.4f}", gib_at_24_gib(p));
 }
 
 std::string rebind_text(const CompareCosts& k) {
@@ -207,6 +247,8 @@ std::string comparison_csv(const Comparison& c) {
   std::string text = "mode";
   for (const auto& [key, value] : run.items()) text += "," + key;
   for (const auto& [key, value] : probe.items()) text += ",probe_" + key;
+  const Json derived = derived_json(c, c.cells.front());
+  for (const auto& [key, value] : derived.items()) text += "," + key;
   text += ",bound_again_at_once,no_tracking_memory,error\n";
   for (const CompareCell& cell : c.cells) {
     const CompareCosts* k = c.cost(cell.mode, cell.strategy);
@@ -217,6 +259,8 @@ std::string comparison_csv(const Comparison& c) {
     for (const auto& [key, value] : run.items()) text += "," + (row.contains(key) ? csv_value(row[key]) : "");
     for (const auto& [key, value] : probe.items())
       text += "," + (cost.contains(key) ? csv_value(cost[key]) : "");
+    const Json computed = derived_json(c, cell);
+    for (const auto& [key, value] : computed.items()) text += "," + csv_value(value);
     text += fmt::format(",{},{},{}\n", k != nullptr ? csv_text(rebind_text(*k)) : "",
                         k != nullptr ? csv_text(no_memory_text(*k)) : "",
                         cell.run ? "" : csv_text(cell.error.empty() ? "not run" : cell.error));
@@ -232,6 +276,7 @@ Json comparison_json(const Comparison& c) {
     Json row =
         cell.run ? cell.run->to_json() : Json{{"scenario", cell.scenario}, {"strategy", cell.strategy}};
     row["mode"] = cell.mode;
+    row.update(derived_json(c, cell));
     if (!cell.run) row["error"] = cell.error.empty() ? "not run" : cell.error;
     j["rows"].push_back(std::move(row));
   }

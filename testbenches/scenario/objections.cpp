@@ -87,7 +87,52 @@ const std::vector<Objection>& objections() {
        "A scan of 12.3 TB was guessed to take about 10 s",
        "Asked for a machine with 12.3 TB, the guess was about 10 s of scanning with bottom halves off.",
        {"scan", "xarray_merged"},
-       [](const std::vector<RunResult>& runs) { return judge_scan(runs, 11455.0 * (1ull << 30), 10); }},
+       [](const std::vector<RunResult>& runs) { return judge_scan(runs, 12.3e12, 10); }},
+      {"hotplug",
+       "Memory hotplug in the middle of the scan",
+       "Asked about the scan of RFC v4: memory may come or go while it is walked. It takes mem_hotplug_lock for "
+       "reading, so hotplug has to wait for the end of the walk.",
+       {"scan", "scan_lock_on_match", "xarray_merged"},
+       [](const std::vector<RunResult>& runs) -> Judgement {
+         return {runs[0].longest_hotplug_wait > runs[2].longest_hotplug_wait + 10 * sim::kMillisecond,
+                 each(runs, [](const RunResult& r) {
+                   return fmt::format(
+                       "memory hotplug waits {:.3f} ms for its lock, {} of {} steps fail; {} pfns walked, {} unmaps "
+                       "inside destroy; {}",
+                       milliseconds(r.longest_hotplug_wait), r.hotplug_errors, r.hotplug_steps, r.scanned_pfns,
+                       r.unmap_inside, found(r));
+                 })};
+       }},
+      {"many_pools",
+       "Many pools each scan everything",
+       "A device has a pool for each receive queue, a machine has many devices: every pool that is destroyed with "
+       "pages out walks all memory, one after the other.",
+       {"scan", "scan_lock_on_match", "xarray_merged"},
+       [](const std::vector<RunResult>& runs) -> Judgement {
+         const double pages = 16.0 * (1 << 30) / 4096, walk = pages * 16.5e-9;
+         const RunResult& r = runs[0];
+         const auto walks = static_cast<double>(r.scanned_pfns) / pages;
+         return {r.pools > 1 && walks > 0.99 * static_cast<double>(r.pools) &&
+                     seconds(r.unbind) > 0.9 * static_cast<double>(r.pools) * walk &&
+                     seconds(runs[2].unbind) < walk,
+                 each(runs, [&](const RunResult& x) {
+                   return fmt::format("{} pools, {} pfns walked ({:.2f} times the memory), unbind {:.3f} ms", x.pools,
+                                      x.scanned_pfns, static_cast<double>(x.scanned_pfns) / pages,
+                                      milliseconds(x.unbind));
+                 }) + fmt::format(" One walk at 16.5 ns a page: {:.1f} ms.", walk * 1e3)};
+       }},
+      {"dma_debug_blinded",
+       "dma-debug is blinded",
+       "R. Murphy against the bulk unmap: it undoes mappings that nobody has named, so dma-debug cannot tell any more "
+       "what a driver has leaked. The driver here leaks three mappings.",
+       {"dma_bulk_unmap", "xarray_merged", "stock", "domain_detach"},
+       [](const std::vector<RunResult>& runs) -> Judgement {
+         return {runs[0].dma_debug_pending == 0 && runs[0].dma_debug_forgotten > 0 && runs[1].dma_debug_pending == 3,
+                 each(runs, [](const RunResult& r) {
+                   return fmt::format("dma-debug sees {} mappings left at the unbind, {} were crossed out unseen, {} errors",
+                                      r.dma_debug_pending, r.dma_debug_forgotten, r.dma_debug_errors);
+                 })};
+       }},
       {"softirq_spin",
        "Returners spin on destroy_lock in softirq",
        "Against every strategy that takes destroy_lock for a long time: whoever returns a page meanwhile "

@@ -100,6 +100,17 @@ nlohmann::ordered_json RunResult::to_json() const {
   j["read"] = read;
   j["alloc_failed"] = alloc_failed;
   j["warnings"] = warnings;
+  j["dma_debug"] = dma_debug;
+  j["dma_debug_errors"] = dma_debug_errors;
+  j["dma_debug_pending"] = dma_debug_pending;
+  j["dma_debug_forgotten"] = dma_debug_forgotten;
+  j["dma_debug_disabled"] = dma_debug_disabled;
+  j["swiotlb_full"] = swiotlb_full;
+  j["scanned_pfns"] = scanned_pfns;
+  j["pools"] = pools;
+  j["hotplug_steps"] = hotplug_steps;
+  j["hotplug_errors"] = hotplug_errors;
+  j["longest_hotplug_wait_fs"] = longest_hotplug_wait;
   j["held_by"] = held_by;
   return j;
 }
@@ -143,6 +154,17 @@ RunResult RunResult::from_json(const nlohmann::ordered_json& j) {
   r.read = j.at("read");
   r.alloc_failed = j.at("alloc_failed");
   r.warnings = j.at("warnings").get<std::vector<std::string>>();
+  r.dma_debug = j.at("dma_debug");
+  r.dma_debug_errors = j.at("dma_debug_errors");
+  r.dma_debug_pending = j.at("dma_debug_pending");
+  r.dma_debug_forgotten = j.at("dma_debug_forgotten");
+  r.dma_debug_disabled = j.at("dma_debug_disabled");
+  r.swiotlb_full = j.at("swiotlb_full");
+  r.scanned_pfns = j.at("scanned_pfns");
+  r.pools = j.at("pools");
+  r.hotplug_steps = j.at("hotplug_steps");
+  r.hotplug_errors = j.at("hotplug_errors");
+  r.longest_hotplug_wait = j.at("longest_hotplug_wait_fs");
   r.held_by = j.at("held_by");
   return r;
 }
@@ -251,6 +273,9 @@ RunResult ScenarioRun::finish() {
   r.longest_spin_chain = summary.longest_spin_chain;
   r.cycles_per_packet = script_->cycles_per_packet();
   for (const auto& pool : machine_->pools().pools()) r.tracking_bytes += pool->state().tracking_bytes_peak;
+  // The DMA API's own table is there once, however many pools live on it.
+  if (machine_->kernel().dma().tracker().on() && !machine_->pools().pools().empty())
+    r.tracking_bytes -= (machine_->pools().pools().size() - 1) * kernel::MappingTracker::bytes();
   if (summary.oops) r.oops = fmt::format("{} + {:#x}", summary.oops->symbol, summary.oops->address);
   for (std::size_t k = 0; k < checker::kFindingClasses; ++k) {
     const auto kind = static_cast<checker::FindingClass>(k);
@@ -262,10 +287,22 @@ RunResult ScenarioRun::finish() {
   r.wakeups = simulation.timeline().wakeups();
   r.packets = machine_->wire().frames_sent();
   r.read = machine_->stack().counters().read;
-  r.alloc_failed = script_->ring().counters().alloc_failed;
+  r.alloc_failed = script_->ring_counters().alloc_failed;
   for (const auto& warning : machine_->kernel().warnings()) {
     if (std::ranges::find(r.warnings, warning.text) == r.warnings.end()) r.warnings.push_back(warning.text);
   }
+  const kernel::DmaApi& dma = machine_->kernel().dma();
+  r.dma_debug = config_.machine.kernel.dma_debug;
+  r.dma_debug_errors = dma.debug().errors();
+  r.dma_debug_pending = dma.debug().pending_at_unbind();
+  r.dma_debug_forgotten = dma.debug().forgotten();
+  r.dma_debug_disabled = dma.debug().disabled();
+  r.swiotlb_full = dma.swiotlb().counters().full;
+  r.scanned_pfns = machine_->pools().walked_pfns();
+  r.pools = machine_->pools().pools().size();
+  r.hotplug_steps = summary.hotplug_steps;
+  r.hotplug_errors = summary.hotplug_errors;
+  r.longest_hotplug_wait = summary.longest_hotplug_wait;
   std::map<std::string, std::uint64_t> held;
   for (const HolderReport& h : who_holds(*checker_, *machine_)) held[h.holder] += h.pages;
   for (const auto& [holder, pages] : held)

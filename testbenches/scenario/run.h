@@ -62,6 +62,16 @@ struct RunResult {
   std::uint64_t read = 0;               ///< datagrams and segments that users read
   std::uint64_t alloc_failed = 0;       ///< refills of the receive ring that got no page
   std::vector<std::string> warnings;    ///< of the modelled kernel, each once
+  bool dma_debug = false;               ///< dma-debug was on
+  std::uint64_t dma_debug_errors = 0;   ///< that it found
+  std::uint64_t dma_debug_pending = 0;  ///< mappings that it saw left at unbinds
+  std::uint64_t dma_debug_forgotten = 0;  ///< that a bulk unmap crossed out
+  bool dma_debug_disabled = false;      ///< it ran out of entries
+  std::uint64_t swiotlb_full = 0;       ///< mappings refused for lack of bounce slots
+  std::uint64_t scanned_pfns = 0;       ///< that strategies asked for, walking the memory
+  std::uint64_t pools = 0;              ///< page_pools that were made
+  std::uint64_t hotplug_steps = 0, hotplug_errors = 0;  ///< of memory
+  sim::Tick longest_hotplug_wait = 0;   ///< of such a step for those who walk the memory
   std::string held_by;                  ///< "20 x UDP socket receive queue, ...": what is left of destroyed pools
 
   /// "dma_not_owned x 3, late_unmap x 256", or "".

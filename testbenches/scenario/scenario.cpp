@@ -16,6 +16,8 @@ void ScenarioConfig::validate() const {
   }
   if (held_fragments != 0 && held_payload_bytes < 32) refuse("held_payload", "a first fragment needs 32 B or more");
   if (held_deferred != 0 && steady_payload_bytes > 1440) refuse("steady_payload", "TCP segments carry at most 1440 B");
+  if (function == Function::kPf && held_forwarded + held_redirected != 0)
+    refuse(held_forwarded != 0 ? "held_forwarded" : "held_redirected", "packets leave through the PF, so the pool must be a VF's");
   if (close_delay > end_delay) refuse("close_delay", "the socket would be closed after the end (scenario.end_delay)");
 }
 
@@ -41,6 +43,12 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
               "TCP segments read on the last core: freed by the core that received them, if it ever comes to it");
   set.integer("scenario.held_gro", s.held_gro, 0, 1'000'000,
               "TCP segments that arrive last: they wait in GRO for stack.gro_flush_timeout");
+  set.integer("scenario.held_forwarded", s.held_forwarded, 0, 1'000'000,
+              "datagrams for another host, forwarded through the PF: in its TX ring, what finds no room in its qdisc");
+  set.integer("scenario.held_redirected", s.held_redirected, 0, 1'000'000,
+              "datagrams that an XDP program redirects to the TX ring of the PF");
+  set.boolean("scenario.egress_paused", s.egress_paused,
+              "the PF's peer does not let it send, until the sockets are closed (never, if they never are)");
   set.choice("scenario.held_sockets", s.held_sockets,
              {{"closed", SocketFate::kClosed}, {"leaked", SocketFate::kLeaked}, {"never", SocketFate::kNever}},
              "close_delay after the unbind they are closed, closed with a leaked reference, or forgotten");
@@ -59,6 +67,10 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.time("scenario.unbind_delay", s.unbind_delay, 0, kLong, "last held packet to unbind");
   set.time("scenario.close_delay", s.close_delay, 0, kLong, "unbind to close() of the unread socket");
   set.time("scenario.end_delay", s.end_delay, 0, kLong, "unbind to the end of the run");
+  set.choice("scenario.hotplug", s.hotplug,
+             {{"none", Hotplug::kNone}, {"online", Hotplug::kOnline}, {"offline", Hotplug::kOffline}},
+             "memory.hotpluggable is plugged in, or out, hotplug_delay after the begin of the unbind");
+  set.time("scenario.hotplug_delay", s.hotplug_delay, 0, kLong, "unbind to memory hotplug");
   set.boolean("scenario.stop_at_oops", s.stop_at_oops, "end the run at the first oops");
 
   platform::register_machine(set, config.machine);
@@ -73,6 +85,10 @@ void load(RunConfig& config, const std::string& file, const std::vector<std::str
   set.check([&] {
     config.scenario.validate();
     config.machine.finish();
+    if (config.scenario.function == Function::kVf && config.machine.driver.queues != 1)
+      throw sim::Error("nic.driver.queues: a VF has one queue (scenario.function=pf has several)");
+    if (config.scenario.hotplug != Hotplug::kNone && config.machine.memory.frames.absent.empty())
+      throw sim::Error("scenario.hotplug: there is nothing to plug (memory.hotpluggable)");
   });
 }
 

@@ -30,6 +30,13 @@ enum class SocketFate : std::uint8_t {
   kNever    ///< the process neither reads nor closes
 };
 
+/// What is done to memory.hotpluggable (its first range) after the unbind has begun.
+enum class Hotplug : std::uint8_t {
+  kNone,
+  kOnline,  ///< it is added and brought on line
+  kOffline  ///< it has been on line from the beginning; now it is taken off line and removed
+};
+
 struct ScenarioConfig {
   std::string name = "unnamed";
   Function function = Function::kVf;
@@ -45,6 +52,9 @@ struct ScenarioConfig {
   std::uint64_t held_packet = 0;      ///< datagrams that were read, with a clone in a packet socket nobody reads
   std::uint64_t held_deferred = 0;    ///< TCP segments read on another core than the one that received them
   std::uint64_t held_gro = 0;         ///< TCP segments that arrive last (in GRO, if gro_flush_timeout is long)
+  std::uint64_t held_forwarded = 0;   ///< datagrams for another host, forwarded through the PF
+  std::uint64_t held_redirected = 0;  ///< datagrams that XDP redirects to the PF's transmit ring
+  bool egress_paused = true;          ///< from the held traffic on the PF does not send, until the sockets are closed
   SocketFate held_sockets = SocketFate::kClosed;
   unsigned held_payload_bytes = 1472;
   std::uint64_t rcvbuf_bytes = std::uint64_t{8} << 20;
@@ -60,6 +70,8 @@ struct ScenarioConfig {
   sim::Tick close_delay = 5 * sim::kSecond;       ///< from the unbind to close() of the unread socket
   sim::Tick end_delay = 40 * sim::kSecond;        ///< from the unbind to the end of the run
   bool stop_at_oops = true;
+  Hotplug hotplug = Hotplug::kNone;
+  sim::Tick hotplug_delay = sim::kMillisecond;    ///< from the begin of the unbind
 
   void validate() const;
 };

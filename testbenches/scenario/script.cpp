@@ -7,7 +7,7 @@ namespace {
 /// Largest TCP or IPv6 payload that fits a frame of our MTU with room for options.
 constexpr unsigned kMaxSegment = 1440;
 constexpr nic::MacAddress kPeerMac = {0x02, 0, 0, 0, 0, 0x99};
-constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001;
+constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001, kOtherIp = 0x0a000102;
 
 }  // namespace
 
@@ -37,6 +37,7 @@ void Script::administrator() {
     while (read_->recvmsg_wait()) {
     }
   });
+  if (config_.hotplug == Hotplug::kOffline) plug(true);
   steady_traffic();
   captured_traffic();
   held_traffic();
@@ -46,6 +47,12 @@ void Script::administrator() {
     kernel::sleep_until_tick(unbind_at_ + config_.close_delay);
     end_held_sockets();
   });
+  if (config_.hotplug != Hotplug::kNone) {
+    machine_.kernel().spawn(last, "hotplug", [this] {
+      kernel::sleep_until_tick(unbind_at_ + config_.hotplug_delay);
+      plug(config_.hotplug == Hotplug::kOnline);
+    });
+  }
   machine_.kernel().spawn(last, "end", [this] {
     kernel::sleep_until_tick(unbind_at_ + config_.end_delay);
     finished_ = true;
@@ -64,6 +71,12 @@ int Script::bind() {
   if (config_.function == Function::kVf) {
     vf_ = pf_driver_.enable_sriov(1).front();
     error = k.devices().device_bind(*vf_, vf_driver_);
+    if (error == 0 && config_.held_forwarded + config_.held_redirected != 0) {
+      error = pf_driver_.open_tx();
+      if (error != 0) return error;
+      machine_.stack().route(kOtherIp, pf_driver_.tx_ring().qdisc());
+      if (config_.held_redirected != 0) machine_.stack().xdp_redirect(kRedirectPort, pf_driver_.tx_ring());
+    }
   } else {
     error = pf_driver_.open(machine_.pools().factory());
   }
@@ -106,12 +119,12 @@ void Script::captured_traffic() {
 void Script::steady_traffic() {
   if (config_.steady_packets == 0) return;
   kernel::usleep(20);  // the device has fetched its first descriptors
-  const auto before = ring().counters();
+  const auto before = ring_counters();
   machine_.wire().send(
       stream(platform::FrameKind::kUdp, kReadPort, config_.steady_packets, config_.steady_payload_bytes));
   wait_for_wire();
   while (read_->queued() != 0) kernel::usleep(10);
-  const auto after = ring().counters();
+  const auto after = ring_counters();
   if (after.packets != before.packets) {
     cycles_per_packet_ =
         static_cast<double>(after.poll_cycles - before.poll_cycles) / static_cast<double>(after.packets - before.packets);
@@ -136,6 +149,7 @@ void Script::end_held_sockets() {
   if (config_.held_sockets == SocketFate::kNever) return;
   k.printk("--- close of the unread socket{}", held_.size() == 1 ? "" : "s");
   for (nic::Socket* socket : held_) socket->close();
+  if (config_.held_forwarded + config_.held_redirected != 0 && config_.egress_paused) pf_driver_.pause_tx(false);
 }
 
 platform::FrameStream Script::segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const {
@@ -167,6 +181,15 @@ void Script::defer() {
   while (!done) kernel::usleep(10);
 }
 
+void Script::leaving_traffic() {
+  if (config_.held_forwarded + config_.held_redirected == 0) return;
+  if (config_.egress_paused) pf_driver_.pause_tx(true);
+  receive(stream(platform::FrameKind::kUdp, kRedirectPort, config_.held_redirected, config_.held_payload_bytes));
+  auto forwarded = stream(platform::FrameKind::kUdp, kReadPort, config_.held_forwarded, config_.held_payload_bytes);
+  forwarded.flow.dst_ip = kOtherIp;
+  receive(forwarded);
+}
+
 void Script::held_traffic() {
   const unsigned bytes = config_.held_payload_bytes, segment = std::min(bytes, kMaxSegment);
   if (config_.held_packet != 0) {
@@ -182,9 +205,29 @@ void Script::held_traffic() {
   machine_.wire().send(segments(kTcpPort, config_.held_tcp, kFirstSequence));
   machine_.wire().send(segments(kTcpGapPort, config_.held_tcp_ooo, kFirstSequence + segment));
   wait_for_wire();
+  leaving_traffic();
   receive(segments(kGroPort, config_.held_gro, kFirstSequence));
   defer();
   kernel::sleep_until_tick(kernel::this_cpu().now() + config_.unbind_delay);
+}
+
+void Script::plug(bool in) {
+  kernel::Kernel& k = machine_.kernel();
+  const mm::MemoryRange& range = machine_.config().memory.frames.absent.front();
+  const sim::Pfn start = sim::to_pfn(range.base);
+  const std::uint64_t pages = range.bytes / sim::kPageSize;
+  unsigned nid = 0;
+  for (const mm::NodeConfig& node : machine_.config().memory.frames.nodes)
+    if (range.base.value >= node.base.value) nid = node.nid;
+  int error = in ? k.hotplug().add_memory(nid, start, pages) : k.hotplug().offline_pages(start, pages);
+  if (error == 0) error = in ? k.hotplug().online_pages(start, pages) : k.hotplug().remove_memory(start, pages);
+  k.printk("--- memory [{:#x}, {:#x}) {}: {}", range.base.value, range.base.value + range.bytes,
+           in ? "plugged in" : "plugged out", error == 0 ? "done" : fmt::format("error {}", error));
+}
+
+nic::RxRing::Counters Script::ring_counters() const {
+  if (config_.function == Function::kVf) return vf_driver_.ring().counters();
+  return pf_driver_.ring_counters();
 }
 
 void Script::unbind() {

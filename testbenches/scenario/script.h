@@ -37,10 +37,13 @@ class Script {
   /// The device goes as the scenario says, now; no effect if it is going already. Task context.
   void take_away();
   nic::RxRing& ring() { return config_.function == Function::kVf ? vf_driver_.ring() : pf_driver_.ring(); }
+  /// Of all receive rings together.
+  nic::RxRing::Counters ring_counters() const;
 
  private:
   static constexpr std::uint16_t kReadPort = 9001, kHeldPort = 9000;                                        // UDP
   static constexpr std::uint16_t kTcpPort = 9100, kTcpGapPort = 9101, kDeferPort = 9102, kGroPort = 9103;
+  static constexpr std::uint16_t kRedirectPort = 9200;  // UDP
   static constexpr std::uint32_t kFirstSequence = 1000;  // of every TCP connection
 
   void administrator();
@@ -50,10 +53,14 @@ class Script {
   void open_held_sockets();
   void defer();
   void end_held_sockets();
+  /// Datagrams that leave again through the PF, which may be kept from sending.
+  void leaving_traffic();
   /// Sends, and waits until the stack has it.
   void receive(platform::FrameStream stream);
   platform::FrameStream segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const;
   void unbind();
+  /// The first hotpluggable range comes on line, or goes.
+  void plug(bool in);
   void wait_for_wire();
 
   platform::Machine& machine_;

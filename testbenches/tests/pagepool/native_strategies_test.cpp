@@ -167,7 +167,7 @@ class Stress {
     const bool waits = std::string_view(Pool::Strategy::kKey) == "stall_unregister";
     if (pending && waits) start_work();
     if (pending) pool_->device_unbind();
-    device_.bound = false;
+    env_.driver_unbound(device_);
     if (pending && !waits) start_work();
   }
   void start_work() {

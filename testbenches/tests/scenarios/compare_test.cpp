@@ -82,7 +82,19 @@ TEST(Compare, TableCsvJsonAndPageSayTheSame) {
   EXPECT_EQ(std::ranges::count(csv, '\n'), 7);
   const std::string head = csv.substr(0, csv.find('\n'));
   EXPECT_NE(head.find("probe_map_cycles"), std::string::npos);
+  for (const char* column : {"cycles_per_packet_percent", "map_percent", "unmap_percent", "tracking_bytes_per_page",
+                             "tracking_gib_at_24_gib", "inflight_limited", "longest_softirq_spin_chain", "bound_again_at_once",
+                             "no_tracking_memory"}) {
+    EXPECT_NE(head.find(column), std::string::npos) << column;
+  }
   for (const auto& row : json["rows"]) {
+    // What a machine reads has what the tables compute.
+    const bool array = row["strategy"] == "item_array";
+    EXPECT_EQ(row["inflight_limited"], array);
+    EXPECT_EQ(row["tracking_gib_at_24_gib"].is_null(), array);
+    if (row["strategy"] == "stock") EXPECT_EQ(row["map_percent"], 0);
+    if (row["strategy"] == "xarray_merged") EXPECT_GT(row["map_percent"], 0);
+    EXPECT_TRUE(row["cycles_per_packet_percent"].is_number());
     const std::string digest = row["digest"];
     EXPECT_NE(csv.find(digest), std::string::npos);
     for (const auto& [kind, count] : row["findings"].items()) {

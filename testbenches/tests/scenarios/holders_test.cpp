@@ -5,10 +5,13 @@
 #include "testbenches/scenario/holders.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "platform/pcap_file.h"
+#include "testbenches/scenario/processes.h"
 #include "testbenches/scenario/run.h"
 
 namespace {
@@ -129,6 +132,85 @@ TEST(Holders, JustBelowTheKickIsForEver) {
 TEST(Holders, WithoutDeferringTheReaderFrees) {
   const Outcome off({"stack.skb_defer_max=0", "scenario.end_delay=70 s"});
   EXPECT_EQ(off.pages.count("skb defer list of core"), 0u);
+}
+
+constexpr const char* kForwarding = "forwarding_at_unbind.yaml";
+
+TEST(Holders, ForwardedPagesWaitInTheTransmitRingAndWhatFindsNoRoomInTheQdisc) {
+  const Outcome o({"scenario.end_delay=50 s"}, kForwarding);
+  // 32 descriptors, of which one separates head and tail and the queue is stopped when less than two are left: 30
+  // frames. The redirected ones came first.
+  EXPECT_EQ(o.pages, (std::map<std::string, std::uint64_t>{
+                         {"TX ring (XDP redirect) of ifindex", 10}, {"TX ring of ifindex", 20}, {"qdisc of ifindex", 28}}));
+  for (const HolderReport& h : o.holders) {
+    EXPECT_EQ(h.id, 3u) << h.holder;
+    EXPECT_GT(o.now - h.oldest, 49 * sim::kSecond) << h.holder;
+    EXPECT_NE(h.lets_go.find("igb-tx0"), std::string::npos) << h.lets_go;
+    ASSERT_GE(h.path.size(), 2u) << h.holder;
+    EXPECT_EQ(h.path.back().holder, h.holder);
+  }
+  EXPECT_NE(o.find("qdisc of ifindex")->lets_go.find("28 skbs"), std::string::npos);
+  // A forwarded packet was in the qdisc before it was in the ring.
+  const auto& path = o.find("TX ring of ifindex")->path;
+  EXPECT_EQ(path[path.size() - 2].holder, "qdisc of ifindex");
+  EXPECT_TRUE(o.result.findings.empty());
+}
+
+TEST(Holders, OnceThePortMaySendTheTransmitCompletionsLetGo) {
+  for (const char* strategy : {"xarray_merged", "stock"}) {
+    const std::string dir = ::testing::TempDir() + std::to_string(::getpid()) + strategy + ".pcap";
+    const std::string text = scenario::in_process([&] {
+      scenario::RunConfig config;
+      scenario::load(config, std::string(POOLSIM_SOURCE_DIR "/testbenches/scenarios/") + kForwarding,
+                     {"scenario.held_sockets=closed", "scenario.end_delay=20 s", std::string("pool.strategy=") + strategy});
+      scenario::RunOptions options;
+      options.pcap = dir;
+      return scenario::ScenarioRun(config, options).run().to_json().dump();
+    });
+    const auto r = scenario::RunResult::from_json(nlohmann::ordered_json::parse(text));
+    EXPECT_EQ(r.held_by, "");
+    // Each page was mapped twice: for the VF, whose mapping is the strategy's to undo, and for the PF.
+    EXPECT_EQ(r.late_unmaps, std::string(strategy) == "stock" ? 58u : 0u);
+    // What was on the wire: an IPv4 header that is right, with one hop less when the stack forwarded it.
+    unsigned forwarded = 0, redirected = 0;
+    for (const auto& frame : platform::read_pcap(dir)) {
+      const auto packet = nic::parse_ipv4(frame.bytes);
+      if (!packet) continue;
+      const std::uint8_t ttl = frame.bytes[nic::kEthernetHeaderBytes + 8];
+      forwarded += packet->dst_ip == 0x0a000102 && ttl == 63;
+      redirected += packet->dst_port == 9200;
+    }
+    EXPECT_EQ(forwarded, 48u);
+    EXPECT_EQ(redirected, 2 * 10u);  // in and out
+  }
+}
+
+TEST(Holders, APortThatSendsHoldsNothingAtTheUnbind) {
+  const Outcome o({"scenario.egress_paused=false", "scenario.end_delay=7 s"}, kForwarding);
+  EXPECT_EQ(o.result.pages_outstanding, 0u);
+  EXPECT_TRUE(o.pages.empty());
+  EXPECT_EQ(o.run->machine().stack().counters().forwarded, 48u);
+  EXPECT_EQ(o.run->machine().stack().counters().redirected, 10u);
+}
+
+TEST(Holders, ForwardingBouncesBothWays) {
+  const Outcome o({"kernel.dma_mode=swiotlb", "kernel.dma_debug=true", "scenario.held_sockets=closed", "scenario.end_delay=20 s"},
+                  kForwarding);
+  EXPECT_TRUE(o.pages.empty());
+  EXPECT_TRUE(o.result.findings.empty()) << o.result.findings_text();
+  EXPECT_EQ(o.result.dma_debug_errors, 0u);
+}
+
+TEST(Holders, SeveralQueuesHaveAPoolEachAndAllAreNamed) {
+  const Outcome o({"scenario.held_sockets=never"}, "queues_at_unbind.yaml");
+  EXPECT_EQ(o.result.pools, 4u);
+  std::map<unsigned, std::uint64_t> by_pool;
+  for (const HolderReport& h : o.holders) {
+    EXPECT_EQ(h.holder, "UDP socket receive queue");
+    by_pool[h.pool] += h.pages;
+  }
+  EXPECT_EQ(by_pool.size(), 4u);  // RSS has spread the flows
+  EXPECT_EQ(o.pages.at("UDP socket receive queue"), 200u);
 }
 
 }  // namespace

@@ -107,6 +107,41 @@ TEST(Objections, GroHeldAtUnbindStallsWhoWaitsBeforeNapiIsDeleted) {
   EXPECT_TRUE(c.cells[1].run->unbind_ended);
   EXPECT_EQ(c.cells[1].run->held_by, "");
 }
+TEST(Objections, HotplugWaitsForTheScanAndNothingIsMissed) {
+  const auto a = ask("hotplug");
+  EXPECT_TRUE(a.shown) << a.numbers;
+  const RunResult& scan = of(a, "scan");
+  // 16 GiB less 1 GiB at 16.5 ns a page is 65 ms (holes cost less), of which 5 are over when hotplug comes.
+  EXPECT_GT(scan.longest_hotplug_wait, 50 * sim::kMillisecond);
+  EXPECT_LT(scan.longest_hotplug_wait, 70 * sim::kMillisecond);
+  for (const RunResult& r : a.runs) {
+    EXPECT_EQ(r.hotplug_steps, 2u) << r.strategy;  // added, brought on line
+    EXPECT_EQ(r.hotplug_errors, 0u) << r.strategy;
+    EXPECT_EQ(r.late_unmaps, 0u) << r.strategy;
+    EXPECT_EQ(count(r, "leaked_mapping"), 0u) << r.strategy;
+  }
+  // Nobody walks: a grace period, as for every writer of the lock.
+  EXPECT_LT(of(a, "xarray_merged").longest_hotplug_wait, 10 * sim::kMillisecond);
+  // Without the lock around it, the walk still keeps hotplug out.
+  EXPECT_GT(of(a, "scan_lock_on_match").longest_hotplug_wait, 50 * sim::kMillisecond);
+}
+TEST(Objections, EachOfManyPoolsWalksAllMemory) {
+  const auto a = ask("many_pools");
+  EXPECT_TRUE(a.shown) << a.numbers;
+  const RunResult& scan = of(a, "scan");
+  EXPECT_EQ(scan.pools, 4u);
+  EXPECT_EQ(scan.scanned_pfns, 4u * (std::uint64_t{16} << 30) / 4096);
+  EXPECT_EQ(of(a, "xarray_merged").scanned_pfns, 0u);
+  EXPECT_EQ(of(a, "xarray_merged").pools, 4u);
+}
+TEST(Objections, ABulkUnmapBlindsDmaDebug) {
+  const auto a = ask("dma_debug_blinded");
+  EXPECT_TRUE(a.shown) << a.numbers;
+  EXPECT_EQ(of(a, "xarray_merged").dma_debug_pending, 3u);   // what the driver leaked
+  EXPECT_EQ(of(a, "stock").dma_debug_pending, 3u + 32);      // and what waits in the socket
+  EXPECT_EQ(of(a, "domain_detach").dma_debug_pending, 3u + 32);
+  EXPECT_EQ(of(a, "dma_bulk_unmap").dma_debug_pending, 0u);
+}
 TEST(Objections, UnknownKeysAreRefusedWithTheNearest) {
   try {
     scenario::answer_objections(kScenarios, {"idle_cor"}, 1);
