@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # fork_vs_cold.sh POOLSIM DB [N]: replays N experiments of a database from a cold start and counts those that do not come to
 # the same outcome and digest. Exit code 1 if there are any.
 set -eu

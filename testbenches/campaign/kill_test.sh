@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # kill_test.sh POOLSIM CAMPAIGN [N]: kills the coordinator, or one of its processes, N times at random moments and lets the
 # campaign go on each time; whenever it is complete the rows must be those of an undisturbed run.
 set -eu

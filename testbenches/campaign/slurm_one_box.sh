@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # A Slurm cluster of three nodes on this machine, on loopback only, for tests:
 #   slurm_one_box.sh start DIR     then export SLURM_CONF=DIR/slurm.conf
 #   slurm_one_box.sh stop DIR

@@ -32,7 +32,8 @@ TEST(FifteenthStrategy, IsComparedWithTheOthersAndJudgedByTheChecker) {
   const auto& findings = c.cells[0].run->findings;
   const auto leaked = std::ranges::find(findings, "leaked_mapping", [](const auto& f) { return f.first; });
   ASSERT_NE(leaked, findings.end());
-  EXPECT_EQ(leaked->second, c.cells[0].run->pages_outstanding);
+  // Those in flight, and those that the scrub takes from the ring of the destroyed pool.
+  EXPECT_GE(leaked->second, c.cells[0].run->pages_outstanding);
   EXPECT_TRUE(c.cells[1].run->findings.empty());
 }
 
