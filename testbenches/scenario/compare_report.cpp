@@ -56,7 +56,7 @@ void cell_table(std::string& text, const Comparison& c, const std::string& scena
     table.row({r.strategy, fmt::to_string(r.unmap_before), fmt::to_string(r.unmap_inside),
                fmt::to_string(r.unmap_after), fmt::to_string(r.late_unmaps), fmt::to_string(r.iommu_faults),
                fmt::to_string(r.leaked_pages), fmt::to_string(r.leaked_iovas),
-               r.unbind_ended ? ms(r.unbind) : "never", us(r.longest_bh_off), us(r.longest_spin),
+               r.unbind_ended ? ms(r.unbind) : "> " + ms(r.unbind), us(r.longest_bh_off), us(r.longest_spin),
                fmt::format("{:.1f}", r.cycles_per_packet), against_stock(r.cycles_per_packet, base),
                fmt::to_string(r.tracking_bytes), r.oops.empty() ? "no" : r.oops});
     const std::string found = r.findings_text();

@@ -214,7 +214,7 @@ const std::vector<Objection>& objections() {
                    return fmt::format(
                        "at the end, three minutes later: {}; the unbind {}",
                        r.held_by.empty() ? "nothing held" : r.held_by,
-                       r.unbind_ended ? fmt::format("took {:.3f} ms", milliseconds(r.unbind)) : "never ends");
+                       r.unbind_ended ? fmt::format("took {:.3f} ms", milliseconds(r.unbind)) : "was not over");
                  })};
        }},
   };
