@@ -364,6 +364,16 @@ void Core::local_bh_disable() {
   }
 }
 
+void Core::report_bh_section() {
+  // Outside softirq its end is the end of the section; inside, bottom halves stay off anyway.
+  if (bh_off_ == 0 || softirq_ != 0 || local_ - bh_begin_ < kernel_.config().bh_off_report_cycles ||
+      !kernel_.trace().bh_section.enabled())
+    return;
+  // Time in which this core was held is no fault of the code.
+  const Tick begin = kernel_.config().clock.edge(bh_begin_) + (held_ - bh_held_);
+  kernel_.trace().bh_section.emit({cpu_, begin, now(), bh_function_, call_chain()});
+}
+
 void Core::local_bh_enable() {
   POOLSIM_ASSERT(bh_off_ > 0);
   work(costs_.local_bh);
@@ -371,13 +381,7 @@ void Core::local_bh_enable() {
     --bh_off_;
     return;
   }
-  // Outside softirq this ends the section; inside, bottom halves stay off anyway.
-  if (softirq_ == 0 && local_ - bh_begin_ >= kernel_.config().bh_off_report_cycles &&
-      kernel_.trace().bh_section.enabled()) {
-    // Time in which this core was held is no fault of the code.
-    const Tick begin = kernel_.config().clock.edge(bh_begin_) + (held_ - bh_held_);
-    kernel_.trace().bh_section.emit({cpu_, begin, now(), bh_function_, call_chain()});
-  }
+  report_bh_section();
   bh_off_ = 0;
   point("local_bh_enable", cpu_, false);
   if (softirq_pending_ != 0 && softirq_ == 0 && !irqs_disabled()) run_softirqs();

@@ -58,6 +58,8 @@ class Core final : public Context, public sim::Sleeper {
   void raise_softirq(unsigned nr) { softirq_pending_ |= 1u << nr; }
   std::uint32_t softirq_pending() const { return softirq_pending_; }
   void local_bh_disable();
+  /// Traces the section with bottom halves off in which this core is, if it is in one and it is long enough.
+  void report_bh_section();
   void local_bh_enable();
   void rcu_read_lock() { ++rcu_; }
   void rcu_read_unlock() {

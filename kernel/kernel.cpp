@@ -40,6 +40,10 @@ Kernel::Kernel(sim::Simulation& simulation, mm::SparseStore& store, mm::PageFram
 
 Kernel::~Kernel() { store_.set_caches(nullptr); }
 
+void Kernel::report_open_sections() {
+  for (auto& core : cores_) core->report_bh_section();
+}
+
 Baton& Kernel::explore(Tick longest_hold) {
   POOLSIM_ASSERT(baton_ == nullptr && !in_kernel_code());
   for (auto& core : cores_) POOLSIM_ASSERT(core->idle());

@@ -54,6 +54,9 @@ class Kernel {
   CpuPort& port() { return port_; }
   const KernelConfig& config() const { return config_; }
   const mm::CacheHierarchy& caches() const { return caches_; }
+  /// The run is over: sections with bottom halves off that did not end are traced as if they ended now.
+  /// Calling context: outside a run.
+  void report_open_sections();
   Trace& trace() { return trace_; }
   DeviceCore& devices() { return devices_; }
   DmaApi& dma() { return dma_; }

@@ -240,6 +240,7 @@ void ScenarioRun::close_outputs() {
 RunResult ScenarioRun::finish() {
   sim::Simulation& simulation = machine_->simulation();
   result_.cpu_seconds = cpu_seconds() - cpu_before_;
+  machine_->kernel().report_open_sections();
   checker_->finish();
   machine_->check_conservation();
   close_outputs();

@@ -164,4 +164,14 @@ TEST(Unbind, WaitingCostsNothing) {
   EXPECT_LT(results[0].wakeups, results[1].wakeups + 5000);
 }
 
+TEST(Unbind, ASectionThatTheRunCutsOffCountsAsLongAsItWas) {
+  // A scan of 4 GiB takes 17 ms; the scenario ends 6 ms after the unbind.
+  const RunResult r = scenario::run_jobs({{configure("unbind_short.yaml", {"pool.strategy=scan"}), {}}}, 1)[0];
+  EXPECT_FALSE(r.unbind_ended);
+  EXPECT_GT(r.longest_bh_off, r.unbind / 2);
+  EXPECT_LE(r.longest_bh_off, r.unbind);
+  EXPECT_NE(r.longest_bh_off_chain.find("page_pool_destroy"), std::string::npos) << r.longest_bh_off_chain;
+  EXPECT_EQ(count(r, "bh_off"), 1u);
+}
+
 }  // namespace
