@@ -95,7 +95,7 @@ std::uint32_t CacheHierarchy::allocate(Line line, unsigned ways) {
   }
   llc_.at(i) = line;
   directory_[i] = Entry{};
-  llc_.used(i);
+  llc_.used(line, i);
   return i;
 }
 
@@ -104,7 +104,7 @@ void CacheHierarchy::fill_l1(unsigned core, Line line) {
   const std::uint32_t i = l1.victim(line, l1.ways());
   if (cores_[core].last == l1.at(i)) cores_[core].last = kNone;
   l1.at(i) = line;
-  l1.used(i);
+  l1.used(line, i);
 }
 
 void CacheHierarchy::fill(unsigned core, Line line) {
@@ -118,7 +118,7 @@ void CacheHierarchy::fill(unsigned core, Line line) {
     if (entry.owner == static_cast<std::int8_t>(core)) entry.owner = -1;
   }
   l2.at(i) = line;
-  l2.used(i);
+  l2.used(line, i);
   fill_l1(core, line);
 }
 
@@ -130,11 +130,11 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
     return level;
   };
   if (const std::uint32_t i = mine.l1.find(line); i != kMiss) {
-    mine.l1.used(i);
+    mine.l1.used(line, i);
     return found(CacheLevel::kL1);
   }
   if (const std::uint32_t i = mine.l2.find(line); i != kMiss) {
-    mine.l2.used(i);
+    mine.l2.used(line, i);
     fill_l1(core, line);
     return found(CacheLevel::kL2);
   }
@@ -144,7 +144,7 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
     level = CacheLevel::kMemory;
     i = allocate(line, llc_.ways());
   }
-  llc_.used(i);
+  llc_.used(line, i);
   Entry& entry = directory_[i];
   if (entry.owner >= 0) {
     level = CacheLevel::kOtherCore;
@@ -162,10 +162,10 @@ CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
   CacheLevel level = CacheLevel::kMemory;
   std::uint32_t in_core = mine.l1.find(line);
   if (in_core != kMiss) {
-    mine.l1.used(in_core);
+    mine.l1.used(line, in_core);
     level = CacheLevel::kL1;
   } else if ((in_core = mine.l2.find(line)) != kMiss) {
-    mine.l2.used(in_core);
+    mine.l2.used(line, in_core);
     fill_l1(core, line);
     level = CacheLevel::kL2;
   }
@@ -175,7 +175,7 @@ CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
   } else if (level == CacheLevel::kMemory) {
     level = CacheLevel::kLlc;
   }
-  llc_.used(i);
+  llc_.used(line, i);
   Entry& entry = directory_[i];
   if ((entry.sharers & ~(1u << core)) != 0) {
     level = CacheLevel::kOtherCore;
@@ -204,7 +204,7 @@ void CacheHierarchy::device_wrote(sim::PhysAddr address, std::uint64_t length) {
       i = allocate(line, config_.ddio_ways);
       counters_.ddio_evictions += counters_.llc_evictions - before;
     }
-    llc_.used(i);
+    llc_.used(line, i);
   }
 }
 

@@ -86,7 +86,11 @@ class CacheHierarchy {
         if (tags_[i] == line) return i;
       return kMiss;
     }
-    void used(std::uint32_t index) { used_[index / ways_] |= 1u << (index % ways_); }
+    /// The line, which is at `index`, was used.
+    void used(Line line, std::uint32_t index) {
+      const std::uint32_t set = set_of(line);
+      used_[set] |= 1u << (index - set * ways_);
+    }
     /// A place for the line among the first `ways` of its set; the line that was there, or kNone, is left in
     /// it.
     std::uint32_t victim(Line line, unsigned ways);

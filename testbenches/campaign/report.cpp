@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "testbenches/scenario/markup.h"
+
 namespace campaign {
 namespace {
 
@@ -156,28 +158,6 @@ std::string quoted(std::string text) {
 std::string nanoseconds(sim::Tick t) {
   return t == sim::kNever ? "" : fmt::format("{}.{:06}", t / sim::kNanosecond, t % sim::kNanosecond);
 }
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
 }  // namespace
 
 std::string csv(const Database& db) {
@@ -213,20 +193,22 @@ std::string junit(const Report& r) {
           "    <testcase classname=\"{0}\" name=\"{1}\">\n      <failure type=\"{2}\" message=\"{3} times; "
           "{4}\">poolsim "
           "replay '{5}#{6}'</failure>\n    </testcase>\n",
-          escaped(v.name), escaped(b.signature), escaped(example->second.outcome), b.count,
-          escaped(example->second.detail), escaped(r.database), b.smallest);
+          scenario::markup_escaped(v.name), scenario::markup_escaped(b.signature),
+          scenario::markup_escaped(example->second.outcome), b.count,
+          scenario::markup_escaped(example->second.detail), scenario::markup_escaped(r.database), b.smallest);
     }
     if (tests == 0) {
       tests = 1;
-      cases = fmt::format("    <testcase classname=\"{}\" name=\"no failure\"/>\n", escaped(v.name));
+      cases = fmt::format("    <testcase classname=\"{}\" name=\"no failure\"/>\n",
+                          scenario::markup_escaped(v.name));
     }
     text += fmt::format(
         "  <testsuite name=\"{}/{}\" tests=\"{}\" failures=\"{}\">\n    <properties>\n      <property "
         "name=\"seed\" "
         "value=\"{}\"/>\n      <property name=\"build\" value=\"{}\"/>\n      <property name=\"rows_digest\" "
         "value=\"{}\"/>\n    </properties>\n{}  </testsuite>\n",
-        escaped(r.campaign.name), escaped(v.name), tests, failures, r.campaign.seed, r.build, r.rows_digest,
-        cases);
+        scenario::markup_escaped(r.campaign.name), scenario::markup_escaped(v.name), tests, failures,
+        r.campaign.seed, r.build, r.rows_digest, cases);
   }
   return text + "</testsuites>\n";
 }

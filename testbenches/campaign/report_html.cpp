@@ -4,6 +4,7 @@
 #include <set>
 
 #include "testbenches/campaign/report.h"
+#include "testbenches/scenario/markup.h"
 
 namespace campaign {
 namespace {
@@ -31,29 +32,6 @@ for(const h of document.querySelectorAll('th'))h.onclick=()=>{const b=h.closest(
 [...b.rows].sort((x,y)=>(v(x)>v(y)?1:v(x)<v(y)?-1:0)*(up==='1'?1:-1)).forEach(r=>b.append(r))};
 )js";
 
-std::string esc(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
-
 /// Four digits and a unit.
 std::string time_text(sim::Tick t) {
   if (t == sim::kNever) return "";
@@ -71,7 +49,8 @@ class HtmlTable {
     text_ = "<div class=scroll><table><thead><tr>";
     for (const std::string& c : columns) {
       numbers_.push_back(c.starts_with('#'));
-      text_ += numbers_.back() ? "<th class=n>" + esc(c.substr(1)) : "<th>" + esc(c);
+      text_ += numbers_.back() ? "<th class=n>" + scenario::markup_escaped(c.substr(1))
+                               : "<th>" + scenario::markup_escaped(c);
       text_ += "</th>";
     }
     text_ += "</tr></thead><tbody>";
@@ -102,7 +81,7 @@ std::string outcome_bars(const VariantEstimate& v, double confidence) {
   constexpr int kRow = 22, kLeft = 110, kWidth = 620;
   const int height = static_cast<int>(v.outcomes.size()) * kRow + 26;
   std::string s = fmt::format("<svg viewBox='0 0 980 {}' width=980 role=img aria-label='outcomes of {}'>",
-                              height, esc(v.variant));
+                              height, scenario::markup_escaped(v.variant));
   for (int tick = 0; tick <= 4; ++tick) {
     const int x = kLeft + kWidth * tick / 4;
     s += fmt::format(
@@ -137,10 +116,11 @@ std::string space_map(const Report& r, const std::string& variant) {
   }
   const int height = static_cast<int>(rows.size()) * kRow + 24;
   std::string s = fmt::format("<svg viewBox='0 0 980 {}' width=980 role=img aria-label='fault space of {}'>",
-                              height, esc(variant));
+                              height, scenario::markup_escaped(variant));
   int y = 0;
   for (const StratumFigures* f : rows) {
-    s += fmt::format("<text x={} y={} text-anchor=end>{}</text>", kLeft - 8, y + 13, esc(f->label));
+    s += fmt::format("<text x={} y={} text-anchor=end>{}</text>", kLeft - 8, y + 13,
+                     scenario::markup_escaped(f->label));
     for (std::size_t c = 0; c < kMapColumns; ++c) {
       if (f->count[c] == 0) continue;
       s += fmt::format("<rect class=o{} x={} y={} width={} height={}><title>{} x, worst {}</title></rect>",
@@ -164,10 +144,11 @@ std::string histogram(const std::string& name, const Latencies& l) {
   const int width = static_cast<int>(high - low + 1) * 30 + 20;
   std::string s = fmt::format(
       "<p><b>{}</b>: {} &#183; p50 {} &#183; p95 {} &#183; p99 {} &#183; p99.9 {} &#183; longest {}</p>",
-      esc(name), l.all.size(), time_text(l.percentile(0.5)), time_text(l.percentile(0.95)),
-      time_text(l.percentile(0.99)), time_text(l.percentile(0.999)), time_text(l.all.back()));
+      scenario::markup_escaped(name), l.all.size(), time_text(l.percentile(0.5)),
+      time_text(l.percentile(0.95)), time_text(l.percentile(0.99)), time_text(l.percentile(0.999)),
+      time_text(l.all.back()));
   s += fmt::format("<svg viewBox='0 0 {0} 96' width={0} role=img aria-label='latencies: {1}'>", width,
-                   esc(name));
+                   scenario::markup_escaped(name));
   for (std::size_t b = low; b <= high; ++b) {
     const int x = static_cast<int>(b - low) * 30 + 10,
               h = l.bins[b] == 0 ? 0 : std::max(1, static_cast<int>(l.bins[b] * 70 / most));
@@ -193,8 +174,9 @@ std::string comparison_table(const Report& r) {
     for (const std::uint64_t f : c.examples) examples += fmt::format("{}{}", examples.empty() ? "" : ", ", f);
     const double n =
         static_cast<double>(std::max<std::uint64_t>(1, c.both + c.only_a + c.only_b + c.neither));
-    t.row({esc(c.a) + " &minus; " + esc(c.b), std::to_string(c.both), std::to_string(c.only_a),
-           std::to_string(c.only_b), std::to_string(c.neither),
+    t.row({scenario::markup_escaped(c.a) + " &minus; " + scenario::markup_escaped(c.b),
+           std::to_string(c.both), std::to_string(c.only_a), std::to_string(c.only_b),
+           std::to_string(c.neither),
            fmt::format("{:+.3f}&#8239;% [{:+.3f}, {:+.3f}]",
                        100 * (static_cast<double>(c.only_a) - static_cast<double>(c.only_b)) / n,
                        100 * c.difference.low, 100 * c.difference.high),
@@ -211,14 +193,16 @@ std::string coverage(const Report& r) {
   for (const StratumFigures& s : r.strata) {
     std::string sites;
     for (const auto& [site, n] : s.sites) {
-      sites += fmt::format("{}{} &times;{}", sites.empty() ? "" : ", ", esc(site), n);
+      sites += fmt::format("{}{} &times;{}", sites.empty() ? "" : ", ", scenario::markup_escaped(site), n);
       hit.insert(site.substr(0, site.find(' ')));
     }
     if (s.n > 0 && s.acted == 0)
-      unreached += fmt::format("{}{} with {}", unreached.empty() ? "" : ", ", esc(s.label), esc(s.variant));
-    t.row({esc(s.variant), esc(s.label), std::to_string(s.n), std::to_string(s.acted),
-           std::to_string(s.not_activated), std::to_string(s.failures), std::to_string(s.converged),
-           std::to_string(s.pruned), std::to_string(s.audited), std::to_string(s.audit_disagrees), sites});
+      unreached += fmt::format("{}{} with {}", unreached.empty() ? "" : ", ",
+                               scenario::markup_escaped(s.label), scenario::markup_escaped(s.variant));
+    t.row({scenario::markup_escaped(s.variant), scenario::markup_escaped(s.label), std::to_string(s.n),
+           std::to_string(s.acted), std::to_string(s.not_activated), std::to_string(s.failures),
+           std::to_string(s.converged), std::to_string(s.pruned), std::to_string(s.audited),
+           std::to_string(s.audit_disagrees), sites});
   }
   std::string without, sites_without;
   for (const FaultSpec& f : r.campaign.faults) used.insert(f.kind);
@@ -245,9 +229,11 @@ std::string bucket_table(const Report& r, bool failures) {
     const auto example = r.examples.find(b.smallest);
     if (example == r.examples.end()) continue;
     any = true;
-    t.row({std::to_string(b.count), esc(b.signature), esc(example->second.entity),
-           esc(example->second.detail.substr(0, 240)),
-           fmt::format("<code>poolsim replay '{}#{}'</code>", esc(r.database), b.smallest)});
+    t.row({std::to_string(b.count), scenario::markup_escaped(b.signature),
+           scenario::markup_escaped(example->second.entity),
+           scenario::markup_escaped(example->second.detail.substr(0, 240)),
+           fmt::format("<code>poolsim replay '{}#{}'</code>", scenario::markup_escaped(r.database),
+                       b.smallest)});
   }
   return any ? t.end() : "<p>none</p>\n";
 }
@@ -268,8 +254,8 @@ std::string safety(const Report& r) {
                                                                             : safe) += n;
     }
     const std::uint64_t dangerous = detected + residual;
-    t.row({esc(v.variant), std::to_string(safe), std::to_string(detected), std::to_string(latent),
-           std::to_string(residual), std::to_string(detected),
+    t.row({scenario::markup_escaped(v.variant), std::to_string(safe), std::to_string(detected),
+           std::to_string(latent), std::to_string(residual), std::to_string(detected),
            dangerous == 0 ? ""
                           : fmt::format("{:.2f}&#8239;%", 100.0 * static_cast<double>(detected) /
                                                               static_cast<double>(dangerous))});
@@ -283,18 +269,19 @@ std::string html(const Report& r) {
   std::string s =
       "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport "
       "content='width=device-width,initial-scale=1'><title>";
-  s += esc(r.campaign.name) + "</title><style>" + kStyle +
+  s += scenario::markup_escaped(r.campaign.name) + "</title><style>" + kStyle +
        "</style></head><body><main><button>light / dark</button>\n";
   s += fmt::format(
       "<h1>{}</h1><p>{} experiments with {}, seed {:#x}, {:.1f} s of CPU time, build {}, rows {}</p>\n",
-      esc(r.campaign.name), r.experiments, esc(r.campaign.base_file), r.campaign.seed, r.cpu_seconds,
-      esc(r.build), esc(r.rows_digest));
+      scenario::markup_escaped(r.campaign.name), r.experiments,
+      scenario::markup_escaped(r.campaign.base_file), r.campaign.seed, r.cpu_seconds,
+      scenario::markup_escaped(r.build), scenario::markup_escaped(r.rows_digest));
   s += "<h2>Failures</h2>\n";
   HtmlTable t(
       {"variant", "#experiments", "#failures", "share of the fault space", "Clopper-Pearson, unweighted"});
   for (const VariantEstimate& v : r.variants) {
     const Interval i = clopper_pearson(v.k, v.n, r.campaign.sampling.confidence);
-    t.row({esc(v.variant), std::to_string(v.n), std::to_string(v.k),
+    t.row({scenario::markup_escaped(v.variant), std::to_string(v.n), std::to_string(v.k),
            fmt::format("{:.3f}&#8239;% &plusmn; {:.3f}", 100 * v.p, 100 * v.margin),
            fmt::format("[{:.4f}, {:.4f}]&#8239;%", 100 * i.low, 100 * i.high)});
   }
@@ -303,13 +290,14 @@ std::string html(const Report& r) {
        "looked for.</p>\n";
   std::set<std::size_t> used;
   for (const VariantEstimate& v : r.variants) {
-    s += fmt::format("<p><b>{}</b></p>", esc(v.variant)) + outcome_bars(v, r.campaign.sampling.confidence);
+    s += fmt::format("<p><b>{}</b></p>", scenario::markup_escaped(v.variant)) +
+         outcome_bars(v, r.campaign.sampling.confidence);
   }
   s += "<h2>Fault space</h2><p>Each cell: injections of one kind in one stretch of time; the colour is the "
        "worst that came of them.</p>\n";
   std::string maps;
   for (const Variant& v : r.campaign.variants)
-    maps += fmt::format("<p><b>{}</b></p>", esc(v.name)) + space_map(r, v.name);
+    maps += fmt::format("<p><b>{}</b></p>", scenario::markup_escaped(v.name)) + space_map(r, v.name);
   for (const auto& st : r.strata) {
     for (const auto w : st.worst) {
       if (w < kOutcomes) used.insert(w);

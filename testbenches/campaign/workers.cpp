@@ -19,6 +19,7 @@
 
 #include "testbenches/campaign/experiment.h"
 #include "testbenches/checker/report.h"
+#include "testbenches/scenario/crash_note.h"
 
 namespace campaign {
 namespace {
@@ -44,17 +45,7 @@ void belong_to(pid_t parent) {
 Row* crashing = nullptr;
 
 void on_crash(int signal) {
-  if (crashing != nullptr && kernel::in_kernel_code()) {
-    std::size_t n = 0;
-    for (const char* function : kernel::this_cpu().call_chain()) {
-      const std::size_t length = std::strlen(function);
-      if (n + length + 5 > sizeof crashing->crash_chain) break;
-      if (n != 0) std::memcpy(crashing->crash_chain + n, " <- ", 4), n += 4;
-      std::memcpy(crashing->crash_chain + n, function, length);
-      n += length;
-    }
-    crashing->crash_chain[n] = 0;
-  }
+  if (crashing != nullptr) scenario::note_call_chain(crashing->crash_chain, sizeof crashing->crash_chain);
   ::signal(signal, SIG_DFL);
   ::raise(signal);
 }

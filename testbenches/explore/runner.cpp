@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "sim/error.h"
+#include "testbenches/scenario/crash_note.h"
 
 namespace explore {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 constexpr std::size_t kRecords = 1u << 16;
 constexpr std::size_t kSteps = 1u << 14;
 constexpr std::size_t kText = 1u << 16;
+constexpr std::size_t kCrashChain = 512;
 
 /// Strings one after another, each ended by 0.
 class Writer {
@@ -42,7 +44,7 @@ struct Runner::Shared {
   std::uint32_t complete, finished, asked, findings, steps;
   std::uint64_t wakeups;
   char digest[40];
-  char crash_chain[512];  // where the model was when it crashed
+  char crash_chain[kCrashChain];  // where the model was when it crashed
   Step taken[kSteps];
   char text[kText];
   Record records[kRecords];
@@ -53,17 +55,7 @@ namespace {
 char* crash_note = nullptr;
 
 void on_crash(int signal) {
-  if (crash_note != nullptr && kernel::in_kernel_code()) {
-    std::size_t n = 0;
-    for (const char* function : kernel::this_cpu().call_chain()) {
-      const std::size_t length = std::strlen(function);
-      if (n + length + 5 > 512) break;
-      if (n != 0) std::memcpy(crash_note + n, " <- ", 4), n += 4;
-      std::memcpy(crash_note + n, function, length);
-      n += length;
-    }
-    crash_note[n] = 0;
-  }
+  scenario::note_call_chain(crash_note, kCrashChain);
   ::signal(signal, SIG_DFL);
   ::raise(signal);
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "testbenches/scenario/compare.h"
+#include "testbenches/scenario/markup.h"
 
 namespace scenario {
 namespace {
@@ -42,29 +43,6 @@ h2{break-after:avoid}td.w{min-width:0}tbody th,thead th:first-child{position:sta
 </style></head><body>
 )";
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 /// A key that may be broken after its underscores.
 std::string name(const std::string& key) {
   std::string out;
@@ -85,7 +63,7 @@ std::string barred(const std::string& text, double value, double largest, bool l
 }
 std::string number(const std::string& text) { return fmt::format("<td class=n>{}</td>", text); }
 std::string words(const std::string& text, const char* extra = "") {
-  return fmt::format("<td class=\"w{}\">{}</td>", extra, escaped(text));
+  return fmt::format("<td class=\"w{}\">{}</td>", extra, markup_escaped(text));
 }
 
 /// Is it fatal, a finding, or nothing?
@@ -100,7 +78,7 @@ const char* verdict(const RunResult& r) {
 
 std::string verdict_cell(const CompareCell& cell) {
   if (!cell.run)
-    return fmt::format("<td class=bad>{}</td>", escaped(cell.error.empty() ? "not run" : cell.error));
+    return fmt::format("<td class=bad>{}</td>", markup_escaped(cell.error.empty() ? "not run" : cell.error));
   const RunResult& r = *cell.run;
   std::string text = r.findings_text();
   if (!r.unbind_ended && r.oops.empty())
@@ -108,14 +86,14 @@ std::string verdict_cell(const CompareCell& cell) {
                        static_cast<double>(r.unbind) / static_cast<double>(sim::kMillisecond),
                        text.empty() ? "" : "; " + text);
   const char* mark = text.empty() ? "&#10003; no finding" : "";
-  return fmt::format("<td class={}>{}{}</td>", verdict(r), mark, escaped(text));
+  return fmt::format("<td class={}>{}{}</td>", verdict(r), mark, markup_escaped(text));
 }
 
 void overview(std::string& out, const Comparison& c) {
   out += "<h2>What was found</h2><div class=\"scroll first\"><table><thead><tr><th>strategy</th>";
   for (const auto& scenario : c.scenarios)
     for (const auto& mode : c.modes)
-      out += fmt::format("<th>{}<br><span class=dim>{}</span></th>", escaped(scenario), mode);
+      out += fmt::format("<th>{}<br><span class=dim>{}</span></th>", markup_escaped(scenario), mode);
   out += "</tr></thead><tbody>";
   for (const auto& strategy : c.strategies) {
     out += fmt::format("<tr><th>{}</th>", name(strategy));
@@ -176,7 +154,7 @@ void costs(std::string& out, const Comparison& c, const std::string& mode) {
 }
 
 void figures(std::string& out, const Comparison& c, const std::string& scenario, const std::string& mode) {
-  out += fmt::format("<h2>{}: DMA {}</h2>", escaped(scenario), mode);
+  out += fmt::format("<h2>{}: DMA {}</h2>", markup_escaped(scenario), mode);
   double unbind = 0, bh = 0, spin = 0;
   const RunResult* any = nullptr;
   for (const auto& strategy : c.strategies) {
@@ -207,7 +185,8 @@ void figures(std::string& out, const Comparison& c, const std::string& scenario,
     const CompareCell& cell = *c.cell(scenario, mode, strategy);
     out += fmt::format("<tr><th>{}</th>", strategy);
     if (!cell.run) {
-      out += fmt::format("<td colspan=15>{}</td></tr>", escaped(cell.error.empty() ? "not run" : cell.error));
+      out += fmt::format("<td colspan=15>{}</td></tr>",
+                         markup_escaped(cell.error.empty() ? "not run" : cell.error));
       continue;
     }
     const RunResult& r = *cell.run;
@@ -223,12 +202,13 @@ void figures(std::string& out, const Comparison& c, const std::string& scenario,
            number(against_stock(r.cycles_per_packet, base)) + number(fmt::to_string(r.tracking_bytes)) +
            words(r.held_by) + words(dma_debug_text(r)) + "</tr>";
     chains += fmt::format("<li><b>{}</b>: bottom halves off for {} us: <code>{}</code>", strategy,
-                          us(r.longest_bh_off), escaped(r.longest_bh_off_chain));
+                          us(r.longest_bh_off), markup_escaped(r.longest_bh_off_chain));
     if (r.longest_spin != 0) {
-      chains += fmt::format("; spun {} us in softirq for <code>{}</code>: <code>{}</code>",
-                            us(r.longest_spin), escaped(r.longest_spin_lock), escaped(r.longest_spin_chain));
+      chains +=
+          fmt::format("; spun {} us in softirq for <code>{}</code>: <code>{}</code>", us(r.longest_spin),
+                      markup_escaped(r.longest_spin_lock), markup_escaped(r.longest_spin_chain));
     }
-    if (!r.oops.empty()) chains += fmt::format("; oops in <code>{}</code>", escaped(r.oops));
+    if (!r.oops.empty()) chains += fmt::format("; oops in <code>{}</code>", markup_escaped(r.oops));
     chains += "</li>";
   }
   out += fmt::format(
@@ -253,7 +233,7 @@ std::string comparison_html(const Comparison& c) {
   std::string out = kHead;
   out += "<h1>Page pools at unbind: strategies compared</h1>";
   out += fmt::format("<p class=dim>{} runs{}. <code>{}</code></p>", c.cells.size() + 4 * c.costs.size(),
-                     c.complete ? "" : ", INTERRUPTED: what was not run says so", escaped(c.command));
+                     c.complete ? "" : ", INTERRUPTED: what was not run says so", markup_escaped(c.command));
   overview(out, c);
   if (!c.costs.empty())
     for (const auto& mode : c.modes) costs(out, c, mode);

@@ -172,7 +172,8 @@ TEST_F(CampaignRun, EveryKindOfFaultActs) {
   std::set<std::string> used;
   for (const FaultSpec& f : c.faults) used.insert(f.kind);
   for (const FaultKind& k : fault_kinds()) {
-    if (std::string(k.key) != "self_test") EXPECT_TRUE(used.contains(k.key)) << k.key << " is not tried";
+    if (std::string(k.key) == "self_test") continue;
+    EXPECT_TRUE(used.contains(k.key)) << k.key << " is not tried";
   }
   Database::open(file("a.db")).each([&](const Result& r) {
     EXPECT_NE(r.outcome, "not_activated") << r.kind;

@@ -251,7 +251,9 @@ TEST_P(BulkUnmapAndTheRing, WhoFreesFirst) {
   };
   u.run(DmaMode::kStrict);
   ASSERT_EQ(u.m.k.warnings().size(), descriptors_first ? 0u : 1u);
-  if (!descriptors_first) EXPECT_NE(u.m.k.warnings()[0].text.find("unmapped 0 != size 4096"), std::string::npos);
+  if (!descriptors_first) {
+    EXPECT_NE(u.m.k.warnings()[0].text.find("unmapped 0 != size 4096"), std::string::npos);
+  }
 }
 INSTANTIATE_TEST_SUITE_P(Strategies, BulkUnmapAndTheRing, ::testing::Bool());
 

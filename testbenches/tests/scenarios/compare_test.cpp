@@ -92,8 +92,12 @@ TEST(Compare, TableCsvJsonAndPageSayTheSame) {
     const bool array = row["strategy"] == "item_array";
     EXPECT_EQ(row["inflight_limited"], array);
     EXPECT_EQ(row["tracking_gib_at_24_gib"].is_null(), array);
-    if (row["strategy"] == "stock") EXPECT_EQ(row["map_percent"], 0);
-    if (row["strategy"] == "xarray_merged") EXPECT_GT(row["map_percent"], 0);
+    if (row["strategy"] == "stock") {
+      EXPECT_EQ(row["map_percent"], 0);
+    }
+    if (row["strategy"] == "xarray_merged") {
+      EXPECT_GT(row["map_percent"], 0);
+    }
     EXPECT_TRUE(row["cycles_per_packet_percent"].is_number());
     const std::string digest = row["digest"];
     EXPECT_NE(csv.find(digest), std::string::npos);
