@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +31,8 @@ constexpr std::size_t kApartStack = std::size_t{1} << 20;
 constexpr std::size_t kSignalStack = std::size_t{64} << 10;
 constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
+constexpr std::uint8_t kIdleRestores = 50;  // then a page is taken for one that runs leave alone
+
 using Page = std::array<std::byte, kPage>;
 
 /// Memory that snapshots leave alone.
@@ -38,6 +41,9 @@ void* shared_memory(std::size_t bytes) {
   if (p == MAP_FAILED) throw ModelError(fmt::format("snapshot: no {} MiB of address space", bytes >> 20));
   return p;
 }
+
+/// As the system knows it: what the C library believes is put back with everything else.
+long heap_end() { return ::syscall(SYS_brk, 0); }
 
 /// What the Linux kernel itself writes to while the process runs (restartable sequences): a stranger in the
 /// thread's own page.
@@ -53,9 +59,11 @@ struct Snapshot::State {
   std::size_t ranges;
   std::size_t hot;
   std::uintptr_t rseq;
+  long heap_end;
   void (*crashed)(int);
   Range range[kRanges];
   std::uintptr_t page[kHotPages];
+  std::uint8_t idle[kHotPages];  // restores in a row that found it as it was
   Page copy[kHotPages];
   std::byte signal_stack[kSignalStack];
 
@@ -71,9 +79,22 @@ struct Snapshot::State {
     const std::uintptr_t begin = address & ~(kPage - 1);
     std::memcpy(copy[hot].data(), reinterpret_cast<const void*>(begin), kPage);
     if (::mprotect(reinterpret_cast<void*>(begin), kPage, PROT_READ | PROT_WRITE) != 0) return false;
+    idle[hot] = 0;
     page[hot++] = begin;
     return true;
   }
+  void cool(std::size_t i) {
+    if (::mprotect(reinterpret_cast<void*>(page[i]), kPage, PROT_READ) != 0) return;
+    --hot;
+    page[i] = page[hot];
+    idle[i] = idle[hot];
+    copy[i] = copy[hot];
+  }
+  bool changed(std::size_t i) const {
+    return std::memcmp(reinterpret_cast<const void*>(page[i]), copy[i].data(), kPage) != 0;
+  }
+
+  bool holds_rseq(std::size_t i) const { return rseq - page[i] < kPage; }
 
   /// Copies one page back, but for the bytes that belong to the Linux kernel.
   void put_back(std::size_t i) {
@@ -150,10 +171,13 @@ void Snapshot::run_apart(const std::function<void()>& body) {
 Snapshot::Snapshot(std::size_t heap_reserve) {
   POOLSIM_ASSERT(supported() && tracking == nullptr);
   prepare();
-  std::free(std::malloc(heap_reserve));  // the heap's end is there before the runs that take from it
+  // The heap's end is there before the runs that take from it. (Volatile: compilers drop a pair that nobody uses.)
+  void* volatile reserve = std::malloc(heap_reserve);
+  std::free(reserve);
   Fiber::reserve_stacks(64);
 
   state_ = static_cast<State*>(shared_memory(sizeof(State)));
+  state_->heap_end = heap_end();
   state_->rseq = reinterpret_cast<std::uintptr_t>(rseq_begin());
   std::FILE* maps = std::fopen("/proc/self/maps", "re");
   if (maps == nullptr) throw ModelError("snapshot: /proc/self/maps cannot be read");
@@ -205,17 +229,28 @@ Snapshot::~Snapshot() {
 }
 
 void Snapshot::take() {
-  for (std::size_t i = 0; i < state_->hot; ++i) {
-    std::memcpy(state_->copy[i].data(), reinterpret_cast<const void*>(state_->page[i]), kPage);
+  State* const state = state_;
+  for (std::size_t i = 0; i < state->hot; ++i) {
+    if (state->changed(i)) std::memcpy(state->copy[i].data(), reinterpret_cast<const void*>(state->page[i]), kPage);
   }
 }
 
 void Snapshot::restore() {
   State* const state = state_;
-  for (std::size_t i = 0; i < state->hot; ++i) state->put_back(i);
+  for (std::size_t i = state->hot; i-- > 0;) {
+    if (state->changed(i)) {
+      state->put_back(i);
+      state->idle[i] = 0;
+    } else if (++state->idle[i] == kIdleRestores) {
+      state->idle[i] = 0;
+      if (!state->holds_rseq(i)) state->cool(i);
+    }
+  }
 }
 
 void Snapshot::on_crash(void (*handler)(int signal)) { state_->crashed = handler; }
+
+bool Snapshot::outgrown() const { return heap_end() != state_->heap_end; }
 
 std::size_t Snapshot::hot_pages() const { return state_->hot; }
 

@@ -5,7 +5,8 @@
 //
 // How: all private writable memory (heap, globals, stacks of fibers and of main, thread-local storage) becomes
 // read-only. The first write to a page faults, the handler keeps a copy and lets the page be written from then on. It
-// is one of the *hot* pages, which restore() copies back and take() copies anew.
+// is one of the *hot* pages, which restore() copies back and take() copies anew. A page that many runs in a row left
+// alone becomes read-only again.
 //
 // What is not put back: shared mappings (MAP_SHARED), files, pipes, the process' own attributes, and the stack that
 // the caller runs on. So the loop that takes and restores runs on a stack of its own, which run_apart() provides, and
@@ -52,7 +53,10 @@ class Snapshot {
   /// signal's default action follows.
   void on_crash(void (*handler)(int signal));
 
-  /// Pages that runs have written to so far.
+  /// A run has taken more than the heap's reserve. It is put back all the same, but what the system gave is lost: soon
+  /// this process should be replaced.
+  bool outgrown() const;
+  /// Pages that restore() looks at.
   std::size_t hot_pages() const;
 
   struct State;

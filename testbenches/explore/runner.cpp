@@ -181,8 +181,8 @@ void Runner::execute() {
     sim::Snapshot snapshot;
     snapshot.on_crash(note_crash);
     char go = 0;
-    // Ends with the process that asks.
-    while (::read(channel, &go, 1) == 1) {
+    // Ends with the process that asks, or when too little memory is left: that one starts another.
+    while (!snapshot.outgrown() && ::read(channel, &go, 1) == 1) {
       execute();
       if (::write(channel, &go, 1) != 1) break;
       snapshot.restore();
@@ -209,7 +209,7 @@ void Runner::start_executor() {
 int Runner::run_in_executor() {
   if (executor_ <= 0) start_executor();
   char go = 1;
-  ssize_t n = ::write(channel_, &go, 1);
+  ssize_t n = ::send(channel_, &go, 1, MSG_NOSIGNAL);
   if (n == 1) {
     while ((n = ::read(channel_, &go, 1)) < 0 && errno == EINTR) {
     }
@@ -218,7 +218,8 @@ int Runner::run_in_executor() {
   ::close(channel_);
   const int status = end_of(executor_);
   executor_ = channel_ = -1;
-  return status;
+  // It left in good order before it heard of this schedule: another one runs it.
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? run_in_executor() : status;
 }
 
 double Runner::executor_cpu_seconds() const {

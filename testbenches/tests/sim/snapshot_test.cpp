@@ -149,6 +149,18 @@ TEST_F(SnapshotTest, OnlyPagesThatWereWrittenAreHot) {
             0);
 }
 
+TEST_F(SnapshotTest, WhatARunAllocatesComesFromTheReserve) {
+  EXPECT_EQ(wrong_in_child([](Snapshot& s) {
+              s.take();
+              int wrong = s.outgrown();
+              std::vector<char> within(std::size_t{16} << 20, 'x');
+              wrong += s.outgrown();
+              std::vector<char> beyond(std::size_t{256} << 20, 'x');
+              return wrong + !s.outgrown();
+            }),
+            0);
+}
+
 TEST_F(SnapshotTest, SharedMemoryKeepsWhatItWasGiven) {
   auto* shared =
       static_cast<int*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
