@@ -207,6 +207,18 @@ class BasicNativeEnv {
     Interleaving::point();
   }
   template <class T>
+  void look_plain(const T&, const char*) const {
+    Interleaving::point();
+  }
+  template <class T>
+  void load_plain(const T&, const char*) const {
+    Interleaving::point();
+  }
+  template <class T>
+  void store_plain(const T&, const char*) const {
+    Interleaving::point();
+  }
+  template <class T>
   void rmw(const T&) const {
     Interleaving::point();
   }

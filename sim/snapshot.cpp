@@ -31,7 +31,7 @@ constexpr std::size_t kApartStack = std::size_t{1} << 20;
 constexpr std::size_t kSignalStack = std::size_t{64} << 10;
 constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
-constexpr std::uint8_t kIdleRestores = 50;  // then a page is taken for one that runs leave alone
+constexpr std::uint8_t kIdleRestores = 20;  // then a page is taken for one that runs leave alone
 
 using Page = std::array<std::byte, kPage>;
 

@@ -24,6 +24,7 @@
 #include "pagepool/trace.h"
 #include "sim/timeline.h"
 #include "testbenches/checker/finding.h"
+#include "testbenches/checker/races.h"
 #include "testbenches/checker/shadow.h"
 
 namespace iommu {
@@ -99,6 +100,9 @@ class Checker {
   /// A task that should have ended has not: it spins for `lock`, sleeps, or runs on.
   void racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
                    const std::string& lock);
+
+  /// Two accesses that nothing orders (races.h).
+  void raced(const DataRace& race);
 
   /// The laws of the end of a run. Once.
   void finish();

@@ -122,6 +122,23 @@ void Checker::racer_stuck(FindingClass kind, const std::string& task, unsigned c
   });
 }
 
+void Checker::raced(const DataRace& race) {
+  const auto innermost = [](const RaceSide& s) { return s.chain.substr(0, s.chain.find(" <- ")); };
+  const auto what = [](const RaceSide& s) {
+    return fmt::format("{}{}", s.plain ? "plain " : "marked ", s.write ? "write" : "read");
+  };
+  const std::uint64_t key =
+      sim::digest_tag(race.field + innermost(race.earlier) + "|" + innermost(race.later) + what(race.later));
+  report(FindingClass::kDataRace, key, 0, 0, [&](Finding& f) {
+    const std::string field = race.field.empty() ? "a field" : race.field;
+    f.place = race.later.chain;
+    f.who = fmt::format("core {}, {} of {}", race.later.cpu, what(race.later), field);
+    f.whom = fmt::format("core {}, {} in {}", race.earlier.cpu, what(race.earlier), race.earlier.chain);
+    f.detail = fmt::format("{}: nothing orders them, {} apart", field,
+                           format_time(race.later.time - race.earlier.time));
+  });
+}
+
 void Checker::finish() {
   check_end_of_pools();
   check_end_of_mappings();

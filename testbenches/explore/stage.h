@@ -102,6 +102,7 @@ class Stage {
   StageConfig config_;
   platform::Machine machine_;
   checker::Checker checker_;
+  std::unique_ptr<checker::RaceDetector> races_;
   std::unique_ptr<PoolDriver> driver_;
   std::vector<Racer> racers_;
   std::vector<kernel::Task*> tasks_;
