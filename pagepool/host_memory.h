@@ -23,6 +23,8 @@ struct HostMemory {
   void load(const T&) {}
   template <class T>
   void store(const T&) {}
+  /// Only to see whether exploration notices.
+  static constexpr bool keeps_dma_sync() { return false; }
   /// As load() and store(), of what the kernel reads and writes without an annotation although it is shared (a
   /// member that here is an atomic for the sake of C++): `name` tells it in a data race.
   template <class T>

@@ -414,6 +414,7 @@ class PagePool {
     return dma_sync_.load(std::memory_order_seq_cst);
   }
   void set_dma_sync(bool on) {
+    if (PAGEPOOL_UNLIKELY(env_.keeps_dma_sync()) && !on) return;
     env_.store_plain(dma_sync_, "pool->dma_sync");
     dma_sync_.store(on, std::memory_order_seq_cst);
   }

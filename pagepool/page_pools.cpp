@@ -21,7 +21,7 @@ PoolVersion parse_pool_version(const std::string& word) {
 const char* to_string(Mutant mutant) {
   static constexpr const char* kNames[] = {
       "none",         "no_destroy_lock",  "early_destroy_unlock",  "no_xa_lock",       "no_list_lock",
-      "no_hash_lock", "no_producer_lock", "early_producer_unlock", "no_consumer_lock", "no_synchronize_rcu",
+      "no_hash_lock", "no_producer_lock", "early_producer_unlock", "no_recheck", "keep_dma_sync", "no_synchronize_rcu",
       "no_rcu_read_lock", "keep_dma_index", "keep_dma_addr", "torn_reference"};
   static_assert(std::size(kNames) == static_cast<std::size_t>(Mutant::kCount));
   return kNames[static_cast<std::size_t>(mutant)];

@@ -137,8 +137,6 @@ std::string_view left_out(Mutant mutant) {
     case Mutant::no_producer_lock:
     case Mutant::early_producer_unlock:
       return "ptr_ring.producer_lock";
-    case Mutant::no_consumer_lock:
-      return "ptr_ring.consumer_lock";
     default:
       return "";
   }

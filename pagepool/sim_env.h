@@ -327,9 +327,11 @@ class SimEnv {
   bool belongs_to_pool(const P&, Netmem netmem) const {
     kernel::this_cpu().point("scan", netmem.address(), false);
     tell_field(netmem, mm::page_field::kPpMagic, Access::kLoad, "page->pp_magic");
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::no_recheck) && kernel::this_cpu().in_atomic()) return true;
     return is_ours(netmem);
   }
   void set_mutant(Mutant mutant) { mutant_ = mutant; }
+  bool keeps_dma_sync() const { return mutant_ == Mutant::keep_dma_sync; }
   bool debug_net() const { return debug_net_; }
   void set_debug_net(bool on) { debug_net_ = on; }
   /// From the `nth` allocation of tracking memory on (counted from 1; 0: never) `times` of them fail.

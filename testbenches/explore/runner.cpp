@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <ctime>
 #include <cstring>
@@ -23,6 +24,28 @@ constexpr std::size_t kSteps = 1u << 14;
 constexpr std::size_t kText = 1u << 16;
 constexpr std::size_t kChanges = 256;
 constexpr std::size_t kCrashChain = 512;
+
+/// What a process wrote whose heap may have been in ruins: as much of it as makes sense.
+std::vector<FoundFinding> read_findings(const char* at, const char* end, std::uint32_t n) {
+  std::vector<FoundFinding> findings;
+  bool good = true;
+  const auto next = [&at, end, &good] {
+    const std::size_t length = ::strnlen(at, static_cast<std::size_t>(end - at));
+    good &= at + length < end;
+    std::string text(at, length);
+    at += good ? length + 1 : length;
+    return text;
+  };
+  while (findings.size() < n) {
+    FoundFinding f;
+    f.kind = next(), f.place = next(), f.who = next(), f.whom = next(), f.detail = next(), f.holder = next();
+    const std::string time = next();
+    const auto [rest, error] = std::from_chars(time.data(), time.data() + time.size(), f.time);
+    if (!good || f.kind.empty() || error != std::errc{} || rest != time.data() + time.size()) break;
+    findings.push_back(std::move(f));
+  }
+  return findings;
+}
 
 /// Strings one after another, each ended by 0.
 class Writer {
@@ -253,19 +276,8 @@ Outcome Runner::run(const Schedule& schedule, const Policy& policy) {
   outcome.digest = shared_->digest;
   outcome.finished = shared_->finished != 0;
   outcome.wakeups = shared_->wakeups;
-  outcome.taken.assign(shared_->taken, shared_->taken + shared_->steps);
-  const char* at = shared_->text;
-  const auto next = [&at] {
-    std::string text = at;
-    at += text.size() + 1;
-    return text;
-  };
-  for (std::uint32_t i = 0; i < shared_->findings; ++i) {
-    FoundFinding f;
-    f.kind = next(), f.place = next(), f.who = next(), f.whom = next(), f.detail = next(), f.holder = next();
-    f.time = std::stoull(next());
-    outcome.findings.push_back(std::move(f));
-  }
+  outcome.taken.assign(shared_->taken, shared_->taken + std::min<std::size_t>(shared_->steps, kSteps));
+  outcome.findings = read_findings(shared_->text, shared_->text + kText, shared_->findings);
   if (WIFSIGNALED(status)) {
     outcome.signal = WTERMSIG(status);
     outcome.taken = schedule;
