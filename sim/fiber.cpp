@@ -21,8 +21,8 @@ namespace {
 constexpr std::size_t kGuard = 4096;
 constexpr std::size_t kFactor = POOLSIM_ASAN ? 4 : 1;  // frames are larger there
 
-/// Stacks of fibers that have ended wait here for the next ones, the last one first: its pages are there already.
-/// A stack lies behind a page that nobody may touch.
+/// Stacks of fibers that have ended wait here for the next ones, the last one first: its pages are there
+/// already. A stack lies behind a page that nobody may touch.
 class Stacks {
  public:
   std::byte* take(std::size_t bytes) {

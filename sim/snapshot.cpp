@@ -25,7 +25,8 @@ namespace sim {
 namespace {
 
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kHotPages = std::size_t{1} << 17;  // 512 MiB of copies at most; only what is used exists
+constexpr std::size_t kHotPages = std::size_t{1}
+                                  << 17;  // 512 MiB of copies at most; only what is used exists
 constexpr std::size_t kRanges = 4096;
 constexpr std::size_t kApartStack = std::size_t{1} << 20;
 constexpr std::size_t kSignalStack = std::size_t{64} << 10;
@@ -118,7 +119,8 @@ Snapshot::State* tracking = nullptr;
 void on_signal(int signal, siginfo_t* info, void*) {
   const int error = errno;
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
-  if (signal == SIGSEGV && info->si_code == SEGV_ACCERR && tracking->tracks(address) && tracking->make_hot(address)) {
+  if (signal == SIGSEGV && info->si_code == SEGV_ACCERR && tracking->tracks(address) &&
+      tracking->make_hot(address)) {
     errno = error;
     return;
   }
@@ -171,7 +173,8 @@ void Snapshot::run_apart(const std::function<void()>& body) {
 Snapshot::Snapshot(std::size_t heap_reserve) {
   POOLSIM_ASSERT(supported() && tracking == nullptr);
   prepare();
-  // The heap's end is there before the runs that take from it. (Volatile: compilers drop a pair that nobody uses.)
+  // The heap's end is there before the runs that take from it. (Volatile: compilers drop a pair that nobody
+  // uses.)
   void* volatile reserve = std::malloc(heap_reserve);
   std::free(reserve);
   Fiber::reserve_stacks(64);
@@ -185,7 +188,8 @@ Snapshot::Snapshot(std::size_t heap_reserve) {
   while (std::fgets(line, sizeof line, maps) != nullptr) {
     std::uintptr_t from = 0, to = 0;
     char rights[8] = {};
-    if (std::sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 || std::strcmp(rights, "rw-p") != 0) continue;
+    if (std::sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 || std::strcmp(rights, "rw-p") != 0)
+      continue;
     if (state_->ranges == kRanges) throw ModelError("snapshot: more pieces of memory than there is room for");
     state_->range[state_->ranges++] = {from, to};
   }
@@ -200,7 +204,8 @@ Snapshot::Snapshot(std::size_t heap_reserve) {
   for (const int signal : kCrashSignals) ::sigaction(signal, &action, nullptr);
 
   // The Linux kernel may write to the thread's page at any moment: it never becomes read-only.
-  for (std::uintptr_t p = state_->rseq; p < state_->rseq + kRseqBytes; p = (p | (kPage - 1)) + 1) state_->make_hot(p);
+  for (std::uintptr_t p = state_->rseq; p < state_->rseq + kRseqBytes; p = (p | (kPage - 1)) + 1)
+    state_->make_hot(p);
   for (std::size_t i = 0; i < state_->ranges; ++i) {
     std::uintptr_t from = state_->range[i].from;
     const std::uintptr_t to = state_->range[i].to;
@@ -231,7 +236,8 @@ Snapshot::~Snapshot() {
 void Snapshot::take() {
   State* const state = state_;
   for (std::size_t i = 0; i < state->hot; ++i) {
-    if (state->changed(i)) std::memcpy(state->copy[i].data(), reinterpret_cast<const void*>(state->page[i]), kPage);
+    if (state->changed(i))
+      std::memcpy(state->copy[i].data(), reinterpret_cast<const void*>(state->page[i]), kPage);
   }
 }
 

@@ -113,7 +113,8 @@ class TrackedList : public StrategyBase<Env, Pool> {
     if (id < nodes_.size() && nodes_[id].linked) {
       Node& node = nodes_[id];
       // list_del_rcu: both neighbours are written.
-      env_.load(node);
+      env_.load(node.next);
+      env_.load_plain(node.prev, "list->prev");
       const std::uint32_t next = node.next.load(std::memory_order_relaxed), prev = node.prev;
       if (next != kNone) {
         env_.store_plain(nodes_[next].prev, "list->prev");

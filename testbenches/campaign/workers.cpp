@@ -195,8 +195,8 @@ void Batch::start() {
 namespace {
 
 /// Walks the warm machine through the plans of a share, in order of time. An *executor*, forked from it, does
-/// the experiments and puts its memory back after each (sim/snapshot.h); one that an experiment brought down is
-/// replaced. Where snapshots are not possible every experiment has an executor of its own.
+/// the experiments and puts its memory back after each (sim/snapshot.h); one that an experiment brought down
+/// is replaced. Where snapshots are not possible every experiment has an executor of its own.
 class Worker {
  public:
   using Share = std::vector<std::pair<Plan, std::size_t>>;

@@ -131,11 +131,10 @@ void Checker::raced(const DataRace& race) {
       sim::digest_tag(race.field + innermost(race.earlier) + "|" + innermost(race.later) + what(race.later));
   report(FindingClass::kDataRace, key, 0, 0, [&](Finding& f) {
     const std::string field = race.field.empty() ? "a field" : race.field;
-    f.place = race.later.chain;
-    f.who = fmt::format("core {}, {} of {}", race.later.cpu, what(race.later), field);
+    f.place = fmt::format("{} in {}", field, race.later.chain);  // the field belongs to what makes it this race
+    f.who = fmt::format("core {}, {}", race.later.cpu, what(race.later));
     f.whom = fmt::format("core {}, {} in {}", race.earlier.cpu, what(race.earlier), race.earlier.chain);
-    f.detail = fmt::format("{}: nothing orders them, {} apart", field,
-                           format_time(race.later.time - race.earlier.time));
+    f.detail = fmt::format("nothing orders them, {} apart", format_time(race.later.time - race.earlier.time));
   });
 }
 

@@ -24,7 +24,9 @@ void RaceDetector::join(Clock& to, const Clock& from) {
   for (std::size_t i = 0; i < to.size(); ++i) to[i] = std::max(to[i], from[i]);
 }
 
-RaceDetector::Clock& RaceDetector::object(std::uint64_t id) { return objects_.try_emplace(id, cores_).first->second; }
+RaceDetector::Clock& RaceDetector::object(std::uint64_t id) {
+  return objects_.try_emplace(id, cores_).first->second;
+}
 
 void RaceDetector::on(const kernel::Ordered& e) {
   Clock& mine = now_[e.cpu];
@@ -36,8 +38,10 @@ void RaceDetector::on(const kernel::Ordered& e) {
   }
 }
 
-void RaceDetector::compare(const kernel::MemoryAccess& e, unsigned other, const Last& last, bool last_writes) {
-  if (last.at == 0 || other == e.cpu || last.at <= now_[e.cpu][other] || !(last.plain || plain(e.kind))) return;
+void RaceDetector::compare(const kernel::MemoryAccess& e, unsigned other, const Last& last,
+                           bool last_writes) {
+  if (last.at == 0 || other == e.cpu || last.at <= now_[e.cpu][other] || !(last.plain || plain(e.kind)))
+    return;
   const auto chain = kernel::CallChain(last.chain, last.depth);
   report_({e.field,
            {other, last_writes, last.plain, chain_text(chain), last.time},

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Data races by what happens before what: vector clocks over the modelled locks, atomics, wake-ups, interrupts, work
-// and RCU, one clock a core (Flanagan, Freund: FastTrack, 2009; the rule is that of the kernel's memory model: two
-// cores access a location, one writes, at least one access is not marked, and nothing orders them).
+// Data races by what happens before what: vector clocks over the modelled locks, atomics, wake-ups,
+// interrupts, work and RCU, one clock a core (Flanagan, Freund: FastTrack, 2009; the rule is that of the
+// kernel's memory model: two cores access a location, one writes, at least one access is not marked, and
+// nothing orders them).
 //
-// Marked accesses count as ordering, as in the sequentially consistent machine that exploration runs. So a race that
-// is told is one under every memory model; one that needs a weaker memory is not.
+// Marked accesses count as ordering, as in the sequentially consistent machine that exploration runs. So a
+// race that is told is one under every memory model; one that needs a weaker memory is not.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -22,7 +22,7 @@ constexpr Subject kSubjects[] = {
     {pagepool::Mutant::no_destroy_lock, "scan", "return_vs_destroy"},
     {pagepool::Mutant::early_destroy_unlock, "scan", "return_vs_destroy"},
     {pagepool::Mutant::no_xa_lock, "xarray_merged", "two_returners_vs_destroy"},
-    {pagepool::Mutant::no_list_lock, "tracked_list", "two_returners_vs_destroy"},
+    {pagepool::Mutant::no_list_lock, "tracked_list", "two_returners"},
     {pagepool::Mutant::no_hash_lock, "robust_dma_api", "return_vs_destroy"},
     {pagepool::Mutant::no_producer_lock, "stock", "two_returners"},
     {pagepool::Mutant::early_producer_unlock, "stock", "two_returners"},

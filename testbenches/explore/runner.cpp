@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
-#include <ctime>
 #include <cstring>
+#include <ctime>
 
 #include "sim/error.h"
 #include "sim/snapshot.h"
@@ -180,7 +180,8 @@ void Runner::execute() {
     shared_->wakeups = result.wakeups;
     std::memcpy(shared_->digest, result.digest.c_str(), std::min<std::size_t>(result.digest.size() + 1, 39));
   } catch (const std::exception& e) {
-    text.put("oops"), text.put("the model"), text.put(e.what()), text.put(""), text.put(""), text.put(""), text.put("0");
+    text.put("oops"), text.put("the model"), text.put(e.what()), text.put(""), text.put(""), text.put(""),
+        text.put("0");
     shared_->findings = 1;
   }
   for (const checker::Finding& f : stage_->checker().findings().all()) {
@@ -217,7 +218,8 @@ void Runner::execute() {
 
 void Runner::start_executor() {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw sim::ModelError("socketpair() failed");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    throw sim::ModelError("socketpair() failed");
   executor_ = ::fork();
   if (executor_ < 0) throw sim::ModelError("fork() failed");
   if (executor_ == 0) {
@@ -248,7 +250,8 @@ int Runner::run_in_executor() {
 double Runner::executor_cpu_seconds() const {
   clockid_t clock = 0;
   timespec used{};
-  if (executor_ <= 0 || ::clock_getcpuclockid(executor_, &clock) != 0 || ::clock_gettime(clock, &used) != 0) return 0;
+  if (executor_ <= 0 || ::clock_getcpuclockid(executor_, &clock) != 0 || ::clock_gettime(clock, &used) != 0)
+    return 0;
   return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
 }
 
@@ -269,7 +272,8 @@ Outcome Runner::run(const Schedule& schedule, const Policy& policy) {
   ++runs_;
   const int status = isolation_ == Isolation::kSnapshot ? run_in_executor() : run_in_fork();
   if (shared_->complete == 0 && !WIFSIGNALED(status)) {
-    throw sim::ModelError(fmt::format("explore: the process that runs schedules ended with status {}", status));
+    throw sim::ModelError(
+        fmt::format("explore: the process that runs schedules ended with status {}", status));
   }
   Outcome outcome;
   outcome.points = shared_->asked;
