@@ -83,6 +83,44 @@ std::string influence_title(const Results& r) {
              : "How far the mean of each measure moves over the levels of each axis";
 }
 
+std::vector<std::string> head_of(const Results& r, bool axes) {
+  std::vector<std::string> head;
+  if (axes) {
+    for (const Axis& a : r.study.axes) head.push_back(a.name);
+  } else {
+    head.emplace_back("axis");
+  }
+  for (const Measure& m : r.study.measures) {
+    head.push_back(axes && !m.unit.empty() ? fmt::format("{} ({})", m.name, m.unit) : m.name);
+  }
+  return head;
+}
+
+/// `words`: columns that are no numbers.
+std::string html_table(const std::vector<std::string>& head,
+                       const std::vector<std::vector<std::string>>& rows, std::size_t words) {
+  std::string html = "<div class=scroll><table><thead><tr>";
+  for (const std::string& h : head) html += fmt::format("<th>{}</th>", markup_escaped(h));
+  html += "</tr></thead><tbody>\n";
+  for (const auto& row : rows) {
+    html += "<tr>";
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      html += fmt::format("<td{}>{}</td>", i < words ? "" : " class=n", markup_escaped(row[i]));
+    }
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+std::string markdown_table(const std::vector<std::string>& head,
+                           const std::vector<std::vector<std::string>>& rows) {
+  std::string text = fmt::format("| {} |\n|", fmt::join(head, " | "));
+  for (std::size_t i = 0; i < head.size(); ++i) text += "---|";
+  text += "\n";
+  for (const auto& row : rows) text += fmt::format("| {} |\n", fmt::join(row, " | "));
+  return text;
+}
+
 /// Rows: axes; columns: measures.
 std::vector<std::vector<std::string>> influence_rows(const Results& r) {
   std::vector<std::vector<std::string>> rows;
@@ -100,6 +138,7 @@ std::string report_html(const Results& r) {
   std::string html = fmt::format(fmt::runtime(kHead), markup_escaped(s.title));
   html += fmt::format("<h1>{}</h1>\n<p>{}</p>\n", markup_escaped(s.title), markup_escaped(s.question));
   if (!s.assumes.empty()) html += fmt::format("<p><b>Assumed.</b> {}</p>\n", markup_escaped(s.assumes));
+  if (!s.published.empty()) html += fmt::format("<p><b>Published.</b> {}</p>\n", markup_escaped(s.published));
   html += fmt::format("<p class=dim>{}. <code>{}</code>, {}, {}.</p>\n", markup_escaped(how_it_was_made(r)),
                       markup_escaped(r.command), markup_escaped(r.machine), markup_escaped(r.date));
   for (const Plot& plot : s.plots) {
@@ -107,15 +146,10 @@ std::string report_html(const Results& r) {
     if (const std::string text = caption(r, plot); !text.empty())
       html += fmt::format("<p class=dim>{}</p>\n", markup_escaped(text));
   }
-  html += fmt::format("<h2>{}</h2>\n<div class=scroll><table><thead><tr><th>axis</th>", influence_title(r));
-  for (const Measure& m : s.measures) html += fmt::format("<th>{}</th>", markup_escaped(m.name));
-  html += "</tr></thead><tbody>\n";
-  for (const auto& row : influence_rows(r)) {
-    html += fmt::format("<tr><td>{}</td>", markup_escaped(row.front()));
-    for (std::size_t i = 1; i < row.size(); ++i) html += fmt::format("<td class=n>{}</td>", row[i]);
-    html += "</tr>\n";
-  }
-  html += "</tbody></table></div>\n<h2>Measures</h2>\n<ul>\n";
+  html +=
+      fmt::format("<h2>{}</h2>\n{}", influence_title(r), html_table(head_of(r, false), influence_rows(r), 1));
+  html += "<h2>Figures</h2>\n" + html_table(head_of(r, true), mean_rows(r), r.study.axes.size());
+  html += "<h2>Measures</h2>\n<ul>\n";
   for (const Measure& m : s.measures) {
     html += fmt::format("<li>{} = <code>{}</code> {}</li>\n", markup_escaped(m.name),
                         markup_escaped(m.formula), markup_escaped(m.unit));
@@ -129,17 +163,16 @@ std::string report_markdown(const Results& r, const std::vector<std::string>& im
   const Study& s = r.study;
   std::string text = fmt::format("# {}\n\n{}\n\n", s.title, s.question);
   if (!s.assumes.empty()) text += fmt::format("**Assumed.** {}\n\n", s.assumes);
+  if (!s.published.empty()) text += fmt::format("**Published.** {}\n\n", s.published);
   text += fmt::format("Made by `{}` ({}, {}): {}.\n", r.command, r.machine, r.date, how_it_was_made(r));
   for (std::size_t i = 0; i < s.plots.size() && i < images.size(); ++i) {
     text += fmt::format("\n## {}\n![{}]({})\n", s.plots[i].title, s.plots[i].title, images[i]);
     if (const std::string words = caption(r, s.plots[i]); !words.empty())
       text += fmt::format("\n{}\n", words);
   }
-  text += fmt::format("\n## {}\n| axis |", influence_title(r));
-  std::string rule = "\n|---|";
-  for (const Measure& m : s.measures) text += fmt::format(" {} |", m.name), rule += "---|";
-  text += rule + "\n";
-  for (const auto& row : influence_rows(r)) text += fmt::format("| {} |\n", fmt::join(row, " | "));
+  text +=
+      fmt::format("\n## {}\n{}", influence_title(r), markdown_table(head_of(r, false), influence_rows(r)));
+  text += fmt::format("\n## Figures\n{}", markdown_table(head_of(r, true), mean_rows(r)));
   text += "\n## Measures\n";
   for (const Measure& m : s.measures)
     text += fmt::format("- {} = `{}`{}\n", m.name, m.formula, m.unit.empty() ? "" : ", " + m.unit);

@@ -262,20 +262,28 @@ std::vector<Influence> influences(const Results& r) {
   return all;
 }
 
+std::vector<std::vector<std::string>> mean_rows(const Results& r) {
+  std::vector<std::vector<std::string>> rows;
+  for (std::size_t p = 0; p < r.points.size(); ++p) {
+    rows.push_back(r.points[p].levels);
+    for (const Measure& m : r.study.measures) {
+      const Mean mean = mean_at(r, m, p);
+      rows.back().push_back(mean.n == 0 ? "-" : shown(mean.mean()));
+    }
+  }
+  return rows;
+}
+
 std::string report_text(const Results& r, bool colour) {
   std::vector<std::string> head;
   for (const Axis& a : r.study.axes) head.push_back(a.name);
-  for (const Measure& m : r.study.measures)
+  for (const Measure& m : r.study.measures) {
     head.push_back(m.unit.empty() ? m.name : fmt::format("{}\n{}", m.name, m.unit));
+  }
   cli::Table table(head);
+  for (const auto& row : mean_rows(r)) table.row(row);
   std::string errors;
   for (std::size_t p = 0; p < r.points.size(); ++p) {
-    std::vector<std::string> row = r.points[p].levels;
-    for (const Measure& m : r.study.measures) {
-      const Mean mean = mean_at(r, m, p);
-      row.push_back(mean.n == 0 ? "-" : shown(mean.mean()));
-    }
-    table.row(row);
     for (const Run& run : r.runs[p]) {
       if (!run.error.empty())
         errors += fmt::format("{}: {}\n", fmt::join(r.points[p].levels, ", "), run.error);

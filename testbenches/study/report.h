@@ -29,7 +29,9 @@ struct Influence {
 };
 std::vector<Influence> influences(const Results& results);
 
-/// Means of all measures, a row a point.
+/// Levels and means of all measures, a row a point; "-" where there is none.
+std::vector<std::vector<std::string>> mean_rows(const Results& results);
+/// The same for people.
 std::string report_text(const Results& results, bool colour);
 /// A line a run: levels, repeat, seed, measures, digest, error.
 std::string report_csv(const Results& results);

@@ -37,13 +37,15 @@ class Reader {
       throw sim::Error(s_.file, static_cast<std::size_t>(e.mark.line) + 1, e.msg);
     }
     if (!root.IsMap()) fail(root, "a study is a map: name, base, parameters, measures, ...");
-    only(root, {"schema", "name", "title", "question", "assumes", "base", "settings", "design", "samples",
-                "seed", "repeats", "parameters", "workloads", "strategies", "modes", "measures", "plots"});
+    only(root, {"schema", "name", "title", "question", "assumes", "published", "base", "settings", "design",
+                "samples", "seed", "repeats", "parameters", "workloads", "strategies", "modes", "measures",
+                "plots"});
     if (text(root, "schema", "1") != "1") fail(root["schema"], "schema: this program reads 1");
     s_.name = text(root, "name", std::filesystem::path(s_.file).stem().string());
     s_.title = text(root, "title", s_.name);
     s_.question = text(root, "question", "");
     s_.assumes = text(root, "assumes", "");
+    s_.published = text(root, "published", "");
     s_.base = beside(text(root, "base", ""));
     if (s_.base.empty()) fail(root, "base: a scenario file is needed");
     s_.settings = assignments(root["settings"]);

@@ -35,6 +35,7 @@ enum class Design : std::uint8_t { kGrid, kLatinHypercube, kOneAtATime };
 struct Study {
   std::string file, text;  ///< its path and what it says
   std::string name, title, question, assumes;
+  std::string published;              ///< what others have measured, to compare with
   std::string base;                   ///< scenario file, as a path from here
   std::vector<std::string> settings;  ///< a.b=c of every run
   Design design = Design::kGrid;
