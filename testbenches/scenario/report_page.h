@@ -3,7 +3,7 @@
 // each run the timeline of the unbind, findings with holders, pools, who holds what, counters and the
 // kernel's log.
 #pragma once
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
