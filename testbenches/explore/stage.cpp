@@ -12,6 +12,7 @@ void register_all(platform::ParameterSet& set, StageConfig& config) {
   constexpr sim::Tick kLong = 3600 * sim::kSecond;
   set.text("explore.story", e.story, "what happens (poolsim list stories)");
   set.integer("explore.pages", e.pages, 1, 64, "pages out of the pool when the race begins");
+  set.integer("explore.packets", e.packets, 1, 64, "frames that arrive, in stories with the NIC");
   set.integer("explore.pool_size", e.pool_size, 1, 1024, "slots of the pool's ring");
   set.time("explore.longest_hold", e.longest_hold, sim::kMicrosecond, kLong,
            "cores are held at most this long for something to happen");
@@ -54,24 +55,34 @@ const Story& find_story(std::string_view key) {
   throw sim::Error(fmt::format("explore.story: there is no '{}'{}", key, sim::suggestion(std::string(key), keys)));
 }
 
-/// A driver that has a page_pool and no hardware.
+/// A driver that has page_pools and no hardware: one from its probe on, more if it is told.
 class Stage::PoolDriver final : public kernel::Driver {
  public:
   explicit PoolDriver(Stage& stage) : Driver("pool"), stage_(stage) {}
-  int probe(kernel::Device&) override {
-    stage_.pool = stage_.make_pool();
-    return stage_.pool != nullptr ? 0 : -12;
-  }
+  int probe(kernel::Device& device) override { return make_pool(device) != nullptr ? 0 : -12; }
   void remove(kernel::Device&) override {
-    auto pool = stage_.pool;
-    pool->destroy();
+    const auto pools = std::exchange(pools_, {});
+    for (const auto& pool : pools) pool->destroy();
   }
+  std::shared_ptr<pagepool::Pool> make_pool(kernel::Device& device) {
+    pagepool::PoolParams params;
+    params.pool_size = stage_.config_.explore.pool_size;
+    params.flags = pagepool::PP_FLAG_DMA_MAP | pagepool::PP_FLAG_DMA_SYNC_DEV;
+    params.max_len = 4096;
+    auto pool = stage_.machine_.pools().create(device, params);
+    if (pool != nullptr) pools_.push_back(pool);
+    return pool;
+  }
+  std::shared_ptr<pagepool::Pool> pool() const { return pools_.front(); }
 
  private:
   Stage& stage_;
+  std::vector<std::shared_ptr<pagepool::Pool>> pools_;
 };
 
 namespace {
+constexpr std::uint16_t kPort = 9000;  // UDP
+
 checker::CheckerConfig bounds(const StageConfig& config) {
   checker::CheckerConfig c;
   c.shutdown_bound = config.explore.shutdown_bound;
@@ -83,7 +94,8 @@ Stage::Stage(const StageConfig& config)
     : config_(config),
       machine_(config.run.machine),
       checker_(machine_.simulation().timeline(), bounds(config)),
-      driver_(std::make_unique<PoolDriver>(*this)) {
+      driver_(std::make_unique<PoolDriver>(*this)),
+      other_driver_(std::make_unique<PoolDriver>(*this)) {
   checker_.attach(machine_.memory_trace());
   checker_.attach(kernel().trace());
   checker_.attach(machine_.iommu());
@@ -93,25 +105,70 @@ Stage::Stage(const StageConfig& config)
 
 // The pools' timers hang in the kernel: they go first.
 Stage::~Stage() {
+  driver_.reset();
+  other_driver_.reset();
+  vf_driver_.reset();
+  pf_driver_.reset();
   pool.reset();
   other.reset();
 }
 
-void Stage::bind_device() {
+void Stage::probe_iommu() {
   kernel::Kernel& k = kernel();
   if (k.config().dma_mode != kernel::DmaMode::kDirect) k.iommu().probe(machine_.config().iommu_registers);
-  device = &k.devices().device_add("0000:01:10.0", sim::RequesterId(0x180));
-  const int error = k.devices().device_bind(*device, *driver_);
-  POOLSIM_ASSERT(error == 0);
 }
 
-std::shared_ptr<pagepool::Pool> Stage::make_pool() {
-  pagepool::PoolParams params;
-  params.pool_size = config_.explore.pool_size;
-  params.flags = pagepool::PP_FLAG_DMA_MAP | pagepool::PP_FLAG_DMA_SYNC_DEV;
-  params.max_len = 4096;
-  return machine_.pools().create(*device, params);
+void Stage::bind_device() {
+  probe_iommu();
+  device = &kernel().devices().device_add("0000:01:10.0", sim::RequesterId(0x180));
+  rebind_device();
 }
+
+void Stage::rebind_device() {
+  const int error = kernel().devices().device_bind(*device, *driver_);
+  POOLSIM_ASSERT(error == 0);
+  pool = driver_->pool();
+}
+
+void Stage::bind_other_device() {
+  other_device = &kernel().devices().device_add("0000:01:10.1", sim::RequesterId(0x181));
+  const int error = kernel().devices().device_bind(*other_device, *other_driver_);
+  POOLSIM_ASSERT(error == 0);
+  other = other_driver_->pool();
+}
+
+void Stage::bind_nic() {
+  kernel::Kernel& k = kernel();
+  platform::Machine& m = machine_;
+  const nic::DriverConfig& driver = m.config().driver;
+  probe_iommu();
+  pf_driver_ = std::make_unique<nic::IgbDriver>(k, m.stack(), m.memory_trace(), m.bridge(), driver);
+  vf_driver_ = std::make_unique<nic::IgbvfDriver>(k, m.stack(), m.memory_trace(), m.bridge(), driver,
+                                                  m.pools().factory());
+  const sim::RequesterId requester = m.config().nic.pf_requester;
+  kernel::Device& pf = k.devices().device_add(nic::pci_name(requester), requester);
+  int error = k.devices().device_bind(pf, *pf_driver_);
+  POOLSIM_ASSERT(error == 0);
+  device = pf_driver_->enable_sriov(1).front();
+  error = k.devices().device_bind(*device, *vf_driver_);
+  POOLSIM_ASSERT(error == 0);
+  pool = m.pools().pools().back();
+  socket = &m.stack().bind_udp(kPort, std::uint64_t{1} << 20);
+  kernel::usleep(20);  // the device has fetched its first descriptors
+}
+
+void Stage::send_frames(unsigned n, bool for_nobody, sim::Tick start) {
+  constexpr nic::MacAddress kPeerMac = {0x02, 0, 0, 0, 0, 0x99};
+  constexpr std::uint32_t kPeerIp = 0x0a000002, kOurIp = 0x0a000001;
+  platform::FrameStream s;
+  const std::uint16_t port = for_nobody ? kPort + 1 : kPort;
+  s.flow = {vf_driver_->mac(), kPeerMac, kPeerIp, kOurIp, 40000, port};
+  s.count = n;
+  s.start = start;
+  machine_.wire().send(s);
+}
+
+std::shared_ptr<pagepool::Pool> Stage::make_pool() { return driver_->make_pool(*device); }
 
 void Stage::take_pages(pagepool::Pool& from, unsigned n) {
   for (unsigned i = 0; i < n; ++i) {

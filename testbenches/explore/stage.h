@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "nic/driver/igb.h"
 #include "nic/driver/igbvf.h"
 #include "testbenches/checker/checker.h"
 #include "testbenches/explore/schedule.h"
@@ -21,6 +22,7 @@ namespace explore {
 struct ExploreConfig {
   std::string story = "return_vs_destroy";
   unsigned pages = 4;                               ///< pages out when the race begins
+  unsigned packets = 2;                             ///< frames of stories with the NIC
   unsigned pool_size = 1;                           ///< slots of the pool's ring: returns beyond it leave the pool
   sim::Tick longest_hold = 5 * sim::kMillisecond;   ///< cores are held at most this long for something to happen
   sim::Tick tail = 150 * sim::kMillisecond;         ///< from the end of the last racer to the end of the run
@@ -50,6 +52,7 @@ struct Story {
   std::function<std::vector<Racer>(Stage&)> racers;
   std::function<void(Stage&)> end{};                  ///< task context, after the racers; may be missing
   std::vector<std::string> settings{};                ///< a.b=c that it needs: cores, DMA mode
+  bool uses_pages = true, uses_packets = false;       ///< explore.pages, explore.packets change what happens
 };
 const std::vector<Story>& stories();
 /// sim::Error with the nearest key when there is none.
@@ -82,6 +85,17 @@ class Stage {
   // --- for stories ---
   /// Makes the IOMMU work and binds a device whose driver has a page_pool and nothing else.
   void bind_device();
+  /// The same device's driver again, after an unbind.
+  void rebind_device();
+  /// Makes the IOMMU work and binds the NIC: the physical function, one virtual function with one receive queue, its
+  /// `pool`, and the socket that its frames are for.
+  void bind_nic();
+  /// `n` frames for the virtual function, from `start` on (in the past: now). `for_nobody`: to a port without a socket,
+  /// so that the poll itself frees them. Any context.
+  void send_frames(unsigned n, bool for_nobody = false, sim::Tick start = 0);
+  /// A second device with a driver and a pool of its own: `other`.
+  void bind_other_device();
+  /// One more pool of the driver of bind_device().
   std::shared_ptr<pagepool::Pool> make_pool();
   /// Takes `n` pages out of the pool; what the pool keeps besides goes back to the page allocator.
   void take_pages(pagepool::Pool& pool, unsigned n);
@@ -90,19 +104,25 @@ class Stage {
   /// Pages [from, to) of those that are out.
   void return_pages(std::size_t from, std::size_t to);
 
-  kernel::Device* device = nullptr;
+  kernel::Device *device = nullptr, *other_device = nullptr;
   std::shared_ptr<pagepool::Pool> pool, other;
   std::vector<sim::Pfn> out;
+  nic::UdpSocket* socket = nullptr;  ///< of bind_nic()
+  std::vector<nic::Skb*> skbs;       ///< over pages of `out`
+  sim::Tick flush_timer_at = 0;      ///< when the flush queue's timer is due
 
  private:
   class PoolDriver;
+  void probe_iommu();
   void judge_racers();
   void note_other_side(checker::Finding& finding);
 
   StageConfig config_;
   platform::Machine machine_;
   checker::Checker checker_;
-  std::unique_ptr<PoolDriver> driver_;
+  std::unique_ptr<PoolDriver> driver_, other_driver_;
+  std::unique_ptr<nic::IgbDriver> pf_driver_;
+  std::unique_ptr<nic::IgbvfDriver> vf_driver_;
   std::vector<Racer> racers_;
   std::vector<kernel::Task*> tasks_;
   unsigned running_ = 0;
