@@ -48,7 +48,7 @@ void SpinLock::acquire() {
   } else {
     Waiter me{&core};
     waiters_.push_back(&me);
-    core.set_spins_for(name_);
+    core.set_spins_for(this);
     core.stall(me.granted, true);
     core.set_spins_for(nullptr);
   }
@@ -196,7 +196,9 @@ void Mutex::lock() {
   POOLSIM_ASSERT(owner_ != &me);
   cpu.atomic(line_);
   cpu.work(cpu.costs().mutex_lock);
+  me.set_waits_for(this);
   queue_.wait_event([this] { return owner_ == nullptr; });
+  me.set_waits_for(nullptr);
   owner_ = &me;
 }
 

@@ -96,9 +96,16 @@ class Checker {
 
   /// `call` is told of every new finding, complete but for what it may add.
   void on_new_finding(std::function<void(Finding&)> call) { on_new_ = std::move(call); }
-  /// A task that should have ended has not: it spins for `lock`, sleeps, or runs on.
-  void racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
-                   const std::string& lock);
+  /// A task that should have ended has not. The other side: `whom`.
+  struct StuckTask {
+    FindingClass kind;
+    std::string task;
+    unsigned cpu;
+    std::string chain;   ///< where it is, innermost first
+    std::string whom;    ///< the lock and who holds it, or what became of the others
+    std::string detail;  ///< what it does instead of ending
+  };
+  void racer_stuck(const StuckTask& stuck);
 
   /// The laws of the end of a run. Once.
   void finish();
@@ -184,11 +191,9 @@ class Checker {
                   Texts&& texts) {
     bool fresh = false;
     Finding& f = log_.hit(kind, key, now(), fresh);
-    if (fresh) {
-      texts(f);
-      if (on_new_) on_new_(f);
-    }
+    if (fresh) texts(f);
     sample(f, pfn, address);
+    if (fresh && on_new_) on_new_(f);
     return f;
   }
   void sample(Finding& f, std::uint64_t pfn, std::uint64_t address);

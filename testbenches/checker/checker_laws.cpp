@@ -112,13 +112,12 @@ void Checker::on(const kernel::Warn& e) {
   });
 }
 
-void Checker::racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
-                          const std::string& lock) {
-  report(kind, sim::digest_tag(task), 0, 0, [&](Finding& f) {
-    f.place = chain.empty() ? "task " + task : chain;
-    f.who = fmt::format("{} on core {}", task, cpu);
-    f.whom = lock;
-    f.detail = lock.empty() ? std::string("has not ended") : fmt::format("spins for {}", lock);
+void Checker::racer_stuck(const StuckTask& stuck) {
+  report(stuck.kind, sim::digest_tag(stuck.task), 0, 0, [&](Finding& f) {
+    f.place = stuck.chain.empty() ? "task " + stuck.task : stuck.chain;
+    f.who = fmt::format("{} on core {}", stuck.task, stuck.cpu);
+    f.whom = stuck.whom;
+    f.detail = stuck.detail;
   });
 }
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // poolsim explore: searches the schedules of a small scenario for what the checker calls a finding.
 #include "testbenches/explore/explore.h"
-#include "testbenches/explore/mutants.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <map>
+#include <optional>
 
 #include "sim/error.h"
 #include "testbenches/cli/command.h"
+#include "testbenches/explore/mutants.h"
 
 namespace {
 
@@ -27,6 +31,10 @@ std::vector<explore::Cell> cells(const Options& o) {
   if (!o.story.empty()) cell.token.settings.push_back("explore.story=" + o.story);
   cell.search = o.search;
   cell.search.method = explore::parse_method(o.method);
+  const bool numbered = cell.search.method == explore::Method::kRandom || cell.search.method == explore::Method::kPct;
+  if (o.search.first != 0 && !numbered) {
+    throw sim::Error(fmt::format("--first: the schedules of {} are not numbered; random and pct have numbers", o.method));
+  }
   cell.shrink = !o.no_shrink;
   cell.quiet = o.quiet;
   std::vector<std::string> strategies{o.strategy};
@@ -53,35 +61,106 @@ std::vector<explore::Cell> cells(const Options& o) {
       all.back().token.settings = settings;
     }
   }
+  for (explore::Cell& c : all) {
+    c.token = explore::self_contained(c.token);
+    c.token.build = explore::build_id();
+  }
   return all;
 }
 
-/// Results that an earlier, interrupted run left.
-std::vector<nlohmann::ordered_json> earlier(const std::string& file) {
-  std::vector<nlohmann::ordered_json> results;
-  std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) results.push_back(nlohmann::ordered_json::parse(line));
+using Json = nlohmann::ordered_json;
+
+/// What a result is the result of; an interrupted one may go on.
+std::string name_of(const explore::Cell& cell) {
+  return fmt::format("{} method={} depth={} budget={} seed={} first={}", explore::to_text(cell.token),
+                     explore::to_string(cell.search.method), cell.search.depth, cell.search.budget, cell.search.seed,
+                     cell.search.first);
+}
+
+/// The file of --resume: one result a line. A line that says more of the same cell replaces the earlier one.
+class ResultFile {
+ public:
+  ResultFile(std::string file, const std::vector<explore::Cell>& work) : file_(std::move(file)) {
+    if (file_.empty()) return;
+    std::ifstream in(file_);
+    std::string line;
+    for (int number = 1; std::getline(in, line); ++number) {
+      if (line.empty()) continue;
+      const bool torn = in.eof();  // its end was never written
+      Json result = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (torn && result.is_discarded()) break;
+      if (!result.is_object() || !result["cell"].is_string()) {
+        throw sim::Error(file_, number, "this is no result of poolsim explore --resume");
+      }
+      const std::string cell = result["cell"];
+      if (std::none_of(work.begin(), work.end(), [&](const auto& c) { return name_of(c) == cell; })) {
+        throw sim::Error(file_, number,
+                         "this is the result of another search (other options, or another build): name a new file");
+      }
+      results_[cell] = std::move(result);
+    }
+    out_.open(file_, std::ios::app);
+    if (!out_) throw sim::Error(fmt::format("{}: cannot be written", file_));
+    if (std::ifstream whole(file_, std::ios::binary | std::ios::ate); whole.tellg() > 0) {
+      whole.seekg(-1, std::ios::end);
+      if (whole.get() != '\n') out_ << '\n';  // after a torn line
+    }
   }
-  return results;
+
+  /// Null if the cell has none yet.
+  const Json* find(const explore::Cell& cell) const {
+    const auto it = results_.find(name_of(cell));
+    return it == results_.end() ? nullptr : &it->second;
+  }
+  void keep(const explore::Cell& cell, Json result) {
+    if (file_.empty()) return;
+    result["cell"] = name_of(cell);
+    out_ << result.dump() << std::endl;
+  }
+
+ private:
+  std::string file_;
+  std::ofstream out_;
+  std::map<std::string, Json> results_;
+};
+
+/// Runs the cell, or what an interrupted run of it has left to do.
+Json run(const explore::Cell& cell, const Json* before) {
+  if (before == nullptr) return explore::run_cell(cell);
+  if (!(*before)["interrupted"]) return *before;
+  const std::optional<explore::Cell> rest = explore::rest_of(cell, *before);
+  if (!rest) return explore::run_cell(cell);
+  return explore::together(*before, explore::run_cell(*rest));
+}
+
+std::string minutes(double seconds) {
+  return seconds < 90 ? fmt::format("{:.0f} s", seconds) : fmt::format("{:.0f} min", seconds / 60);
 }
 
 int execute(const Options& o, const cli::Context& context) {
   explore::catch_interrupts();
-  std::vector<nlohmann::ordered_json> results;
-  if (!o.resume.empty()) results = earlier(o.resume);
   const auto work = cells(o);
-  const std::size_t known = results.size();
-  for (std::size_t i = known; i < work.size() && !explore::interrupted(); ++i) {
-    results.push_back(explore::run_cell(work[i]));
-    if (!o.resume.empty() && !results.back()["interrupted"]) std::ofstream(o.resume, std::ios::app) << results.back().dump() << '\n';
-    if (work.size() > 1 && !o.quiet) {
-      std::fprintf(stderr, "%zu of %zu: %s %s: %s\n", i + 1, work.size(),
-                   results.back()["story"].get<std::string>().c_str(), work[i].token.strategy.c_str(),
-                   explore::verdict(results.back()).c_str());
-    }
+  ResultFile file(o.resume, work);
+  std::vector<Json> results;
+  const auto begin = std::chrono::steady_clock::now();
+  std::size_t ran = 0, left = 0;
+  for (const auto& cell : work) {
+    const Json* before = file.find(cell);
+    left += before == nullptr || (*before)["interrupted"];
   }
-  std::vector<nlohmann::ordered_json> mutants;
+  for (std::size_t i = 0; i < work.size() && !explore::interrupted(); ++i) {
+    const Json* before = file.find(work[i]);
+    results.push_back(run(work[i], before));
+    if (before != nullptr && !(*before)["interrupted"]) continue;
+    file.keep(work[i], results.back());
+    ++ran;
+    if (work.size() == 1 || o.quiet) continue;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    fmt::print(stderr, "{} of {}: {} {}: {}; {} left\n", i + 1, work.size(), results.back()["story"].get<std::string>(),
+               work[i].token.strategy, explore::verdict(results.back()),
+               minutes(seconds / static_cast<double>(ran) * static_cast<double>(left - ran)));
+  }
+  std::vector<Json> mutants;
   if (o.mutants) mutants = explore::try_mutants(o.search.budget, o.search.seed, o.quiet);
   if (!o.markdown.empty()) {
     const std::string command =
@@ -93,7 +172,7 @@ int execute(const Options& o, const cli::Context& context) {
   bool found = false;
   for (const auto& r : results) found |= !r["found"].empty();
   if (context.json) {
-    nlohmann::ordered_json j = results;
+    Json j = results;
     if (o.mutants) j = {{"results", results}, {"mutants", mutants}};
     std::printf("%s\n", j.dump(2).c_str());
   } else {
@@ -123,13 +202,15 @@ const cli::Subcommand kExplore(
       app.add_option("--seed", o->search.seed, "seed of the random methods")->capture_default_str();
       app.add_option("--first", o->search.first, "random, pct: number of the first schedule");
       app.add_option("--set", o->assignments, "a.b=c: set a parameter")->allow_extra_args(false);
-      app.add_flag("--all", o->all, "every story");
+      app.add_flag("--all", o->all, "every story")->excludes("--story");
       app.add_flag("--mutants", o->mutants, "also try how many seeded mistakes are found");
       app.add_option("--markdown", o->markdown, "write the matrix, the findings and the mutants to this file");
       app.add_flag("--no-shrink", o->no_shrink, "tell findings by the schedule that led to them");
       app.add_flag("--quiet", o->quiet, "no progress");
       app.add_option("--resume", o->resume, "keep the results in this file, and do not do again what it has");
-      app.footer("Exit code 1: findings. Ctrl-C: what was found is told, exit code 130.");
+      app.footer(
+          "Exit code 1: findings. Ctrl-C: what was found is told (and kept, with --resume), exit code 130. The same "
+          "command with the same --resume FILE goes on.");
       return [o, &context] { return execute(*o, context); };
     });
 

@@ -18,6 +18,8 @@ void register_all(platform::ParameterSet& set, StageConfig& config) {
            "cores are held at most this long for something to happen");
   set.time("explore.tail", e.tail, 0, kLong, "from the end of the last racer to the end of the run");
   set.time("explore.patience", e.patience, 0, kLong, "a racer that has not ended by then never will");
+  set.integer("explore.futile_steps", e.futile_steps, 1000, std::uint64_t{1} << 40,
+              "so many points and wake-ups without any change of pages, mappings, devices or packets are a livelock");
   set.time("explore.shutdown_bound", e.shutdown_bound, 1, kLong, "for a pool to end after its destroy");
   // Only here: tests of the explorer itself.
   std::vector<std::pair<std::string, pagepool::Mutant>> mutants;
@@ -29,12 +31,14 @@ void register_all(platform::ParameterSet& set, StageConfig& config) {
   scenario::register_all(set, config.run);
 }
 
-void load(StageConfig& config, const std::string& file, const std::vector<std::string>& assignments) {
+namespace {
+
+void read(platform::ParameterSet& set, StageConfig& config, const std::string& file,
+          const std::vector<std::string>& assignments) {
   // Small: what a fork has to copy, and a scan has to walk.
   config.run.machine.memory.bytes = std::uint64_t{64} << 20;
   config.run.machine.pool.release_period_ms = 1;
   config.run.scenario.stop_at_oops = true;
-  platform::ParameterSet set;
   register_all(set, config);
   if (!file.empty()) set.load_file(file);
   set.load_environment(environ);
@@ -44,6 +48,27 @@ void load(StageConfig& config, const std::string& file, const std::vector<std::s
     config.run.machine.finish();
     find_story(config.explore.story);
   });
+}
+
+}  // namespace
+
+void load(StageConfig& config, const std::string& file, const std::vector<std::string>& assignments) {
+  platform::ParameterSet set;
+  read(set, config, file, assignments);
+}
+
+std::vector<std::string> settings_of(const std::string& file, const std::vector<std::string>& assignments) {
+  StageConfig config;
+  platform::ParameterSet set;
+  read(set, config, file, assignments);
+  std::vector<std::string> settings;
+  for (const platform::Parameter& p : set.parameters()) {
+    std::string value = p.text();
+    if (p.kind == platform::Parameter::Kind::kQuantity) std::erase(value, ' ');
+    if (p.origin == "default" || value.find_first_of(" \t\n'") != value.npos) continue;
+    settings.push_back(p.path + "=" + value);
+  }
+  return settings;
 }
 
 const Story& find_story(std::string_view key) {
@@ -220,6 +245,8 @@ StageResult Stage::race(ScheduleOracle& oracle) {
   machine_.iommu().translated.subscribe([&baton](const iommu::Translated&) { baton.hardware_event(); });
   kernel().trace().oops.subscribe([&timeline](const kernel::Oops&) { timeline.stop(); });
   checker_.on_new_finding([this](checker::Finding& f) { note_other_side(f); });
+  history_ = std::make_unique<History>(machine_);
+  watch_ = std::make_unique<Watch>(machine_, baton, config_.explore.futile_steps);
 
   running_ = static_cast<unsigned>(racers_.size());
   for (Racer& racer : racers_) {
@@ -229,41 +256,62 @@ StageResult Stage::race(ScheduleOracle& oracle) {
     }));
   }
   const sim::Tick begin = timeline.now();
+  bool stuck = false;
   // Time in which every core was held is nobody's fault.
-  for (sim::Tick end = 0; running_ != 0 && !kernel().panicked() && kernel().oopses().empty();) {
+  for (sim::Tick end = 0; running_ != 0 && !stuck && !kernel().panicked() && kernel().oopses().empty();) {
     const sim::Tick next = begin + config_.explore.patience + baton.all_held();
     if (next <= end) break;
     end = next;
-    timeline.run_until(end);
+    stuck = run(end);
   }
   const bool oopsed = !kernel().oopses().empty();
   if (running_ == 0 && !oopsed) {
     if (story.end) kernel().spawn(0, "end", [this, &story] { story.end(*this); });
-    timeline.run_until(timeline.now() + config_.explore.tail);
+    stuck = run(timeline.now() + config_.explore.tail);
   }
-  if (running_ != 0 && !oopsed) judge_racers();
+  if (running_ != 0 && !oopsed && !stuck) judge_racers();
   checker_.finish();
   return {running_ == 0, timeline.now() - begin, timeline.wakeups(), simulation.digest().hex()};
+}
+
+/// To `end`, or until somebody stops the machine. True: something is stuck for certain, and has been told.
+bool Stage::run(sim::Tick end) {
+  constexpr sim::Tick kSlice = 200 * sim::kMicrosecond;
+  sim::Timeline& timeline = machine_.simulation().timeline();
+  while (timeline.now() < end) {
+    // Nothing needs watching before something happens.
+    const sim::Tick from = std::max(timeline.now(), timeline.earliest());
+    const sim::Tick next = from < end && end - from > kSlice ? from + kSlice : end;
+    if (timeline.run_until(next) < next) return false;
+    if (const auto stuck = watch_->look(tasks_)) {
+      tell_stuck(*stuck);
+      return true;
+    }
+  }
+  return false;
+}
+
+void Stage::tell_stuck(const Stuck& stuck) {
+  const kernel::Task& task = *stuck.task;
+  accused_ = &task.core();
+  checker_.racer_stuck({stuck.kind, task.name(), task.core().cpu(), checker::chain_text(task.call_chain()), stuck.whom,
+                        stuck.detail});
+  accused_ = nullptr;
 }
 
 /// Racers that have not ended: what are they waiting for?
 void Stage::judge_racers() {
   for (kernel::Task* task : tasks_) {
-    if (task->dead()) continue;
-    const kernel::Core& core = task->core();
-    const bool spins = task->state() == kernel::TaskState::kRunning && core.spins_for() != nullptr;
-    const bool sleeps = task->state() == kernel::TaskState::kBlocked;
-    const auto kind = spins    ? checker::FindingClass::kDeadlock
-                      : sleeps ? checker::FindingClass::kLostWakeup
-                               : checker::FindingClass::kLivelock;
-    checker_.racer_stuck(kind, task->name(), core.cpu(), checker::chain_text(task->call_chain()),
-                         spins ? core.spins_for() : "");
+    if (!task->dead()) tell_stuck(watch_->judge(*task, tasks_));
   }
 }
 
-/// What every other core was in the middle of, and since when.
+/// What others did to the same page or pool before, what every other core was in the middle of, and since when.
 void Stage::note_other_side(checker::Finding& finding) {
-  const kernel::Context* const here = kernel::in_kernel_code() ? &kernel::this_cpu() : nullptr;
+  if (const std::string before = history_->before(finding); !before.empty()) {
+    finding.detail += (finding.detail.empty() ? "" : "; ") + before;
+  }
+  const kernel::Context* const here = kernel::in_kernel_code() ? &kernel::this_cpu() : accused_;
   for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) {
     const kernel::Core& core = kernel().core(cpu);
     if (&core == here || core.idle() || core.current().pid() == 0) continue;

@@ -13,7 +13,9 @@
 #include "nic/driver/igb.h"
 #include "nic/driver/igbvf.h"
 #include "testbenches/checker/checker.h"
+#include "testbenches/explore/history.h"
 #include "testbenches/explore/schedule.h"
+#include "testbenches/explore/watch.h"
 #include "testbenches/scenario/scenario.h"
 
 namespace explore {
@@ -27,6 +29,7 @@ struct ExploreConfig {
   sim::Tick longest_hold = 5 * sim::kMillisecond;   ///< cores are held at most this long for something to happen
   sim::Tick tail = 150 * sim::kMillisecond;         ///< from the end of the last racer to the end of the run
   sim::Tick patience = 300 * sim::kMillisecond;     ///< a racer that has not ended by then never will
+  std::uint64_t futile_steps = 200'000;  ///< points and wake-ups without any change of pages, mappings, devices, packets
   sim::Tick shutdown_bound = 120 * sim::kMillisecond;  ///< for a pool to end after its destroy
 };
 
@@ -38,6 +41,8 @@ struct StageConfig {
 void register_all(platform::ParameterSet& set, StageConfig& config);
 /// Defaults of a small machine, then file, environment, assignments. Throws sim::Error.
 void load(StageConfig& config, const std::string& file, const std::vector<std::string>& assignments);
+/// The same as a.b=c: what differs from the defaults, wherever it was set. Throws sim::Error.
+std::vector<std::string> settings_of(const std::string& file, const std::vector<std::string>& assignments);
 
 class Stage;
 struct Racer {
@@ -55,6 +60,8 @@ struct Story {
   bool uses_pages = true, uses_packets = false;       ///< explore.pages, explore.packets change what happens
 };
 const std::vector<Story>& stories();
+/// One more, for this process: tests of the explorer bring their own.
+void add_story(Story story);
 /// sim::Error with the nearest key when there is none.
 const Story& find_story(std::string_view key);
 
@@ -109,11 +116,14 @@ class Stage {
   std::vector<sim::Pfn> out;
   nic::UdpSocket* socket = nullptr;  ///< of bind_nic()
   std::vector<nic::Skb*> skbs;       ///< over pages of `out`
+  std::shared_ptr<void> state;       ///< a story's own
   sim::Tick flush_timer_at = 0;      ///< when the flush queue's timer is due
 
  private:
   class PoolDriver;
   void probe_iommu();
+  bool run(sim::Tick end);
+  void tell_stuck(const Stuck& stuck);
   void judge_racers();
   void note_other_side(checker::Finding& finding);
 
@@ -125,6 +135,9 @@ class Stage {
   std::unique_ptr<nic::IgbvfDriver> vf_driver_;
   std::vector<Racer> racers_;
   std::vector<kernel::Task*> tasks_;
+  std::unique_ptr<Watch> watch_;
+  std::unique_ptr<History> history_;
+  const kernel::Core* accused_ = nullptr;  // by a finding that no running code makes
   unsigned running_ = 0;
   bool warm_ = false, ended_ = false;
 };

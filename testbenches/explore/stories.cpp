@@ -298,15 +298,22 @@ std::vector<std::string> complete(const std::vector<std::string>& own, bool nic)
   return all;
 }
 
-}  // namespace
-
-const std::vector<Story>& stories() {
-  static const std::vector<Story> kAll = [] {
+std::vector<Story>& list() {
+  static std::vector<Story> list = [] {
     std::vector<Story> stories = all();
     for (Story& s : stories) s.settings = complete(s.settings, s.uses_packets);
     return stories;
   }();
-  return kAll;
+  return list;
+}
+
+}  // namespace
+
+const std::vector<Story>& stories() { return list(); }
+
+void add_story(Story story) {
+  story.settings = complete(story.settings, story.uses_packets);
+  list().push_back(std::move(story));
 }
 
 }  // namespace explore
