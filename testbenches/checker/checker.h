@@ -107,6 +107,9 @@ class Checker {
   };
   void racer_stuck(const StuckTask& stuck);
 
+  /// So much of the run is no fault of the code (its cores were held): shutdown may take that much longer.
+  void forgive(sim::Tick time) { config_.shutdown_bound += time; }
+
   /// The laws of the end of a run. Once.
   void finish();
 

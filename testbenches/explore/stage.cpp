@@ -270,6 +270,9 @@ StageResult Stage::race(ScheduleOracle& oracle) {
     stuck = run(timeline.now() + config_.explore.tail);
   }
   if (running_ != 0 && !oopsed && !stuck) judge_racers();
+  sim::Tick held = 0;
+  for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) held = std::max(held, kernel().core(cpu).held());
+  checker_.forgive(held + baton.all_held());
   checker_.finish();
   return {running_ == 0, timeline.now() - begin, timeline.wakeups(), simulation.digest().hex()};
 }
@@ -292,6 +295,7 @@ bool Stage::run(sim::Tick end) {
 }
 
 void Stage::tell_stuck(const Stuck& stuck) {
+  if (stuck.task == nullptr) return;
   const kernel::Task& task = *stuck.task;
   accused_ = &task.core();
   checker_.racer_stuck({stuck.kind, task.name(), task.core().cpu(), checker::chain_text(task.call_chain()), stuck.whom,
@@ -308,6 +312,13 @@ void Stage::judge_racers() {
 
 /// What others did to the same page or pool before, what every other core was in the middle of, and since when.
 void Stage::note_other_side(checker::Finding& finding) {
+  if (kernel::in_kernel_code()) {
+    const kernel::Context& cpu = kernel::this_cpu();
+    const bool has_chain = finding.place.find(" <- ") != finding.place.npos;
+    const std::string chain = has_chain ? "" : checker::chain_text(cpu.call_chain());
+    finding.who += fmt::format("{}{} on core {}{}{}", finding.who.empty() ? "" : ": ", cpu.current().name(), cpu.cpu(),
+                               chain.empty() ? "" : " in ", chain);
+  }
   if (const std::string before = history_->before(finding); !before.empty()) {
     finding.detail += (finding.detail.empty() ? "" : "; ") + before;
   }

@@ -29,7 +29,8 @@ struct Wait {
 std::optional<Wait> wait_of(const kernel::Task& task) {
   if (const kernel::SpinLock* lock = spins_for(task)) {
     const kernel::Core* core = lock->holder();
-    if (core == nullptr) return std::nullopt;  // it is about to get it
+    // Nobody's, or handed over to it already: it goes on as soon as it is let.
+    if (core == nullptr || core == &task.core()) return std::nullopt;
     return Wait{lock->name(), core->idle() ? nullptr : &core->current()};
   }
   const kernel::Mutex* mutex = task.waits_for();
@@ -113,6 +114,15 @@ const kernel::Task* Watch::futile_task(const std::vector<kernel::Task*>& racers)
   return nullptr;
 }
 
+bool Watch::somebody_is_held() const {
+  kernel::Kernel& k = machine_.kernel();
+  for (unsigned cpu = 0; cpu < k.cores(); ++cpu) {
+    const kernel::Core& core = k.core(cpu);
+    if (!core.idle() && core.spins_for() == nullptr && !baton_.has(core)) return true;
+  }
+  return false;
+}
+
 std::optional<Stuck> Watch::look(const std::vector<kernel::Task*>& racers) {
   kernel::Kernel& k = machine_.kernel();
   for (unsigned cpu = 0; cpu < k.cores(); ++cpu) {
@@ -128,6 +138,8 @@ std::optional<Stuck> Watch::look(const std::vector<kernel::Task*>& racers) {
     seen_changes_ = changes_;
     steps_then_ = now;
   } else if (now - steps_then_ >= futile_steps_) {
+    // A core that could have gone on and was never let: the schedule's fault, and nobody's livelock.
+    if (somebody_is_held()) return Stuck{};
     if (const kernel::Task* task = futile_task(racers)) {
       return Stuck{FindingClass::kLivelock, task, others_of(*task, racers),
                    fmt::format("{} points and wake-ups, and no page, mapping, device or packet has changed",

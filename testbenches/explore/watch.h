@@ -12,9 +12,9 @@
 namespace explore {
 
 struct Stuck {
-  checker::FindingClass kind;
-  const kernel::Task* task;  ///< one side
-  std::string whom;          ///< the other one
+  checker::FindingClass kind = checker::FindingClass::kLivelock;
+  const kernel::Task* task = nullptr;  ///< one side; null: the schedule starves somebody, and that is all
+  std::string whom;                    ///< the other one
   std::string detail;
 };
 
@@ -24,13 +24,14 @@ class Watch {
   /// make a livelock.
   Watch(platform::Machine& machine, const kernel::Baton& baton, std::uint64_t futile_steps);
 
-  /// Outside of the modelled code. `racers`: the tasks that should come to an end.
+  /// Something that is stuck for certain, if anything is. Outside of the modelled code. `racers`: the tasks that should come to an end.
   std::optional<Stuck> look(const std::vector<kernel::Task*>& racers);
   /// Patience is over and `task` has not ended.
   Stuck judge(const kernel::Task& task, const std::vector<kernel::Task*>& racers) const;
 
  private:
   std::uint64_t steps() const;
+  bool somebody_is_held() const;
   std::optional<Stuck> circle_from(const kernel::Task& task) const;
   const kernel::Task* futile_task(const std::vector<kernel::Task*>& racers) const;
 

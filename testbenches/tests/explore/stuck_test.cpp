@@ -189,7 +189,7 @@ TEST(Stuck, PollingForWhatNeverComesIsALivelock) {
     for (;;) {
       kernel::this_cpu().load(s.other_line);
       if (s.other) break;
-      kernel::usleep(100);
+      kernel::usleep(2000);
     }
   });
   const Result r = explore_for("polls", "livelock");
