@@ -107,8 +107,8 @@ class Checker {
   };
   void racer_stuck(const StuckTask& stuck);
 
-  /// So much of the run is no fault of the code (its cores were held): shutdown may take that much longer.
-  void forgive(sim::Tick time) { config_.shutdown_bound += time; }
+  /// So much of the run up to now is no fault of the code (its cores were held): shutdown may take that much longer.
+  void forgive(std::function<sim::Tick()> time) { forgiven_ = std::move(time); }
 
   /// The laws of the end of a run. Once.
   void finish();
@@ -169,6 +169,7 @@ class Checker {
 
  private:
   sim::Tick now() const { return timeline_.now(); }
+  sim::Tick shutdown_bound() const { return config_.shutdown_bound + (forgiven_ ? forgiven_() : 0); }
   std::uint32_t device_index(const kernel::Device* device);
   DeviceShadow& device(const kernel::Device* d) { return devices_[device_index(d)]; }
   std::uint32_t device_of(sim::RequesterId requester);
@@ -215,6 +216,7 @@ class Checker {
   std::set<std::pair<std::uint64_t, std::uint64_t>> lock_orders_;  // (outer, inner) by name
   FindingLog log_;
   std::function<void(Finding&)> on_new_;
+  std::function<sim::Tick()> forgiven_;
   Summary summary_;
   HolderNames holders_;
   PageTable pages_;

@@ -245,6 +245,11 @@ StageResult Stage::race(ScheduleOracle& oracle) {
   machine_.iommu().translated.subscribe([&baton](const iommu::Translated&) { baton.hardware_event(); });
   kernel().trace().oops.subscribe([&timeline](const kernel::Oops&) { timeline.stop(); });
   checker_.on_new_finding([this](checker::Finding& f) { note_other_side(f); });
+  checker_.forgive([this, &baton] {
+    sim::Tick held = baton.all_held();
+    for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) held = std::max(held, kernel().core(cpu).held());
+    return held;
+  });
   history_ = std::make_unique<History>(machine_);
   watch_ = std::make_unique<Watch>(machine_, baton, config_.explore.futile_steps);
 
@@ -270,9 +275,6 @@ StageResult Stage::race(ScheduleOracle& oracle) {
     stuck = run(timeline.now() + config_.explore.tail);
   }
   if (running_ != 0 && !oopsed && !stuck) judge_racers();
-  sim::Tick held = 0;
-  for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) held = std::max(held, kernel().core(cpu).held());
-  checker_.forgive(held + baton.all_held());
   checker_.finish();
   return {running_ == 0, timeline.now() - begin, timeline.wakeups(), simulation.digest().hex()};
 }
