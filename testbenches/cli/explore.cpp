@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -24,11 +25,33 @@ struct Options {
   bool all = false, no_shrink = false, quiet = false, mutants = false;
 };
 
+/// The settings of each story that is to be explored. Without a file, a story brings what it needs.
+std::vector<std::vector<std::string>> settings_by_story(const Options& o) {
+  std::vector<std::string> stories{o.story};
+  if (o.all) {
+    stories.clear();
+    for (const auto& s : explore::stories()) stories.emplace_back(s.key);
+  } else if (o.story.empty() && o.file.empty()) {
+    stories = {explore::ExploreConfig{}.story};
+    constexpr std::string_view kName = "explore.story=";
+    for (const auto& a : o.assignments) {
+      if (a.starts_with(kName)) stories = {a.substr(kName.size())};
+    }
+  }
+  std::vector<std::vector<std::string>> all;
+  for (const auto& story : stories) {
+    std::vector<std::string> settings;
+    if (o.all || o.file.empty()) settings = explore::find_story(story).settings;
+    settings.insert(settings.end(), o.assignments.begin(), o.assignments.end());
+    if (!story.empty()) settings.push_back("explore.story=" + story);
+    all.push_back(std::move(settings));
+  }
+  return all;
+}
+
 std::vector<explore::Cell> cells(const Options& o) {
   explore::Cell cell;
   cell.token.file = o.file;
-  cell.token.settings = o.assignments;
-  if (!o.story.empty()) cell.token.settings.push_back("explore.story=" + o.story);
   cell.search = o.search;
   cell.search.method = explore::parse_method(o.method);
   const bool numbered = cell.search.method == explore::Method::kRandom || cell.search.method == explore::Method::kPct;
@@ -45,19 +68,10 @@ std::vector<explore::Cell> cells(const Options& o) {
     pagepool::find_strategy(o.strategy);
   }
   std::vector<explore::Cell> all;
-  std::vector<std::string> stories{""};
-  if (o.all) {
-    stories.clear();
-    for (const auto& s : explore::stories()) stories.emplace_back(s.key);
-  }
-  for (const auto& story : stories) {
+  for (const auto& settings : settings_by_story(o)) {
     for (const auto& strategy : strategies) {
       all.push_back(cell);
       all.back().token.strategy = strategy;
-      if (story.empty()) continue;
-      auto settings = explore::find_story(story).settings;
-      settings.insert(settings.end(), o.assignments.begin(), o.assignments.end());
-      settings.push_back("explore.story=" + story);
       all.back().token.settings = settings;
     }
   }
@@ -84,11 +98,12 @@ class ResultFile {
     if (file_.empty()) return;
     std::ifstream in(file_);
     std::string line;
+    std::uintmax_t whole = 0;  // bytes of complete lines
     for (int number = 1; std::getline(in, line); ++number) {
+      if (in.eof()) break;  // its end was never written
+      whole += line.size() + 1;
       if (line.empty()) continue;
-      const bool torn = in.eof();  // its end was never written
       Json result = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (torn && result.is_discarded()) break;
       if (!result.is_object() || !result["cell"].is_string()) {
         throw sim::Error(file_, number, "this is no result of poolsim explore --resume");
       }
@@ -101,10 +116,7 @@ class ResultFile {
     }
     out_.open(file_, std::ios::app);
     if (!out_) throw sim::Error(fmt::format("{}: cannot be written", file_));
-    if (std::ifstream whole(file_, std::ios::binary | std::ios::ate); whole.tellg() > 0) {
-      whole.seekg(-1, std::ios::end);
-      if (whole.get() != '\n') out_ << '\n';  // after a torn line
-    }
+    if (std::filesystem::file_size(file_) > whole) std::filesystem::resize_file(file_, whole);
   }
 
   /// Null if the cell has none yet.
@@ -162,7 +174,8 @@ int execute(const Options& o, const cli::Context& context) {
   }
   std::vector<Json> mutants;
   if (o.mutants) mutants = explore::try_mutants(o.search.budget, o.search.seed, o.quiet);
-  if (!o.markdown.empty()) {
+  // Half a matrix is no document.
+  if (!o.markdown.empty() && !explore::interrupted()) {
     const std::string command =
         fmt::format("poolsim explore{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
                     o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", o.method,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // poolsim explore, shrink and replay as people type them.
+#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/time.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -76,9 +78,6 @@ TEST(ExploreCommand, TokensThatAreNoneAreNamed) {
 std::string find(const std::string& story, const std::string& strategy, const std::string& kind,
                  const std::vector<std::string>& more) {
   std::vector<std::string> words{"explore", "--story", story, "--strategy", strategy, "--json", "--quiet", "--no-shrink"};
-  for (const std::string& setting : explore::find_story(story).settings) {
-    words.insert(words.end(), {"--set", setting});
-  }
   words.insert(words.end(), more.begin(), more.end());
   const Outcome o = run(words);
   EXPECT_EQ(o.code, cli::kFindings) << o.err;
@@ -154,6 +153,8 @@ TEST(ExploreCommand, ResumeDoesNothingTwice) {
   const Outcome third = run(words);
   EXPECT_EQ(third.code, first.code);
   EXPECT_EQ(std::ranges::count(third.err, '\n'), 1) << third.err;
+  EXPECT_EQ(run(words).err, "");
+  EXPECT_EQ(lines_of(file).size(), cells);
 
   const Outcome other = run(with(kCells, {"--budget", "3", "--resume", file}));
   EXPECT_EQ(other.code, cli::kUsage);
@@ -184,11 +185,25 @@ TEST(ExploreCommand, AnInterruptedCellGoesOnWhereItWas) {
 
 TEST(ExploreCommand, CtrlCTellsAndKeepsWhatWasFound) {
   const std::string file = file_in_temp("interrupted.jsonl");
-  // This process is interrupted while the cell runs in another one.
-  std::signal(SIGALRM, [](int) { std::raise(SIGINT); });
-  const itimerval soon{{}, {0, 300'000}};
-  ::setitimer(ITIMER_REAL, &soon, nullptr);
-  const Outcome o = run({"explore", "--story", "last_page", "--strategy", "stock", "--method", "random", "--budget",
+  // The 20th schedule, which another process runs, interrupts this one.
+  auto* runs = static_cast<std::atomic<unsigned>*>(
+      ::mmap(nullptr, sizeof(std::atomic<unsigned>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(static_cast<void*>(runs), MAP_FAILED);
+  explore::Story story = explore::find_story("last_page");
+  story.key = "interrupts";
+  const auto racers = story.racers;
+  const pid_t us = ::getpid();
+  story.racers = [racers, runs, us](explore::Stage& s) {
+    auto all = racers(s);
+    const auto body = all.front().body;
+    all.front().body = [body, runs, us] {
+      if (++*runs == 20) ::kill(us, SIGINT);
+      body();
+    };
+    return all;
+  };
+  explore::add_story(story);
+  const Outcome o = run({"explore", "--story", "interrupts", "--strategy", "stock", "--method", "random", "--budget",
                          "1000000000", "--resume", file});
   EXPECT_EQ(o.code, cli::kInterrupted);
   EXPECT_NE(o.out.find("late_unmap"), std::string::npos) << o.out;  // what stock does in any order
