@@ -54,9 +54,11 @@ std::vector<explore::Cell> cells(const Options& o) {
   cell.token.file = o.file;
   cell.search = o.search;
   cell.search.method = explore::parse_method(o.method);
-  const bool numbered = cell.search.method == explore::Method::kRandom || cell.search.method == explore::Method::kPct;
+  const bool numbered =
+      cell.search.method == explore::Method::kRandom || cell.search.method == explore::Method::kPct;
   if (o.search.first != 0 && !numbered) {
-    throw sim::Error(fmt::format("--first: the schedules of {} are not numbered; random and pct have numbers", o.method));
+    throw sim::Error(
+        fmt::format("--first: the schedules of {} are not numbered; random and pct have numbers", o.method));
   }
   cell.shrink = !o.no_shrink;
   cell.quiet = o.quiet;
@@ -87,8 +89,8 @@ using Json = nlohmann::ordered_json;
 /// What a result is the result of; an interrupted one may go on.
 std::string name_of(const explore::Cell& cell) {
   return fmt::format("{} method={} depth={} budget={} seed={} first={}", explore::to_text(cell.token),
-                     explore::to_string(cell.search.method), cell.search.depth, cell.search.budget, cell.search.seed,
-                     cell.search.first);
+                     explore::to_string(cell.search.method), cell.search.depth, cell.search.budget,
+                     cell.search.seed, cell.search.first);
 }
 
 /// The file of --resume: one result a line. A line that says more of the same cell replaces the earlier one.
@@ -109,8 +111,9 @@ class ResultFile {
       }
       const std::string cell = result["cell"];
       if (std::none_of(work.begin(), work.end(), [&](const auto& c) { return name_of(c) == cell; })) {
-        throw sim::Error(file_, number,
-                         "this is the result of another search (other options, or another build): name a new file");
+        throw sim::Error(
+            file_, number,
+            "this is the result of another search (other options, or another build): name a new file");
       }
       results_[cell] = std::move(result);
     }
@@ -168,18 +171,19 @@ int execute(const Options& o, const cli::Context& context) {
     ++ran;
     if (work.size() == 1 || o.quiet) continue;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    fmt::print(stderr, "{} of {}: {} {}: {}; {} left\n", i + 1, work.size(), results.back()["story"].get<std::string>(),
-               work[i].token.strategy, explore::verdict(results.back()),
+    fmt::print(stderr, "{} of {}: {} {}: {}; {} left\n", i + 1, work.size(),
+               results.back()["story"].get<std::string>(), work[i].token.strategy,
+               explore::verdict(results.back()),
                minutes(seconds / static_cast<double>(ran) * static_cast<double>(left - ran)));
   }
   std::vector<Json> mutants;
   if (o.mutants) mutants = explore::try_mutants(o.search.budget, o.search.seed, o.quiet);
   // Half a matrix is no document.
   if (!o.markdown.empty() && !explore::interrupted()) {
-    const std::string command =
-        fmt::format("poolsim explore{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
-                    o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", o.method,
-                    o.search.depth, o.search.budget, o.search.seed);
+    const std::string command = fmt::format(
+        "poolsim explore{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
+        o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", o.method,
+        o.search.depth, o.search.budget, o.search.seed);
     std::ofstream(o.markdown) << explore::findings_markdown(command, results, mutants);
   }
   bool found = false;
@@ -200,9 +204,11 @@ int execute(const Options& o, const cli::Context& context) {
 }
 
 const cli::Subcommand kExplore(
-    "explore", "search the schedules of a small scenario for races", [](CLI::App& app, const cli::Context& context) {
+    "explore", "search the schedules of a small scenario for races",
+    [](CLI::App& app, const cli::Context& context) {
       auto o = std::make_shared<Options>();
-      app.add_option("scenario", o->file, "scenario file (YAML) with an explore: section; none: the defaults");
+      app.add_option("scenario", o->file,
+                     "scenario file (YAML) with an explore: section; none: the defaults");
       app.add_option("--story", o->story, "what happens, instead of the file's (poolsim list stories)");
       app.add_option("--strategy", o->strategy, "strategy of the page pools; none: every one");
       app.add_option("--method", o->method, "random, pct, preempt, dfs or dpor")->capture_default_str();
@@ -217,12 +223,14 @@ const cli::Subcommand kExplore(
       app.add_option("--set", o->assignments, "a.b=c: set a parameter")->allow_extra_args(false);
       app.add_flag("--all", o->all, "every story")->excludes("--story");
       app.add_flag("--mutants", o->mutants, "also try how many seeded mistakes are found");
-      app.add_option("--markdown", o->markdown, "write the matrix, the findings and the mutants to this file");
+      app.add_option("--markdown", o->markdown,
+                     "write the matrix, the findings and the mutants to this file");
       app.add_flag("--no-shrink", o->no_shrink, "tell findings by the schedule that led to them");
       app.add_flag("--quiet", o->quiet, "no progress");
       app.add_option("--resume", o->resume, "keep the results in this file, and do not do again what it has");
       app.footer(
-          "Exit code 1: findings. Ctrl-C: what was found is told (and kept, with --resume), exit code 130. The same "
+          "Exit code 1: findings. Ctrl-C: what was found is told (and kept, with --resume), exit code 130. "
+          "The same "
           "command with the same --resume FILE goes on.");
       return [o, &context] { return execute(*o, context); };
     });

@@ -27,8 +27,8 @@ int execute(const Options& o, const cli::Context& context) {
   const std::string line = explore::to_text(shrunk.token);
   const std::string text =
       fmt::format("# {}: {} departure{} from the natural order (was {}), {} runs\n{}\n", token.finding,
-                  shrunk.token.schedule.size(), shrunk.token.schedule.size() == 1 ? "" : "s", token.schedule.size(),
-                  shrunk.runs, line);
+                  shrunk.token.schedule.size(), shrunk.token.schedule.size() == 1 ? "" : "s",
+                  token.schedule.size(), shrunk.runs, line);
   if (!o.output.empty()) {
     std::ofstream out(o.output);
     out << "# poolsim replay this file: scenario and schedule are one line.\n" << text;

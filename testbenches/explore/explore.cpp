@@ -236,7 +236,8 @@ Replayed replay(const Token& token, const std::string& vcd) {
     out["report"] = checker::findings_text(stage.checker());
     out["findings"] = Json::array();
     for (const checker::Finding& f : stage.checker().findings().all()) {
-      out["findings"].push_back({checker::key(f.kind), f.place, f.who, f.whom, f.detail});
+      out["findings"].push_back({checker::key(f.kind), f.place, f.who, f.whom, f.detail,
+                                 f.samples.empty() ? "" : f.samples.front().holder});
     }
     std::string steps;
     for (const Step& s : oracle.taken()) {
@@ -261,7 +262,7 @@ Replayed replay(const Token& token, const std::string& vcd) {
   result.outcome.finished = j["finished"];
   result.outcome.points = j["points"];
   for (const auto& f : j["findings"])
-    result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], "", 0});
+    result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], f[5], 0});
   result.report = j["steps"].get<std::string>() + j["report"].get<std::string>();
   return result;
 }

@@ -8,7 +8,8 @@
 namespace explore {
 
 History::History(platform::Machine& machine) : kernel_(machine.kernel()) {
-  machine.memory_trace().page_freed.subscribe([this](const mm::PageFreed& e) { note("freed", e.pfn.value, 0); });
+  machine.memory_trace().page_freed.subscribe(
+      [this](const mm::PageFreed& e) { note("freed", e.pfn.value, 0); });
   kernel_.trace().dma_unmapped.subscribe(
       [this](const kernel::DmaUnmapped& e) { note("unmapped", sim::to_pfn(e.phys).value, 0); });
   pagepool::Trace& pools = machine.pools().trace();
@@ -23,7 +24,8 @@ void History::note(const char* what, std::uint64_t pfn, unsigned pool) {
   const kernel::Context& cpu = kernel::this_cpu();
   const kernel::CallChain chain = cpu.call_chain();
   Event& e = events_[noted_++ % kEvents];
-  e = {cpu.now(), what, pfn, pool, cpu.cpu(), static_cast<unsigned>(std::min<std::size_t>(kDepth, chain.size())),
+  e = {cpu.now(),      what,      pfn,
+       pool,           cpu.cpu(), static_cast<unsigned>(std::min<std::size_t>(kDepth, chain.size())),
        &cpu.current(), {}};
   std::copy_n(chain.begin(), e.depth, e.chain.begin());
 }
@@ -32,8 +34,8 @@ std::string History::text(const Event& e) const {
   const sim::Tick now = kernel_.now();
   const sim::Cycle cycles = kernel_.config().clock.cycles(now > e.time ? now - e.time : 0);
   return fmt::format("{} was {} {} cycles before by {} on core {}: {}",
-                     e.pfn != 0 ? fmt::format("page {:#x}", e.pfn) : fmt::format("pool {}", e.pool), e.what, cycles,
-                     e.task->name(), e.cpu, checker::chain_text({e.chain.data(), e.depth}));
+                     e.pfn != 0 ? fmt::format("page {:#x}", e.pfn) : fmt::format("pool {}", e.pool), e.what,
+                     cycles, e.task->name(), e.cpu, checker::chain_text({e.chain.data(), e.depth}));
 }
 
 std::string History::before(const checker::Finding& finding) const {

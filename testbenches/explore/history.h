@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happened lately to pages and pools, by whom and where: the other side of a finding has often gone on by the time
-// it shows.
+// What happened lately to pages and pools, by whom and where: the other side of a finding has often gone on
+// by the time it shows.
 #pragma once
 #include <array>
 #include <string>
@@ -13,8 +13,9 @@ namespace explore {
 class History {
  public:
   explicit History(platform::Machine& machine);
-  /// "page 0x80048 was unmapped 1234 cycles before by unbind on core 0: dma_unmap_page_attrs <- ...": the last that
-  /// another task did to the page of the finding, or to the pool of a page that is used after it; "" if nothing.
+  /// "page 0x80048 was unmapped 1234 cycles before by unbind on core 0: dma_unmap_page_attrs <- ...": the
+  /// last that another task did to the page of the finding, or to the pool of a page that is used after it;
+  /// "" if nothing.
   std::string before(const checker::Finding& finding) const;
 
  private:

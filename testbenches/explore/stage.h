@@ -29,7 +29,8 @@ struct ExploreConfig {
   sim::Tick longest_hold = 5 * sim::kMillisecond;   ///< cores are held at most this long for something to happen
   sim::Tick tail = 150 * sim::kMillisecond;         ///< from the end of the last racer to the end of the run
   sim::Tick patience = 300 * sim::kMillisecond;     ///< a racer that has not ended by then never will
-  std::uint64_t futile_steps = 200'000;  ///< points and wake-ups without any change of pages, mappings, devices, packets
+  /// Points and wake-ups without any change of pages, mappings, devices, pools and packets that are a livelock.
+  std::uint64_t futile_steps = 200'000;
   sim::Tick shutdown_bound = 120 * sim::kMillisecond;  ///< for a pool to end after its destroy
 };
 

@@ -42,7 +42,8 @@ void few_at_a_time(Stage& s) {
   s.machine().pages().set_failure_hook([n = 0u](unsigned, unsigned) mutable { return ++n % 3 == 0; });
 }
 
-/// Leaves the pool of the NIC's ring only `n` pages to refill from: 64 at a time come in, few make few points.
+/// Leaves the pool of the NIC's ring only `n` pages to refill from: 64 at a time come in, few make few
+/// points.
 void few_in_cache(Stage& s, unsigned n) {
   std::vector<sim::Pfn> kept;
   kernel::local_bh_disable();
@@ -59,8 +60,8 @@ void nic_ready(Stage& s) {
   few_in_cache(s, s.config().explore.packets);
 }
 
-/// Frames come in, `delay` from now: some for the socket, every other one for nobody, so that the poll itself gives
-/// their pages back.
+/// Frames come in, `delay` from now: some for the socket, every other one for nobody, so that the poll itself
+/// gives their pages back.
 void frames_arrive(Stage& s, sim::Tick delay = 0) {
   const unsigned n = s.config().explore.packets;
   const sim::Tick start = s.machine().simulation().now() + delay;
@@ -82,15 +83,16 @@ void reset_function(Stage& s) {
   pci.set_master(true);
 }
 
-/// Pages wait in the socket, others have been unmapped on core 0 just now: their addresses are in its flush queue, and
-/// its timer is on. Out at 20 us before it fires.
+/// Pages wait in the socket, others have been unmapped on core 0 just now: their addresses are in its flush
+/// queue, and its timer is on. Out at 20 us before it fires.
 void flush_timer_is_near(Stage& s) {
   kernel::Kernel& k = s.kernel();
   s.bind_nic();
   s.send_frames(s.config().explore.packets);
   while (s.socket->queued() < s.config().explore.packets) kernel::usleep(5);
   few_in_cache(s, 0);
-  s.flush_timer_at = (k.jiffies() + k.msecs_to_jiffies(k.config().flush_queue_timeout_ms) + 1) * k.jiffy_tick();
+  s.flush_timer_at =
+      (k.jiffies() + k.msecs_to_jiffies(k.config().flush_queue_timeout_ms) + 1) * k.jiffy_tick();
   kernel::sleep_until_tick(s.flush_timer_at - 20 * sim::kMicrosecond);
   few_at_a_time(s);
 }
@@ -108,14 +110,17 @@ void alloc_fragments(Stage& s) {
 const std::vector<Story>& all() {
   static const std::vector<Story> kStories{
       {"return_vs_destroy", "pages come back on one core while the driver goes on another", pages_out,
-       [](Stage& s) { return returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}}); }},
+       [](Stage& s) {
+         return returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}});
+       }},
       {"return_vs_release", "pages come back on one core while the release work looks on another",
        [](Stage& s) {
          destroyed_with(s, s.config().explore.pages);
          until_next_release(s);
        },
        [](Stage& s) { return returners(s, 1, 1); }},
-      {"last_page", "the last page comes back while the pool is about to be freed",
+      {"last_page",
+       "the last page comes back while the pool is about to be freed",
        [](Stage& s) {
          destroyed_with(s, 1);
          until_next_release(s);
@@ -124,14 +129,20 @@ const std::vector<Story>& all() {
        {},
        {},
        /*uses_pages=*/false},
-      {"two_returners", "two cores return the pages of a pool whose driver goes",  pages_out,
+      {"two_returners", "two cores return the pages of a pool whose driver goes", pages_out,
        [](Stage& s) { return returners(s, 0, 2); }, unbind},
       {"fragment_drop", "fragments are dropped on one core while the driver goes on another", alloc_fragments,
-       [](Stage& s) { return returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}}); }},
+       [](Stage& s) {
+         return returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}});
+       }},
       {"two_fragment_droppers", "two cores drop fragments of one page; then the driver goes", alloc_fragments,
        [](Stage& s) { return returners(s, 0, 2); }, unbind},
-      {"two_returners_vs_destroy", "two cores return pages while the driver goes on a third", pages_out,
-       [](Stage& s) { return returners(s, 1, 2, {{0, "unbind", [&s] { unbind(s); }}}); },
+      {"two_returners_vs_destroy",
+       "two cores return pages while the driver goes on a third",
+       pages_out,
+       [](Stage& s) {
+         return returners(s, 1, 2, {{0, "unbind", [&s] { unbind(s); }}});
+       },
        {},
        {"kernel.cores=3"}},
       {"rebind_vs_late_return", "the driver goes and comes again while pages of before come back", pages_out,
@@ -144,7 +155,8 @@ const std::vector<Story>& all() {
                                      }}});
        },
        unbind},
-      {"scan_vs_return", "returned pages are taken by another device's pool while the driver of the first one goes",
+      {"scan_vs_return",
+       "returned pages are taken by another device's pool while the driver of the first one goes",
        [](Stage& s) {
          pages_out(s);
          s.bind_other_device();
@@ -161,12 +173,15 @@ const std::vector<Story>& all() {
                                     }}};
        },
        [](Stage& s) { s.kernel().devices().device_unbind(*s.other_device); }},
-      {"hotplug_vs_scan", "a section of memory goes offline while the driver goes and pages come back", pages_out,
+      {"hotplug_vs_scan",
+       "a section of memory goes offline while the driver goes and pages come back",
+       pages_out,
        [](Stage& s) {
          auto racers = returners(s, 1, 1, {{0, "unbind", [&s] { unbind(s); }}});
          racers.push_back({s.kernel().cores() - 1, "offline", [&s] {
                              // The last section: nobody has a page there.
-                             constexpr std::uint64_t kSectionPages = (std::uint64_t{128} << 20) / sim::kPageSize;
+                             constexpr std::uint64_t kSectionPages =
+                                 (std::uint64_t{128} << 20) / sim::kPageSize;
                              const sim::Pfn start = s.machine().frames().zones().back().end - kSectionPages;
                              auto& hotplug = s.kernel().hotplug();
                              if (hotplug.offline_pages(start, kSectionPages) == 0) {
@@ -177,7 +192,8 @@ const std::vector<Story>& all() {
        },
        {},
        {"kernel.cores=3", "memory.size=256MiB"}},
-      {"map_failure_vs_destroy", "pages cannot be allocated or mapped while others come back; then the driver goes",
+      {"map_failure_vs_destroy",
+       "pages cannot be allocated or mapped while others come back; then the driver goes",
        [](Stage& s) {
          pages_out(s);
          s.machine().pages().set_failure_hook([n = 0u](unsigned, unsigned) mutable { return ++n % 2 == 1; });
@@ -196,7 +212,8 @@ const std::vector<Story>& all() {
                                        unbind(s);
                                      }}});
        }},
-      {"iova_reuse", "one core unmaps and another maps: are addresses given out too early? Then the driver goes",
+      {"iova_reuse",
+       "one core unmaps and another maps: are addresses given out too early? Then the driver goes",
        [](Stage& s) {
          pages_out(s);
          s.other = s.make_pool();
@@ -212,26 +229,33 @@ const std::vector<Story>& all() {
        unbind,
        {"kernel.dma_mode=lazy"}},
       {"removal_vs_return", "the device is removed, its IOMMU domain freed, while pages come back", pages_out,
-       [](Stage& s) { return returners(s, 1, 1, {{0, "remove", [&s] { remove_device(s); }}}); }},
+       [](Stage& s) {
+         return returners(s, 1, 1, {{0, "remove", [&s] { remove_device(s); }}});
+       }},
       {"deferred_free_vs_destroy",
-       "a reader on another core defers its skbs to the core on which the driver goes; its softirq frees them",
+       "a reader on another core defers its skbs to the core on which the driver goes; its softirq frees "
+       "them",
        [](Stage& s) {
          pages_out(s);
-         for (const sim::Pfn page : s.out) s.skbs.push_back(s.machine().stack().skbs().build_skb(page, 0, 64));
+         for (const sim::Pfn page : s.out)
+           s.skbs.push_back(s.machine().stack().skbs().build_skb(page, 0, 64));
        },
        [](Stage& s) {
          return std::vector<Racer>{{0, "unbind", [&s] { unbind(s); }},
                                    {1, "reader", [&s] {
-                                      for (nic::Skb* skb : s.skbs) s.machine().stack().defer().skb_attempt_defer_free(skb);
+                                      for (nic::Skb* skb : s.skbs)
+                                        s.machine().stack().defer().skb_attempt_defer_free(skb);
                                     }}};
        },
        {},
        {"stack.skb_defer_max=2"}},
-      {"unbind_vs_napi_poll", "frames arrive and are polled and read on one core while the driver goes on another",
+      {"unbind_vs_napi_poll",
+       "frames arrive and are polled and read on one core while the driver goes on another",
        nic_ready,
        [](Stage& s) {
          frames_arrive(s);
-         return std::vector<Racer>{{0, "unbind", [&s] {
+         return std::vector<Racer>{{0, "unbind",
+                                    [&s] {
                                       kernel::udelay(2);
                                       unbind(s);
                                       s.socket->close();
@@ -242,11 +266,14 @@ const std::vector<Story>& all() {
        {"nic.driver.rx_cpu=1"},
        /*uses_pages=*/false,
        /*uses_packets=*/true},
-      {"flr_vs_dma", "the function is reset while it writes packets to memory; then the driver goes", nic_ready,
+      {"flr_vs_dma",
+       "the function is reset while it writes packets to memory; then the driver goes",
+       nic_ready,
        [](Stage& s) {
          // The reset takes effect 2.6 us after it was begun, by then the first frame is on its way to memory.
          frames_arrive(s, 2 * sim::kMicrosecond);
-         return std::vector<Racer>{{0, "reset", [&s] {
+         return std::vector<Racer>{{0, "reset",
+                                    [&s] {
                                       reset_function(s);
                                       unbind(s);
                                       s.socket->close();
@@ -262,18 +289,17 @@ const std::vector<Story>& all() {
        flush_timer_is_near,
        [](Stage& s) {
          s.send_frames(s.config().explore.packets, /*for_nobody=*/false, s.flush_timer_at);
-         return std::vector<Racer>{
-             {0, "app",
-              [&s] {
-                kernel::sleep_until_tick(s.flush_timer_at + 50 * sim::kMicrosecond);
-                while (s.socket->recvmsg()) {
-                }
-              }},
-             {1, "reader", [&s] {
-                kernel::sleep_until_tick(s.flush_timer_at - sim::kMicrosecond);
-                while (s.socket->recvmsg()) {
-                }
-              }}};
+         return std::vector<Racer>{{0, "app",
+                                    [&s] {
+                                      kernel::sleep_until_tick(s.flush_timer_at + 50 * sim::kMicrosecond);
+                                      while (s.socket->recvmsg()) {
+                                      }
+                                    }},
+                                   {1, "reader", [&s] {
+                                      kernel::sleep_until_tick(s.flush_timer_at - sim::kMicrosecond);
+                                      while (s.socket->recvmsg()) {
+                                      }
+                                    }}};
        },
        [](Stage& s) {
          unbind(s);
@@ -289,7 +315,8 @@ const std::vector<Story>& all() {
 /// What a story needs to be small, and what it needs besides.
 std::vector<std::string> complete(const std::vector<std::string>& own, bool nic) {
   std::vector<std::string> all{"kernel.cores=2", "memory.size=64MiB", "kernel.dma_mode=strict"};
-  if (nic) all.insert(all.end(), {"nic.driver.descriptors=8", "nic.driver.itr_us=0", "nic.driver.vf_enable_ms=1"});
+  if (nic)
+    all.insert(all.end(), {"nic.driver.descriptors=8", "nic.driver.itr_us=0", "nic.driver.vf_enable_ms=1"});
   for (const std::string& s : own) {
     const auto name = std::string_view(s).substr(0, s.find('=') + 1);
     std::erase_if(all, [&](const std::string& other) { return other.starts_with(name); });

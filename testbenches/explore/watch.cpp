@@ -34,7 +34,8 @@ std::optional<Wait> wait_of(const kernel::Task& task) {
     return Wait{lock->name(), core->idle() ? nullptr : &core->current()};
   }
   const kernel::Mutex* mutex = task.waits_for();
-  if (mutex == nullptr || task.state() != kernel::TaskState::kBlocked || mutex->owner() == nullptr) return std::nullopt;
+  if (mutex == nullptr || task.state() != kernel::TaskState::kBlocked || mutex->owner() == nullptr)
+    return std::nullopt;
   return Wait{mutex->name(), mutex->owner()->dead() ? nullptr : mutex->owner()};
 }
 
@@ -43,7 +44,8 @@ std::string others_of(const kernel::Task& task, const std::vector<kernel::Task*>
   for (const kernel::Task* other : racers) {
     if (other == &task) continue;
     text += text.empty() ? "" : "; ";
-    text += other->dead() ? fmt::format("{} on core {} has ended", other->name(), other->core().cpu()) : describe(*other);
+    text += other->dead() ? fmt::format("{} on core {} has ended", other->name(), other->core().cpu())
+                          : describe(*other);
   }
   return text;
 }
@@ -84,7 +86,8 @@ std::optional<Stuck> Watch::circle_from(const kernel::Task& task) const {
   if (!first) return std::nullopt;
   const std::string detail = fmt::format("waits for {}", first->lock);
   if (first->holder == nullptr) {
-    return Stuck{FindingClass::kDeadlock, &task, fmt::format("{}, which nobody is left to release", first->lock), detail};
+    return Stuck{FindingClass::kDeadlock, &task,
+                 fmt::format("{}, which nobody is left to release", first->lock), detail};
   }
   std::string whom = fmt::format("{}, held by {}", first->lock, describe(*first->holder));
   const kernel::Task* at = first->holder;
@@ -92,8 +95,9 @@ std::optional<Stuck> Watch::circle_from(const kernel::Task& task) const {
     if (at == &task) return Stuck{FindingClass::kDeadlock, &task, whom, detail};
     const auto wait = wait_of(*at);
     if (!wait || wait->holder == nullptr) return std::nullopt;
-    whom += wait->holder == &task ? fmt::format(", who waits for {}, held by {}", wait->lock, task.name())
-                                  : fmt::format(", who waits for {}, held by {}", wait->lock, describe(*wait->holder));
+    whom += wait->holder == &task
+                ? fmt::format(", who waits for {}, held by {}", wait->lock, task.name())
+                : fmt::format(", who waits for {}, held by {}", wait->lock, describe(*wait->holder));
     at = wait->holder;
   }
   return std::nullopt;  // a circle further on; it is found from there
@@ -160,7 +164,8 @@ Stuck Watch::judge(const kernel::Task& task, const std::vector<kernel::Task*>& r
     return {FindingClass::kLivelock, &task, others_of(task, racers), "runs on and on"};
   }
   if (task.sleeps_for_a_time()) {
-    return {FindingClass::kLivelock, &task, others_of(task, racers), "looks again and again for what does not come"};
+    return {FindingClass::kLivelock, &task, others_of(task, racers),
+            "looks again and again for what does not come"};
   }
   return {FindingClass::kLostWakeup, &task, others_of(task, racers), "sleeps, and nobody has woken it"};
 }

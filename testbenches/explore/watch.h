@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is stuck, and why: deadlock, livelock, lost wake-up. Two of them are certain before the end of patience: a circle
-// of tasks of which each waits for what the next one has, and code that has taken many steps while nothing changed.
+// What is stuck, and why: deadlock, livelock, lost wake-up. Two of them are certain before the end of
+// patience: a circle of tasks of which each waits for what the next one has, and code that has taken many
+// steps while nothing changed.
 #pragma once
 #include <optional>
 #include <string>
@@ -20,11 +21,12 @@ struct Stuck {
 
 class Watch {
  public:
-  /// `futile_steps`: points of the baton and wake-ups without any change of pages, mappings, devices or packets that
-  /// make a livelock.
+  /// `futile_steps`: points of the baton and wake-ups without any change of pages, mappings, devices or
+  /// packets that make a livelock.
   Watch(platform::Machine& machine, const kernel::Baton& baton, std::uint64_t futile_steps);
 
-  /// Something that is stuck for certain, if anything is. Outside of the modelled code. `racers`: the tasks that should come to an end.
+  /// Something that is stuck for certain, if anything is. Outside of the modelled code. `racers`: the tasks
+  /// that should come to an end.
   std::optional<Stuck> look(const std::vector<kernel::Task*>& racers);
   /// Patience is over and `task` has not ended.
   Stuck judge(const kernel::Task& task, const std::vector<kernel::Task*>& racers) const;

@@ -69,7 +69,8 @@ TEST(ExploreCommand, NonsenseGetsTheNearestRightWord) {
 
 TEST(ExploreCommand, TokensThatAreNoneAreNamed) {
   EXPECT_EQ(run({"shrink", "/nonexistent.token"}).code, cli::kUsage);
-  EXPECT_EQ(run({"shrink", "poolsim:1 strategy=scan schedule=natural build=x"}).code, cli::kUsage);  // of what?
+  EXPECT_EQ(run({"shrink", "poolsim:1 strategy=scan schedule=natural build=x"}).code,
+            cli::kUsage);  // of what?
   EXPECT_EQ(run({"replay", "poolsim:1 strategy=scan schedule=0.x>1 build=x"}).code, cli::kUsage);
   EXPECT_EQ(run({"replay", "poolsim:1 strategi=scan schedule=natural build=x"}).code, cli::kUsage);
 }
@@ -77,7 +78,8 @@ TEST(ExploreCommand, TokensThatAreNoneAreNamed) {
 /// Explores one cell; the token of its first finding of the class that the natural order does not have.
 std::string find(const std::string& story, const std::string& strategy, const std::string& kind,
                  const std::vector<std::string>& more) {
-  std::vector<std::string> words{"explore", "--story", story, "--strategy", strategy, "--json", "--quiet", "--no-shrink"};
+  std::vector<std::string> words{"explore", "--story", story,     "--strategy",
+                                 strategy,  "--json",  "--quiet", "--no-shrink"};
   words.insert(words.end(), more.begin(), more.end());
   const Outcome o = run(words);
   EXPECT_EQ(o.code, cli::kFindings) << o.err;
@@ -89,7 +91,8 @@ std::string find(const std::string& story, const std::string& strategy, const st
   return "";
 }
 
-/// The file that shrink writes leads to the same class by the same digest, in another process, from any directory.
+/// The file that shrink writes leads to the same class by the same digest, in another process, from any
+/// directory.
 void shrinks_and_replays(const std::string& token, const std::string& parameter, const std::string& least) {
   const std::string file = file_in_temp("shrunk.token");
   const Outcome shrunk = run({"shrink", token, "--output", file, "--budget", "300"});
@@ -110,19 +113,21 @@ void shrinks_and_replays(const std::string& token, const std::string& parameter,
 }
 
 TEST(ExploreCommand, AFindingShrinksToFewerPagesAndReplays) {
-  shrinks_and_replays(find("return_vs_destroy", "destroy_flag", "double_unmap",
-                           {"--method", "preempt", "--depth", "1", "--budget", "150", "--set", "explore.pages=3"}),
-                      "explore.pages", "1");
+  shrinks_and_replays(
+      find("return_vs_destroy", "destroy_flag", "double_unmap",
+           {"--method", "preempt", "--depth", "1", "--budget", "150", "--set", "explore.pages=3"}),
+      "explore.pages", "1");
 }
 
 TEST(ExploreCommand, AFindingShrinksToFewerPacketsAndReplays) {
-  shrinks_and_replays(find("unbind_vs_napi_poll", "stock", "late_unmap",
-                           {"--method", "preempt", "--depth", "1", "--budget", "150", "--set", "explore.packets=3"}),
-                      "explore.packets", "1");
+  shrinks_and_replays(
+      find("unbind_vs_napi_poll", "stock", "late_unmap",
+           {"--method", "preempt", "--depth", "1", "--budget", "150", "--set", "explore.packets=3"}),
+      "explore.packets", "1");
 }
 
-const std::vector<std::string> kCells{"explore", "--story",  "last_page", "--method", "random",
-                                      "--set",   "explore.pages=1", "--no-shrink"};
+const std::vector<std::string> kCells{"explore", "--story", "last_page",       "--method",
+                                      "random",  "--set",   "explore.pages=1", "--no-shrink"};
 
 std::vector<std::string> with(std::vector<std::string> words, const std::vector<std::string>& more) {
   words.insert(words.end(), more.begin(), more.end());
@@ -186,8 +191,8 @@ TEST(ExploreCommand, AnInterruptedCellGoesOnWhereItWas) {
 TEST(ExploreCommand, CtrlCTellsAndKeepsWhatWasFound) {
   const std::string file = file_in_temp("interrupted.jsonl");
   // The 20th schedule, which another process runs, interrupts this one.
-  auto* runs = static_cast<std::atomic<unsigned>*>(
-      ::mmap(nullptr, sizeof(std::atomic<unsigned>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* runs = static_cast<std::atomic<unsigned>*>(::mmap(
+      nullptr, sizeof(std::atomic<unsigned>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   ASSERT_NE(static_cast<void*>(runs), MAP_FAILED);
   explore::Story story = explore::find_story("last_page");
   story.key = "interrupts";
@@ -203,8 +208,8 @@ TEST(ExploreCommand, CtrlCTellsAndKeepsWhatWasFound) {
     return all;
   };
   explore::add_story(story);
-  const Outcome o = run({"explore", "--story", "interrupts", "--strategy", "stock", "--method", "random", "--budget",
-                         "1000000000", "--resume", file});
+  const Outcome o = run({"explore", "--story", "interrupts", "--strategy", "stock", "--method", "random",
+                         "--budget", "1000000000", "--resume", file});
   EXPECT_EQ(o.code, cli::kInterrupted);
   EXPECT_NE(o.out.find("late_unmap"), std::string::npos) << o.out;  // what stock does in any order
   EXPECT_NE(o.out.find("interrupted; --first"), std::string::npos) << o.out;
@@ -218,7 +223,8 @@ TEST(ExploreCommand, CtrlCTellsAndKeepsWhatWasFound) {
 
 TEST(ExploreCommand, MemoryDoesNotGrowWithTheBudget) {
   const auto most = [](const char* budget) {
-    run({"explore", "--story", "last_page", "--strategy", "scan", "--method", "random", "--quiet", "--budget", budget});
+    run({"explore", "--story", "last_page", "--strategy", "scan", "--method", "random", "--quiet", "--budget",
+         budget});
     rusage use{};
     ::getrusage(RUSAGE_CHILDREN, &use);
     return use.ru_maxrss;  // KiB, the most of any child so far

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every story is a legal program: in its natural order it comes to its end, without a finding, with a strategy that
-// unmaps in time. And a schedule changes what happens.
+// Every story is a legal program: in its natural order it comes to its end, without a finding, with a
+// strategy that unmaps in time. And a schedule changes what happens.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -59,7 +59,8 @@ std::vector<std::string> keys() {
   for (const Story& s : stories()) all.emplace_back(s.key);
   return all;
 }
-INSTANTIATE_TEST_SUITE_P(All, Stories, testing::ValuesIn(keys()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, Stories, testing::ValuesIn(keys()),
+                         [](const auto& info) { return info.param; });
 
 /// A stage in its natural order, and what a test looks at.
 struct Played {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small programs with one mistake each, of the kinds that hang: the search finds the order in which it strikes, calls
-// it by its class, and names both sides.
+// Small programs with one mistake each, of the kinds that hang: the search finds the order in which it
+// strikes, calls it by its class, and names both sides.
 #include <gtest/gtest.h>
 
 #include "testbenches/explore/search.h"
@@ -66,7 +66,8 @@ void expect_contains(const std::string& text, const char* part) {
 }
 
 TEST(Stuck, SpinLocksTakenInBothOrdersAreADeadlock) {
-  add("deadlock",
+  add(
+      "deadlock",
       [](Shared& s) {
         KFUNC("first_takes_both");
         s.a.lock(), s.b.lock(), s.b.unlock(), s.a.unlock();
@@ -105,7 +106,8 @@ TEST(Stuck, SpinLocksTakenInBothOrdersAreADeadlock) {
 }
 
 TEST(Stuck, MutexesTakenInBothOrdersAreADeadlock) {
-  add("mutexes", [](Shared& s) { s.m.lock(), s.n.lock(), s.n.unlock(), s.m.unlock(); },
+  add(
+      "mutexes", [](Shared& s) { s.m.lock(), s.n.lock(), s.n.unlock(), s.m.unlock(); },
       [](Shared& s) { s.n.lock(), s.m.lock(), s.m.unlock(), s.n.unlock(); });
   const Result r = explore_for("mutexes", "deadlock");
   ASSERT_NE(r.found, nullptr);
@@ -115,7 +117,8 @@ TEST(Stuck, MutexesTakenInBothOrdersAreADeadlock) {
 }
 
 TEST(Stuck, LocksTakenInBothOrdersInSomeScheduleAreALockOrderFinding) {
-  add("order",
+  add(
+      "order",
       [](Shared& s) {
         kernel::this_cpu().store(s.flag_line);
         s.flag = true;
@@ -132,7 +135,8 @@ TEST(Stuck, LocksTakenInBothOrdersInSomeScheduleAreALockOrderFinding) {
 }
 
 TEST(Stuck, CheckingBeforeOneIsListedIsALostWakeup) {
-  add("lost",
+  add(
+      "lost",
       [](Shared& s) {
         KFUNC("waits_for_flag");
         kernel::this_cpu().load(s.flag_line);
@@ -198,7 +202,8 @@ TEST(Stuck, PollingForWhatNeverComesIsALivelock) {
 }
 
 TEST(Stuck, AListThatGrewUnderBottomHalvesOffIsBhOff) {
-  add("bh",
+  add(
+      "bh",
       [](Shared& s) {
         KFUNC("walks_list");
         kernel::local_bh_disable();
