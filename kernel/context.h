@@ -117,6 +117,16 @@ class Context {
   std::uint64_t undisturbed_steps(Cycle cycles, std::uint64_t steps);
   void pay_undisturbed(Cycle cycles) { local_ += cycles; }
 
+  // For the analysis of what happens before what, while a schedule is explored: nothing otherwise.
+  void acquires(const void* object) {
+    if (__builtin_expect(exploring_, 0)) tell_ordered(object, true);
+  }
+  void releases(const void* object) {
+    if (__builtin_expect(exploring_, 0)) tell_ordered(object, false);
+  }
+  /// An access that has just been made. `field`: a string literal.
+  void tell_access(std::uint64_t address, const char* field, MemoryAccess::Kind kind);
+
   /// Gives other runnable tasks of this core a turn. Task context, not atomic; otherwise it does nothing.
   void cond_resched();
 
@@ -137,6 +147,7 @@ class Context {
   }
   void run_ahead_exceeded();
   void shared_access(std::uint64_t subject, bool writes);
+  void tell_ordered(const void* object, bool acquire);
   void ask(const char* place, std::uint64_t subject, bool writes);
   Core& core();
 

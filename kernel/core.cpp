@@ -64,6 +64,7 @@ void Core::wake(Tick) {
 void Core::raise_interrupt(unsigned vector, Tick arrival) {
   const sim::Clock& clock = kernel_.config().clock;
   const Tick now = timeline().now();
+  if (in_kernel_code()) this_cpu().releases(this);
   const Cycle due = arrival > now ? clock.at_or_after(arrival) : clock.after(now);
   wake_by(clock.edge(due));
   for (Pending& p : pending_) {
@@ -80,6 +81,7 @@ void Core::release_stall(Tick arrival) {
 }
 
 void Core::wake_task(Task& task) {
+  if (in_kernel_code()) this_cpu().releases(&task);
   switch (task.state_) {
     case TaskState::kRunning:
       task.wake_pending_ = true;
@@ -128,6 +130,16 @@ std::uint64_t Context::undisturbed_steps(Cycle cycles, std::uint64_t steps) {
 
 void Context::ask(const char* place, std::uint64_t subject, bool writes) {
   baton_->point(core(), place, subject, writes);
+}
+
+void Context::tell_access(std::uint64_t address, const char* field, MemoryAccess::Kind kind) {
+  auto& trace = kernel_.trace().memory_access;
+  if (trace.enabled()) trace.emit({address, field, cpu_, kind, call_chain(), now()});
+}
+
+void Context::tell_ordered(const void* object, bool acquire) {
+  auto& trace = kernel_.trace().ordered;
+  if (trace.enabled()) trace.emit({reinterpret_cast<std::uintptr_t>(object), cpu_, acquire});
 }
 
 void Context::relax() {
@@ -284,6 +296,7 @@ void Core::handle_irq(const Pending* irq) {
   const Tick begin = now();
   enter(ContextKind::kHardirq);
   ++hardirq_;
+  acquires(this);
   ++interrupts_;
   const unsigned vector = irq != nullptr ? irq->vector : InterruptController::kNoVector;
   kernel_.simulation().note(kNoteIrq, cpu_, irq != nullptr ? vector : ~0u);
@@ -405,6 +418,7 @@ void Context::preempt_enable() {
 
 void Core::report_quiescent() {
   need_qs_ = false;
+  releases(&rcu_readers);
   kernel_.rcu().quiescent(cpu_, now());
 }
 
@@ -433,6 +447,7 @@ void Core::make_current(Task& next) {
   kernel_.simulation().note(kNoteSwitch, cpu_, next.pid_);
   current_ = &next;
   stack_ = &next.stack_;
+  acquires(&next);
   next.state_ = TaskState::kRunning;
   ++switches_;
   if (&next != idle_task_.get()) {
@@ -487,6 +502,7 @@ void Core::idle_loop() {
       continue;
     }
     enter(ContextKind::kIdle);
+    releases(&rcu_readers);
     idle_ = true;
     left_section();
     if (exploring_ && baton_->has(*this)) baton_->give(*this, Baton::Why::kIdle);

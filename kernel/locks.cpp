@@ -12,6 +12,7 @@ void SpinLock::take(Core& core) {
   acquired_at_ = core.now();
   held_before_ = core.held();
   ++acquisitions_;
+  core.acquires(this);
 }
 
 void SpinLock::acquire() {
@@ -66,6 +67,7 @@ void SpinLock::acquire() {
 void SpinLock::release() {
   Core& core = this_core();
   POOLSIM_ASSERT(holder_ == &core);
+  core.releases(this);
   core.work(core.costs().spin_unlock);
   if (!waiters_.empty()) core.sync();
   auto& trace = core.kernel().trace().lock_held;
@@ -200,11 +202,13 @@ void Mutex::lock() {
   queue_.wait_event([this] { return owner_ == nullptr; });
   me.set_waits_for(nullptr);
   owner_ = &me;
+  this_cpu().acquires(this);
 }
 
 void Mutex::unlock() {
   Context& cpu = this_cpu();
   POOLSIM_ASSERT(owner_ == &cpu.current());
+  cpu.releases(this);
   cpu.work(cpu.costs().mutex_unlock);
   WaitQueue::pay_wake();
   owner_ = nullptr;
@@ -218,11 +222,13 @@ void PercpuRwSemaphore::down_read() {
   cpu.work(cpu.costs().rcu_read_lock);
   queue_.wait_event([this] { return !writer_; });
   ++readers_;
+  this_cpu().acquires(this);
 }
 
 void PercpuRwSemaphore::up_read() {
   Context& cpu = this_cpu();
   POOLSIM_ASSERT(readers_ > 0);
+  cpu.releases(this);
   cpu.work(cpu.costs().rcu_read_unlock);
   cpu.sync();
   if (--readers_ == 0 && writer_) queue_.wake_up_all();
@@ -235,11 +241,13 @@ void PercpuRwSemaphore::down_write() {
   writer_ = true;
   synchronize_rcu();  // until every core sees that a writer is there
   queue_.wait_event([this] { return readers_ == 0; });
+  this_cpu().acquires(this);
 }
 
 void PercpuRwSemaphore::up_write() {
   Context& cpu = this_cpu();
   POOLSIM_ASSERT(writer_ && readers_ == 0);
+  cpu.releases(this);
   cpu.work(cpu.costs().mutex_unlock);
   WaitQueue::pay_wake();
   writer_ = false;
@@ -249,12 +257,14 @@ void PercpuRwSemaphore::up_write() {
 // Pays first: once done_ is set the waiter may return and the Completion be gone.
 void Completion::complete() {
   WaitQueue::pay_wake();
+  if (in_kernel_code()) this_cpu().releases(this);
   if (done_ != kAll) ++done_;
   queue_.wake_now(false);
 }
 
 void Completion::complete_all() {
   WaitQueue::pay_wake();
+  if (in_kernel_code()) this_cpu().releases(this);
   done_ = kAll;
   queue_.wake_now(true);
 }

@@ -149,11 +149,13 @@ class Completion {
   void wait_for_completion() {
     queue_.wait_event([this] { return done_ != 0; });
     if (done_ != kAll) --done_;
+    this_cpu().acquires(this);
   }
   /// False: timed out.
   bool wait_for_completion_timeout(std::uint64_t jiffies) {
     if (!queue_.wait_event_timeout([this] { return done_ != 0; }, jiffies)) return false;
     if (done_ != kAll) --done_;
+    this_cpu().acquires(this);
     return true;
   }
   void complete();

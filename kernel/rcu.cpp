@@ -72,11 +72,14 @@ void Rcu::synchronize(bool expedited) {
   machine.open().waiters.push_back(&done);
   machine.request();
   done.wait_for_completion();
+  this_cpu().acquires(&rcu_readers);
+  this_cpu().releases(&kernel::grace_periods);
 }
 
 void Rcu::call(unsigned cpu, std::function<void()> callback) {
   this_cpu().sync();
   this_cpu().point("call_rcu", cpu, false);
+  this_cpu().releases(&rcu_readers);
   normal_.open().callbacks.push_back({cpu, std::move(callback)});
   normal_.request();
 }
@@ -88,6 +91,7 @@ void Rcu::quiescent(unsigned cpu, Tick when) {
 
 void Rcu::run_callbacks(unsigned cpu) {
   auto callbacks = std::exchange(ready_[cpu], {});
+  this_cpu().acquires(&rcu_readers);
   for (auto& callback : callbacks) callback();
 }
 

@@ -15,15 +15,20 @@ namespace kernel {
 
 class Kernel;
 
+// In the order of things (Context::acquires): what readers have done, and that a grace period has ended.
+inline constexpr char rcu_readers = 0, grace_periods = 0;
+
 inline void rcu_read_lock() {
   Core& core = this_core();
   core.work(core.costs().rcu_read_lock);
   core.point("rcu_read_lock", core.cpu(), false);
   core.rcu_read_lock();
+  core.acquires(&grace_periods);
 }
 inline void rcu_read_unlock() {
   Core& core = this_core();
   core.work(core.costs().rcu_read_unlock);
+  core.releases(&rcu_readers);
   core.rcu_read_unlock();
   core.point("rcu_read_unlock", core.cpu(), false);
 }

@@ -16,6 +16,7 @@ bool TimerList::mod_timer(std::uint64_t expires) {
   Context& cpu = this_cpu();
   cpu.work(cpu.costs().timer_arm);
   cpu.point("mod_timer", reinterpret_cast<std::uintptr_t>(this), true);
+  cpu.releases(this);
   const bool was_pending = del_timer();
   cpu.kernel().timers(cpu.cpu()).arm(*this, expires);
   return was_pending;
@@ -34,6 +35,7 @@ bool TimerList::del_timer_sync() {
     cpu.sync();
     cpu.relax();
   }
+  cpu.acquires(this);
   return del_timer();
 }
 
@@ -108,6 +110,7 @@ void TimerBase::run_expired() {
     auto function = timer.function_;
     running_ = &timer;
     timer.running_on_ = &core_;
+    core_.acquires(&timer);
     function();
     if (running_ == &timer) timer.running_on_ = nullptr;
     running_ = nullptr;

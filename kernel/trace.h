@@ -262,6 +262,32 @@ struct MemoryHotplugged {
   Tick end;
 };
 
+/// An access of memory that several cores use. Told while a schedule is explored, and only there.
+struct MemoryAccess {
+  static constexpr const char* kName = "memory_access";
+  enum class Kind : std::uint8_t {
+    kLoad,
+    kStore,
+    kMarkedLoad,   ///< READ_ONCE, smp_load_acquire, atomic_read: may race
+    kMarkedStore,  ///< WRITE_ONCE, smp_store_release, atomic_set
+    kAtomic,       ///< read-modify-write that returns a value: orders both ways
+  };
+  std::uint64_t address;
+  const char* field;  ///< "page->dma_addr"; "" if it has no name
+  unsigned cpu;
+  Kind kind;
+  CallChain chain;
+  Tick time;
+};
+/// What `cpu` did before a release of `object` comes before what another core does after its acquire: locks,
+/// wake-ups, work, timers, interrupts, RCU. Told while a schedule is explored.
+struct Ordered {
+  static constexpr const char* kName = "ordered";
+  std::uint64_t object;
+  unsigned cpu;
+  bool acquire;  ///< else release
+};
+
 /// A modelled kernel oops: invalid dereference, scheduling while atomic, lock recursion.
 struct Oops {
   static constexpr const char* kName = "oops";
@@ -317,6 +343,8 @@ struct Trace {
   sim::Tracepoint<TaskSwitched> task_switched;
   sim::Tracepoint<ContextChanged> context_changed;
   sim::Tracepoint<MemoryHotplugged> memory_hotplug;
+  sim::Tracepoint<MemoryAccess> memory_access;
+  sim::Tracepoint<Ordered> ordered;
   sim::Tracepoint<Oops> oops;
   sim::Tracepoint<Warn> warn;
   sim::Tracepoint<LogLine> log;

@@ -17,6 +17,7 @@ bool Work::queue_on(unsigned cpu) {
   Context& context = this_cpu();
   context.sync();
   context.point("queue_work", reinterpret_cast<std::uintptr_t>(this), true);
+  context.releases(this);
   if (pending_) return false;
   pending_ = true;
   // A running item is queued where it runs: it is never executed by two workers at once.
@@ -30,11 +31,13 @@ bool Work::cancel_sync() {
   this_cpu().point("cancel_work_sync", reinterpret_cast<std::uintptr_t>(this), true);
   const bool was_pending = pending_ && pool_->remove(*this);
   finished_.wait_event([this] { return !running_; });
+  this_cpu().acquires(this);
   return was_pending;
 }
 
 void Work::flush() {
   finished_.wait_event([this] { return !running_ && !pending_; });
+  this_cpu().acquires(this);
 }
 
 // ---- DelayedWork ----
@@ -116,6 +119,7 @@ void WorkerPool::worker_thread() {
       {
         KFUNC("process_one_work");
         core.point("process_one_work", reinterpret_cast<std::uintptr_t>(now.work), true);
+        core.acquires(now.work);
         now.function();
       }
       core.sync();
@@ -123,6 +127,7 @@ void WorkerPool::worker_thread() {
       me.workqueue.clear();
       now.function = nullptr;
       if (Work* done = std::exchange(now.work, nullptr); done != nullptr) {
+        core.releases(done);
         done->running_ = false;
         done->finished_.wake_now(true);
       }

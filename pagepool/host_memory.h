@@ -23,11 +23,21 @@ struct HostMemory {
   void load(const T&) {}
   template <class T>
   void store(const T&) {}
+  /// Only to see whether exploration notices.
+  static constexpr bool keeps_dma_sync() { return false; }
+  /// As load() and store(), of what the kernel reads and writes without an annotation although it is shared (a
+  /// member that here is an atomic for the sake of C++): `name` tells it in a data race.
+  template <class T>
+  void load_plain(const T&, const char*) {}
+  template <class T>
+  void store_plain(const T&, const char*) {}
   template <class T>
   void rmw(const T&) {}
   /// Called before an access that the models above do not price: exploration may interleave others there.
   template <class T>
   void look(const T&) {}
+  template <class T>
+  void look_plain(const T&, const char*) {}
   /// A host object (pool, ring array, tree node) begins and ends to stand for as many bytes of kernel memory
   /// (kmalloc, atomic context). False: no memory.
   bool memory_new(const void*, std::size_t) { return true; }

@@ -206,6 +206,19 @@ class BasicNativeEnv {
   void store(const T&) const {
     Interleaving::point();
   }
+  static constexpr bool keeps_dma_sync() { return false; }
+  template <class T>
+  void look_plain(const T&, const char*) const {
+    Interleaving::point();
+  }
+  template <class T>
+  void load_plain(const T&, const char*) const {
+    Interleaving::point();
+  }
+  template <class T>
+  void store_plain(const T&, const char*) const {
+    Interleaving::point();
+  }
   template <class T>
   void rmw(const T&) const {
     Interleaving::point();

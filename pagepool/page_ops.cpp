@@ -33,9 +33,16 @@ void get_page(kernel::Kernel& kernel, sim::Pfn page) {
   kernel.frames().get_page(page);
 }
 
+/// What the last user of a page did comes before what the next one does.
+static const void* page_in_order(sim::Pfn page) {
+  return reinterpret_cast<const void*>(sim::to_phys(page).value);
+}
+
 void put_page(kernel::Kernel& kernel, sim::Pfn page) {
   kernel::this_cpu().atomic(kernel.frames().page(page));
-  if (kernel.frames().put_page_testzero(page)) free_unref_page(kernel, page);
+  if (!kernel.frames().put_page_testzero(page)) return;
+  kernel::this_cpu().releases(page_in_order(page));
+  free_unref_page(kernel, page);
 }
 
 unsigned alloc_pages_bulk(kernel::Kernel& kernel, int nid, std::span<sim::Pfn> pages) {
@@ -43,6 +50,7 @@ unsigned alloc_pages_bulk(kernel::Kernel& kernel, int nid, std::span<sim::Pfn> p
   const std::uint64_t batches = kernel.pages().counters().pcp_batches;
   auto got = static_cast<unsigned>(kernel.pages().alloc_pages_bulk(pages, buddy_nid(nid)));
   pay_batches(kernel, batches);
+  for (const sim::Pfn page : pages.first(got)) kernel::this_cpu().acquires(page_in_order(page));
   const kernel::Costs& costs = kernel.config().costs;
   kernel::work(costs.page_alloc + got * costs.page_alloc_bulk_page);
   return got;
@@ -54,6 +62,7 @@ bool alloc_pages(kernel::Kernel& kernel, int nid, unsigned order, sim::Pfn& page
   auto found = kernel.pages().alloc_pages(order, buddy_nid(nid), order > 0 ? mm::kGfpComp : mm::kGfpKernel);
   if (!found) return false;
   page = *found;
+  kernel::this_cpu().acquires(page_in_order(page));
   return true;
 }
 

@@ -377,7 +377,7 @@ class PagePool {
     for (unsigned i = 0; i < alloc_.count; ++i) f(alloc_.cache[i]);
   }
   std::uint64_t destroy_cnt() const {
-    env_.look(destroy_cnt_);
+    env_.look_plain(destroy_cnt_, "pool->destroy_cnt");
     return destroy_cnt_.load(std::memory_order_acquire);
   }
   int user_cnt() const { return user_cnt_.load(std::memory_order_relaxed); }
@@ -401,20 +401,21 @@ class PagePool {
   // ---------------------------------------------------------------------------
 
   bool dma_map() const {
-    env_.load(dma_map_);
+    env_.load_plain(dma_map_, "pool->dma_map");
     return dma_map_.load(std::memory_order_relaxed);
   }
   void set_dma_map(bool on) {
-    env_.store(dma_map_);
+    env_.store_plain(dma_map_, "pool->dma_map");
     dma_map_.store(on, std::memory_order_relaxed);
   }
   // Sequentially consistent: pairs with rcu_read_lock() of those who test it again inside.
   bool dma_sync() const {
-    env_.load(dma_sync_);
+    env_.load_plain(dma_sync_, "pool->dma_sync");
     return dma_sync_.load(std::memory_order_seq_cst);
   }
   void set_dma_sync(bool on) {
-    env_.store(dma_sync_);
+    if (PAGEPOOL_UNLIKELY(env_.keeps_dma_sync()) && !on) return;
+    env_.store_plain(dma_sync_, "pool->dma_sync");
     dma_sync_.store(on, std::memory_order_seq_cst);
   }
   bool has_provider() const { return provider_ != nullptr; }
@@ -692,9 +693,11 @@ class PagePool {
     bool produced = ring_.produce(netmem);
     if (produced) {
       env_.trace_recycle(*this, netmem, RecycleOutcome::ring);
-      recycle().ring.inc();
+      if (version_.waits_for_producers) recycle().ring.inc();
     }
     producer_unlock(in_softirq);
+    // Before 6.16 the statistic came last, when the page may have been consumed and the pool freed.
+    if (produced && !version_.waits_for_producers) recycle().ring.inc();
     return produced;
   }
 
@@ -768,7 +771,7 @@ class PagePool {
     bool first = destroy_cnt() == 0;
     if (first)
       while (alloc_.count != 0) return_page(alloc_.cache[--alloc_.count]);
-    env_.store(destroy_cnt_);
+    env_.store_plain(destroy_cnt_, "pool->destroy_cnt");
     destroy_cnt_.fetch_add(1, std::memory_order_seq_cst);
     if (first) strategy_.destroy_scrub(*this);
     empty_ring();

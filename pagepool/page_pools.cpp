@@ -21,7 +21,7 @@ PoolVersion parse_pool_version(const std::string& word) {
 const char* to_string(Mutant mutant) {
   static constexpr const char* kNames[] = {
       "none",         "no_destroy_lock",  "early_destroy_unlock",  "no_xa_lock",       "no_list_lock",
-      "no_hash_lock", "no_producer_lock", "early_producer_unlock", "no_consumer_lock", "no_synchronize_rcu",
+      "no_hash_lock", "no_producer_lock", "early_producer_unlock", "no_recheck", "keep_dma_sync", "no_synchronize_rcu",
       "no_rcu_read_lock", "keep_dma_index", "keep_dma_addr", "torn_reference"};
   static_assert(std::size(kNames) == static_cast<std::size_t>(Mutant::kCount));
   return kNames[static_cast<std::size_t>(mutant)];
@@ -37,6 +37,8 @@ const char* to_string(MisuseKind kind) {
       return "double put";
     case MisuseKind::pool_gone:
       return "use of a freed pool";
+    case MisuseKind::node_gone:
+      return "use of a freed tracking node";
   }
   return "?";
 }
@@ -107,6 +109,12 @@ bool PagePools::napi_pp_put_page(sim::Pfn pfn) {
   KFUNC("napi_pp_put_page");
   sim::Pfn head = kernel_.frames().compound_head(pfn);
   kernel::this_cpu().load(kernel_.frames().page(head));
+  kernel::Context& cpu = kernel::this_cpu();
+  if (cpu.exploring()) {
+    const std::uint64_t page = kernel_.frames().page(head).value;
+    cpu.tell_access(page + mm::page_field::kPpMagic, "page->pp_magic", kernel::MemoryAccess::Kind::kLoad);
+    cpu.tell_access(page + mm::page_field::kPp, "page->pp", kernel::MemoryAccess::Kind::kLoad);
+  }
   Pool* pool = pool_of(head);
   if (!pool) return false;
   pool->put_full_page(head, false);

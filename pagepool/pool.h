@@ -65,7 +65,8 @@ enum class Mutant : std::uint8_t {
   no_hash_lock,        ///< the buckets of the DMA API's table are not locked
   no_producer_lock,    ///< ptr_ring producers are not locked
   early_producer_unlock,
-  no_consumer_lock,    ///< ptr_ring consumers are not locked
+  no_recheck,          ///< what was seen before the lock is believed under it
+  keep_dma_sync,       ///< the flag that stops syncs stays on
   no_synchronize_rcu,  ///< grace periods are not waited for
   no_rcu_read_lock,    ///< readers do not say so
   keep_dma_index,      ///< the tracking index is not cleared with the mapping

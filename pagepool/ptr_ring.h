@@ -45,14 +45,14 @@ class PtrRing {
 
   /// __ptr_ring_produce: under the producer lock. False: full.
   bool produce(T item) {
-    env_.load(producer_);
+    env_.load_plain(producer_, "ring->producer");
     if (PAGEPOOL_UNLIKELY(size_ == 0)) return false;
     unsigned at = producer_.load(std::memory_order_relaxed);
     Slot& slot = queue_[at];
     env_.load(slot);
     if (PAGEPOOL_UNLIKELY(!is_null(slot.load(std::memory_order_acquire)))) return false;
     env_.store(slot);
-    env_.store(producer_);
+    env_.store_plain(producer_, "ring->producer");
     // From here on the consumer may have it.
     slot.store(item, std::memory_order_release);
     producer_.store(PAGEPOOL_UNLIKELY(++at >= size_) ? 0 : at, std::memory_order_relaxed);

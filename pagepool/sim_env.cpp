@@ -27,6 +27,8 @@ bool SimEnv::memory_new(const void* host, std::size_t bytes) {
   const bool tracking = ring_.host != nullptr;  // after the pool and its ring only strategies ask
   if (tracking && tracking_fails()) return false;
   sim::PhysAddr address = pools_.memory().kmalloc(bytes);
+  // Whoever had the memory before is done with it.
+  if (kernel::in_kernel_code()) kernel::this_cpu().acquires(reinterpret_cast<const void*>(address.value));
   if (address.value == 0) {
     if (tracking) ++track_failures_;
     return false;
@@ -42,6 +44,9 @@ bool SimEnv::memory_new(const void* host, std::size_t bytes) {
     auto after = std::upper_bound(others_.begin(), others_.end(), region,
                                   [](const Region& a, const Region& b) { return a.host < b.host; });
     others_.insert(after, region);
+    std::erase_if(freed_nodes_, [&region](const Region& freed) {
+      return freed.host < region.host + region.bytes && region.host < freed.host + freed.bytes;
+    });
   }
   return true;
 }
@@ -50,7 +55,10 @@ void SimEnv::memory_delete(const void* host, std::size_t bytes) {
   if (freed_) return;
   auto region = std::find_if(others_.begin(), others_.end(), [&](const Region& r) { return r.host == host; });
   if (region == others_.end()) return;  // the pool and its ring go together, in free_regions()
+  if (kernel::in_kernel_code()) kernel::this_cpu().releases(reinterpret_cast<const void*>(region->address));
   pools_.memory().kfree(sim::PhysAddr(region->address), bytes);
+  // Kept, so that an access from now on is seen.
+  if (kernel::in_kernel_code() && kernel::this_cpu().exploring()) freed_nodes_.push_back(*region);
   others_.erase(region);
 }
 
@@ -62,22 +70,35 @@ void SimEnv::free_regions() {
   freed_ = true;
 }
 
-void SimEnv::report_use_after_free() {
+void SimEnv::report_use_after_free(MisuseKind kind) {
   // Once for each stretch of code: the first access tells it all.
   const char* function = kernel::in_kernel_code() ? kernel::this_cpu().function() : "";
   if (function == reported_in_) return;
   reported_in_ = function;
-  pools_.misuse(MisuseKind::pool_gone, id_, 0, sim::Pfn(0));
+  pools_.misuse(kind, id_, 0, sim::Pfn(0));
 }
 
-std::uint64_t SimEnv::find_region(const std::byte* at) const {
+std::uint64_t SimEnv::find_region(const std::byte* at) {
   auto after = std::upper_bound(others_.begin(), others_.end(), at,
                                 [](const std::byte* a, const Region& b) { return a < b.host; });
   if (after != others_.begin()) {
     const Region& region = *std::prev(after);
     if (static_cast<std::size_t>(at - region.host) < region.bytes) return region.address + (at - region.host);
   }
+  for (const Region& freed : freed_nodes_) {
+    if (static_cast<std::size_t>(at - freed.host) < freed.bytes) report_use_after_free(MisuseKind::node_gone);
+  }
   return pool_.address;
+}
+
+void SimEnv::touch_explored(std::uint64_t address, Access kind, const char* name) {
+  recent_cpu_ = ~0u;
+  if (kind == Access::kStore || kind == Access::kMarkedStore) {
+    kernel::this_cpu().store(sim::PhysAddr(address));
+  } else {
+    kernel::this_cpu().load(sim::PhysAddr(address));
+  }
+  tell(address, name, kind);
 }
 
 void SimEnv::mark_idle(Netmem netmem, bool idle) {
@@ -94,7 +115,8 @@ unsigned SimEnv::alloc_bulk(int nid, std::span<Netmem> pages) {
 }
 
 void SimEnv::clear_pp_info(Netmem netmem) {
-  touch(netmem.address(), true);
+  touch_field(netmem, mm::page_field::kPpMagic, Access::kStore, "page->pp_magic");
+  tell_field(netmem, mm::page_field::kPp, Access::kStore, "page->pp");
   std::uint32_t index = magic_dma_index(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
   if (index != 0) warned(id_, Warning::dma_index_left, static_cast<int>(index), 0);
   set<std::uint64_t>(netmem, mm::page_field::kPpMagic, 0);
@@ -115,8 +137,6 @@ std::string_view left_out(Mutant mutant) {
     case Mutant::no_producer_lock:
     case Mutant::early_producer_unlock:
       return "ptr_ring.producer_lock";
-    case Mutant::no_consumer_lock:
-      return "ptr_ring.consumer_lock";
     default:
       return "";
   }
@@ -143,7 +163,7 @@ bool SimEnv::mutated_unlock(SpinLock& lock, bool bh) {
 }
 
 void SimEnv::set_dma_index(Netmem netmem, std::uint32_t index) {
-  touch(netmem.address(), true);
+  touch_field(netmem, mm::page_field::kPpMagic, Access::kStore, "page->pp_magic");
   if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_index) && index == 0) return;
   std::uint64_t magic = get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & ~kDmaIndexMask;
   set<std::uint64_t>(netmem, mm::page_field::kPpMagic, magic | std::uint64_t{index} << kDmaIndexShift);

@@ -9,6 +9,7 @@
 // costs costs.l1_store. Counters per core are never anybody else's and cost nothing. No path has a cost of
 // its own.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -72,7 +73,7 @@ class SimEnv {
     remember(address_of(&lock));
   }
   void spin_unlock(SpinLock& lock) {
-    check_alive();
+    before_unlock(lock);
     if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_unlock(lock, false)) return;
     lock.unlock();
   }
@@ -83,27 +84,44 @@ class SimEnv {
     remember(address_of(&lock));
   }
   void spin_unlock_bh(SpinLock& lock) {
-    check_alive();
+    before_unlock(lock);
     if (PAGEPOOL_UNLIKELY(mutant_ != Mutant::none) && mutated_unlock(lock, true)) return;
     lock.unlock_bh();
   }
   template <class T>
   void load(const T& object) {
-    touch(address_of(&object), false);
+    touch(address_of(&object), kIsAtomic<T> ? Access::kMarkedLoad : Access::kLoad);
   }
   template <class T>
   void store(const T& object) {
-    touch(address_of(&object), true);
+    touch(address_of(&object), kIsAtomic<T> ? Access::kMarkedStore : Access::kStore);
+  }
+  template <class T>
+  void load_plain(const T& object, const char* name) {
+    touch(address_of(&object), Access::kLoad, name);
+  }
+  template <class T>
+  void store_plain(const T& object, const char* name) {
+    touch(address_of(&object), Access::kStore, name);
   }
   template <class T>
   void rmw(const T& object) {
     std::uint64_t address = address_of(&object);
     kernel::this_cpu().atomic(sim::PhysAddr(address));
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) tell(address, "", Access::kAtomic);
   }
   template <class T>
   void look(const T& object) {
     if (PAGEPOOL_UNLIKELY(kernel::in_kernel_code() && kernel::this_cpu().exploring()))
       kernel::this_cpu().point("look", address_of(&object), false);
+  }
+  template <class T>
+  void look_plain(const T& object, const char* name) {
+    if (PAGEPOOL_UNLIKELY(kernel::in_kernel_code() && kernel::this_cpu().exploring())) {
+      const std::uint64_t address = address_of(&object);
+      kernel::this_cpu().point("look", address, false);
+      tell(address, name, Access::kLoad);
+    }
   }
   bool memory_new(const void* host, std::size_t bytes);
   void memory_delete(const void* host, std::size_t bytes);
@@ -115,7 +133,13 @@ class SimEnv {
   bool alloc_ring(unsigned) { return true; }
   RecycleStats* alloc_recycle_stats(bool system) { return system ? pools_.system_stats() : stats_.data(); }
   void free_recycle_stats(RecycleStats*) {}
-  RecycleStats& this_cpu_stats(RecycleStats* stats) { return stats[kernel::this_cpu().cpu()]; }
+  RecycleStats& this_cpu_stats(RecycleStats* stats) {
+    // The counters cost nothing, but they go with their pool.
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring()) && stats == stats_.data()) {
+      may_be_freed_here("recycle_stats");
+    }
+    return stats[kernel::this_cpu().cpu()];
+  }
   template <class F>
   void for_each_cpu_stats(const RecycleStats* stats, F&& f) const {
     for (std::size_t cpu = 0; stats && cpu < stats_.size(); ++cpu) f(stats[cpu]);
@@ -131,6 +155,7 @@ class SimEnv {
   }
   template <class P>
   void free_pool(P* pool) {
+    if (kernel::in_kernel_code()) kernel::this_cpu().point("kfree", pool_address_, true);
     free_regions();
     on_free(pool);
   }
@@ -151,25 +176,25 @@ class SimEnv {
   void put_page(Netmem netmem) { pagepool::put_page(kernel_, pfn(netmem)); }
   bool is_pref_nid(Netmem netmem, int nid) {
     if (netmem.is_net_iov()) return true;
-    touch(netmem.address(), false);
+    touch(netmem.address(), Access::kMarkedLoad);  // flags: the node never changes
     return static_cast<int>(frames_.nid_of(pfn(netmem))) == nid;
   }
   bool is_pfmemalloc(Netmem netmem) {
     if (netmem.is_net_iov()) return false;
-    touch(netmem.address(), false);
+    touch_field(netmem, mm::page_field::kPpMagic, Access::kLoad, "page->pp_magic");
     return (get<std::uint64_t>(netmem, mm::page_field::kPpMagic) & mm::kPfMemallocBit) != 0;
   }
   int page_ref_count(Netmem netmem) {
     if (netmem.is_net_iov()) return 1;
-    touch(netmem.address(), false);
+    touch_field(netmem, mm::page_field::kRefcount, Access::kMarkedLoad, "page->_refcount");
     return get<std::int32_t>(netmem, mm::page_field::kRefcount);
   }
   std::int64_t pp_ref_read(Netmem netmem) {
-    touch(netmem.address(), false);
+    touch_field(netmem, mm::page_field::kPpRefCount, Access::kMarkedLoad, "page->pp_ref_count");
     return get<std::int64_t>(netmem, mm::page_field::kPpRefCount);
   }
   void pp_ref_set(Netmem netmem, std::int64_t n) {
-    touch(netmem.address(), true);
+    touch_field(netmem, mm::page_field::kPpRefCount, Access::kMarkedStore, "page->pp_ref_count");
     set<std::int64_t>(netmem, mm::page_field::kPpRefCount, n);
   }
   void pp_ref_inc(Netmem netmem) { pp_ref_sub_return(netmem, -1); }
@@ -178,11 +203,15 @@ class SimEnv {
     std::int64_t left = get<std::int64_t>(netmem, mm::page_field::kPpRefCount) - n;
     if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::torn_reference)) kernel::this_cpu().point("torn", netmem.address(), true);
     set<std::int64_t>(netmem, mm::page_field::kPpRefCount, left);
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) {
+      tell(netmem.address() + mm::page_field::kPpRefCount, "page->pp_ref_count", Access::kAtomic);
+    }
     return left;
   }
   template <class P>
   void set_pp_info(Netmem netmem, P*) {
-    touch(netmem.address(), true);
+    touch_field(netmem, mm::page_field::kPp, Access::kStore, "page->pp");
+    tell_field(netmem, mm::page_field::kPpMagic, Access::kStore, "page->pp_magic");
     set<std::uint64_t>(netmem, mm::page_field::kPp, pool_address_);
     set<std::uint64_t>(netmem, mm::page_field::kPpMagic,
                        get<std::uint64_t>(netmem, mm::page_field::kPpMagic) | kPageSignature);
@@ -190,17 +219,17 @@ class SimEnv {
   }
   void clear_pp_info(Netmem netmem);
   DmaAddr dma_addr(Netmem netmem) {
-    touch(netmem.address(), false);
+    touch_field(netmem, mm::page_field::kDmaAddr, Access::kLoad, "page->dma_addr");
     return get<std::uint64_t>(netmem, mm::page_field::kDmaAddr);
   }
   void set_dma_addr(Netmem netmem, DmaAddr addr) {
-    touch(netmem.address(), true);
+    touch_field(netmem, mm::page_field::kDmaAddr, Access::kStore, "page->dma_addr");
     if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::keep_dma_addr) && addr == 0) return;
     set<std::uint64_t>(netmem, mm::page_field::kDmaAddr, addr);
   }
   /// Tracking index in pp_magic, bits 7..38.
   std::uint32_t dma_index(Netmem netmem) {
-    touch(netmem.address(), false);
+    touch_field(netmem, mm::page_field::kPpMagic, Access::kLoad, "page->pp_magic");
     return magic_dma_index(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
   }
   void set_dma_index(Netmem netmem, std::uint32_t index);
@@ -297,9 +326,12 @@ class SimEnv {
   template <class P>
   bool belongs_to_pool(const P&, Netmem netmem) const {
     kernel::this_cpu().point("scan", netmem.address(), false);
+    tell_field(netmem, mm::page_field::kPpMagic, Access::kLoad, "page->pp_magic");
+    if (PAGEPOOL_UNLIKELY(mutant_ == Mutant::no_recheck) && kernel::this_cpu().in_atomic()) return true;
     return is_ours(netmem);
   }
   void set_mutant(Mutant mutant) { mutant_ = mutant; }
+  bool keeps_dma_sync() const { return mutant_ == Mutant::keep_dma_sync; }
   bool debug_net() const { return debug_net_; }
   void set_debug_net(bool on) { debug_net_ = on; }
   /// From the `nth` allocation of tracking memory on (counted from 1; 0: never) `times` of them fail.
@@ -362,7 +394,11 @@ class SimEnv {
     recent_[0] = {address >> 6, true};
     recent_[1] = {};
   }
-  void touch(std::uint64_t address, bool write) {
+  using Access = kernel::MemoryAccess::Kind;
+  template <class T>
+  static constexpr bool kIsAtomic = false;
+  void touch(std::uint64_t address, Access kind, const char* name = "") {
+    const bool write = kind == Access::kStore || kind == Access::kMarkedStore;
     std::uint64_t line = address >> 6;
     unsigned cpu = kernel::this_cpu().cpu();
     if (PAGEPOOL_UNLIKELY(cpu != recent_cpu_)) {  // another core came between
@@ -373,16 +409,36 @@ class SimEnv {
       if (recent.line == line && (recent.written || !write)) return;
     // Explored, every access is an interleaving point: none is the continuation of another.
     if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) {
-      recent_cpu_ = ~0u;
-    } else {
-      recent_[1] = recent_[0];
-      recent_[0] = {line, write};
+      touch_explored(address, kind, name);
+      return;
     }
+    recent_[1] = recent_[0];
+    recent_[0] = {line, write};
     if (write) {
       kernel::this_cpu().store(sim::PhysAddr(address));
     } else {
       kernel::this_cpu().load(sim::PhysAddr(address));
     }
+  }
+  void touch_explored(std::uint64_t address, Access kind, const char* name);
+  void touch_field(Netmem netmem, unsigned field, Access kind, const char* name) {
+    touch(netmem.address() + field, kind, name);
+  }
+  static void tell(std::uint64_t address, const char* name, Access kind) {
+    kernel::this_cpu().tell_access(address, name, kind);
+  }
+  void tell_field(Netmem netmem, unsigned field, Access kind, const char* name) const {
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) tell(netmem.address() + field, name, kind);
+  }
+  /// Others may come between the last access under a lock and its end; the lock may be gone then.
+  void before_unlock(SpinLock&) {
+    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) may_be_freed_here("before_unlock");
+    check_alive();
+  }
+  /// A place at which the pool may be freed under the code, and the code will notice.
+  void may_be_freed_here(const char* place) {
+    kernel::this_cpu().point(place, pool_address_, false);
+    check_alive();
   }
   /// Simulated address of a host object inside a region; objects of others (a driver's NAPI) share one line.
   std::uint64_t address_of(const void* object) {
@@ -392,7 +448,7 @@ class SimEnv {
     if (static_cast<std::size_t>(at - ring_.host) < ring_.bytes) return ring_.address + (at - ring_.host);
     return find_region(at);
   }
-  std::uint64_t find_region(const std::byte* at) const;
+  std::uint64_t find_region(const std::byte* at);
   /// This allocation of tracking memory is one of those that fail.
   bool tracking_fails();
   /// kfree of the pool. Its host object stays (the modelled kernel may still be inside), and any access to it
@@ -404,7 +460,7 @@ class SimEnv {
   void check_alive() {
     if (PAGEPOOL_UNLIKELY(freed_)) report_use_after_free();
   }
-  void report_use_after_free();
+  void report_use_after_free(MisuseKind kind = MisuseKind::pool_gone);
   unsigned alloc_bulk(int nid, std::span<Netmem> pages);
   bool is_ours(Netmem netmem) const;
   /// The populated zone after `zone` (null: the first).
@@ -433,6 +489,7 @@ class SimEnv {
   bool freed_ = false;
   const char* reported_in_ = nullptr;  // function of the last use after free
   std::vector<Region> others_;         // by host address
+  std::vector<Region> freed_nodes_;    // what strategies have given back, while a schedule is explored
   struct Recent {
     std::uint64_t line = 0;
     bool written = false;
@@ -441,5 +498,8 @@ class SimEnv {
   unsigned recent_cpu_ = 0;
   std::vector<RecycleStats> stats_;  // per core
 };
+
+template <class T>
+inline constexpr bool SimEnv::kIsAtomic<std::atomic<T>> = true;
 
 }  // namespace pagepool

@@ -125,6 +125,7 @@ enum class MisuseKind : std::uint8_t {
   not_in_pool,   ///< put of a page that is in no pool (already released)
   double_put,    ///< put of a page that lies in the cache or the ring
   pool_gone,     ///< a freed pool was used
+  node_gone,     ///< freed memory of a pool's own tracking was used
 };
 const char* to_string(MisuseKind kind);
 /// A caller broke the rules; the call is dropped after this.

@@ -3,7 +3,9 @@
 
 #include <sys/mman.h>
 
+#include <map>
 #include <new>
+#include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -17,15 +19,53 @@ namespace sim {
 namespace ctx = boost::context::detail;
 namespace {
 constexpr std::size_t kGuard = 4096;
+constexpr std::size_t kFactor = POOLSIM_ASAN ? 4 : 1;  // frames are larger there
+
+/// Stacks of fibers that have ended wait here for the next ones, the last one first: its pages are there
+/// already. A stack lies behind a page that nobody may touch.
+class Stacks {
+ public:
+  std::byte* take(std::size_t bytes) {
+    std::vector<std::byte*>& free = free_[bytes];
+    if (free.empty()) map(bytes, 1);
+    std::byte* stack = free.back();
+    free.pop_back();
+    return stack;
+  }
+  void give_back(std::byte* stack, std::size_t bytes) { free_[bytes].push_back(stack); }
+  void reserve(std::size_t bytes, std::size_t n) {
+    const std::size_t have = free_[bytes].size();
+    if (have < n) map(bytes, n - have);
+  }
+
+ private:
+  void map(std::size_t bytes, std::size_t n) {
+    const std::size_t slot = bytes + kGuard;
+    void* p = ::mmap(nullptr, slot * n, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    for (std::size_t i = n; i-- > 0;) {
+      std::byte* const stack = static_cast<std::byte*>(p) + i * slot;
+      ::mprotect(stack, kGuard, PROT_NONE);
+      free_[bytes].push_back(stack);
+    }
+  }
+
+  std::map<std::size_t, std::vector<std::byte*>> free_;  // by size
+};
+
+Stacks& stacks() {
+  // Never destroyed: fibers may end after the thread's other objects.
+  static thread_local Stacks& all = *new Stacks;
+  return all;
 }
+}  // namespace
+
+void Fiber::reserve_stacks(std::size_t n) { stacks().reserve(kStackBytes * kFactor, n); }
 
 Fiber::Fiber(std::string name, std::function<void()> body, std::size_t stack_bytes)
-    : name_(std::move(name)), body_(std::move(body)), stack_bytes_(stack_bytes * (POOLSIM_ASAN ? 4 : 1)) {
-  void* p = ::mmap(nullptr, stack_bytes_ + kGuard, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  if (p == MAP_FAILED) throw std::bad_alloc();
-  ::mprotect(p, kGuard, PROT_NONE);
-  stack_ = static_cast<std::byte*>(p);
+    : name_(std::move(name)), body_(std::move(body)), stack_bytes_(stack_bytes * kFactor) {
+  stack_ = stacks().take(stack_bytes_);
   self_ = ctx::make_fcontext(stack_ + kGuard + stack_bytes_, stack_bytes_, &Fiber::entry);
 }
 
@@ -33,7 +73,7 @@ Fiber::~Fiber() {
 #if POOLSIM_ASAN
   __asan_unpoison_memory_region(stack_ + kGuard, stack_bytes_);
 #endif
-  ::munmap(stack_, stack_bytes_ + kGuard);
+  stacks().give_back(stack_, stack_bytes_);
 }
 
 void Fiber::entry(ctx::transfer_t from) {

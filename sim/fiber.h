@@ -12,8 +12,10 @@ namespace sim {
 
 class Fiber {
  public:
+  static constexpr std::size_t kStackBytes = 64 * 1024;
+
   /// `body` runs on its own stack at the first resume(). An exception that leaves it is rethrown by resume().
-  Fiber(std::string name, std::function<void()> body, std::size_t stack_bytes = 64 * 1024);
+  Fiber(std::string name, std::function<void()> body, std::size_t stack_bytes = kStackBytes);
   ~Fiber();  // a fiber that has not finished is dropped without unwinding
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
@@ -22,6 +24,9 @@ class Fiber {
   void resume();
   /// Back to whoever resumed. Only from within the fiber.
   void suspend();
+
+  /// Makes sure that `n` more fibers with stacks of the usual size can begin without new memory being mapped.
+  static void reserve_stacks(std::size_t n);
 
   bool done() const { return done_; }
   const std::string& name() const { return name_; }

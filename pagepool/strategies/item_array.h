@@ -37,9 +37,9 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
   bool map(Pool& pool, Netmem netmem) {
     for (std::size_t tried = 0; tried < items_.size(); ++tried) {
       Item& item = items_[next_++ & (items_.size() - 1)];
-      env_.load(item);
+      env_.load(item.netmem);
       if (item.netmem.load(std::memory_order_acquire)) continue;
-      env_.store(item);
+      env_.store(item.netmem);
       item.netmem.store(netmem, std::memory_order_release);
       env_.set_dma_index(netmem, static_cast<std::uint32_t>(&item - items_.data()) + 1);
       return true;
@@ -53,9 +53,9 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
     std::uint32_t id = env_.dma_index(netmem);
     if (id == 0) return;
     Item& item = items_[id - 1];
-    env_.load(item);  // page->pp is the item; the pool comes from it
+    env_.load(item.netmem);  // page->pp is the item; the pool comes from it
     if (pool.dma_map()) pool.unmap_page(netmem);
-    env_.store(item);
+    env_.store(item.netmem);
     env_.set_dma_index(netmem, 0);
     item.netmem.store(Netmem{}, std::memory_order_release);  // from here on the consumer may take it
   }
@@ -72,7 +72,7 @@ class ItemArray : public DestroyLockStrategy<Env, Pool> {
     env_.synchronize_rcu();
     env_.spin_lock_bh(this->destroy_lock_);
     for (Item& item : items_) {
-      env_.load(item);
+      env_.load(item.netmem);
       if (Netmem netmem = item.netmem.load(std::memory_order_acquire)) pool.unmap_page(netmem);
     }
     pool.set_dma_map(false);

@@ -48,7 +48,7 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
     std::uint32_t id = take_item();
     if (id == kNone) return false;
     Item& item = item_of(id);
-    env_.store(item);
+    env_.store(item.state);
     item.netmem = netmem;
     item.state = kUsed | (pool.dma_map() ? kMapped : 0);
     env_.set_dma_index(netmem, id + 1);
@@ -59,10 +59,10 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
     std::uint32_t id = env_.dma_index(netmem);
     if (id == 0) return;
     Item& item = item_of(--id);
-    env_.load(item);
+    env_.load(item.state);
     if (item.state & kMapped) {
       pool.unmap_page(netmem);
-      env_.store(item);
+      env_.store(item.state);
       item.state &= ~kMapped;
     }
     env_.set_dma_index(netmem, 0);
@@ -85,12 +85,12 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
       Block* block = blocks_[n];
       for (unsigned i = 0; block && i < kItemsPerBlock; ++i) {
         Item& item = block->items[i];
-        env_.load(item);
+        env_.load(item.state);
         if (!is_mapped(item)) continue;
         env_.spin_lock_bh(this->destroy_lock_);
         if (is_mapped(item)) {  // else a returner came first
           pool.unmap_page(item.netmem);
-          env_.store(item);
+          env_.store(item.state);
           item.state &= ~kMapped;
         }
         env_.spin_unlock_bh(this->destroy_lock_);
@@ -154,7 +154,7 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
     }
     if (hold_ != kNone) {
       std::uint32_t id = hold_;
-      env_.load(item_of(id));
+      env_.load(item_of(id).state);
       env_.store(hold_);
       hold_ = linked(item_of(id));
       return id;
@@ -178,7 +178,7 @@ class ItemBlocks : public DestroyLockStrategy<Env, Pool> {
     Block& block = *blocks_[id / kItemsPerBlock].load();
     env_.load(block.slow);
     if (!block.slow) {
-      env_.store(item_of(id));
+      env_.store(item_of(id).state);
       env_.rmw(release_);
       std::uint32_t first = release_;
       do {  // llist_add

@@ -23,7 +23,7 @@ class TrackedList : public StrategyBase<Env, Pool> {
   explicit TrackedList(Env& env) : StrategyBase<Env, Pool>(env), env_(env) {}
   ~TrackedList() {
     for (Node& node : nodes_)
-      if (node.linked) env_.memory_delete(&node, kNodeBytes);
+      if (node.memory) env_.memory_delete(&node, kNodeBytes);
   }
 
   bool map(Pool&, Netmem netmem) {
@@ -37,7 +37,8 @@ class TrackedList : public StrategyBase<Env, Pool> {
       free_.pop_back();
     }
     Node& node = nodes_[id];
-    bool memory = env_.memory_new(&node, kNodeBytes);
+    if (node.memory) env_.memory_delete(&node, kNodeBytes);
+    bool memory = node.memory = env_.memory_new(&node, kNodeBytes);
     if (memory) {
       // list_add_rcu: the new node and the first one are written.
       node.netmem = netmem;
@@ -75,7 +76,7 @@ class TrackedList : public StrategyBase<Env, Pool> {
     // fields stay (a removed node is freed after a grace period).
     for (std::uint32_t id = first(); id != kNone;) {
       const Node& node = at(id);
-      env_.load(node);
+      env_.load(node.next);
       pool.unmap_page(node.netmem);
       std::uint32_t next = node.next.load(std::memory_order_acquire);
       remove(id);
@@ -94,10 +95,12 @@ class TrackedList : public StrategyBase<Env, Pool> {
     std::atomic<std::uint32_t> next{kNone};  // read by the walk without the lock
     std::uint32_t prev = kNone;
     bool linked = false;
+    bool memory = false;  // kfree_rcu: at the latest when its place is used again
   };
 
   std::uint32_t first() {
     env_.spin_lock_bh(lock_);
+    env_.load_plain(first_, "list->first");
     std::uint32_t id = first_;
     env_.spin_unlock_bh(lock_);
     return id;
@@ -109,18 +112,24 @@ class TrackedList : public StrategyBase<Env, Pool> {
     env_.spin_lock_bh(lock_);
     if (id < nodes_.size() && nodes_[id].linked) {
       Node& node = nodes_[id];
-      std::uint32_t next = node.next.load(std::memory_order_relaxed);
-      env_.store(node);
-      if (next != kNone) nodes_[next].prev = node.prev;
-      if (node.prev != kNone) {
-        nodes_[node.prev].next.store(next, std::memory_order_release);
+      // list_del_rcu: both neighbours are written.
+      env_.load(node.next);
+      env_.load_plain(node.prev, "list->prev");
+      const std::uint32_t next = node.next.load(std::memory_order_relaxed), prev = node.prev;
+      if (next != kNone) {
+        env_.store_plain(nodes_[next].prev, "list->prev");
+        nodes_[next].prev = prev;
+      }
+      if (prev != kNone) {
+        env_.store(nodes_[prev].next);
+        nodes_[prev].next.store(next, std::memory_order_release);
       } else {
+        env_.store_plain(first_, "list->first");
         first_ = next;
       }
       node.linked = false;
       free_.push_back(id);
       --count_;
-      env_.memory_delete(&node, kNodeBytes);
     }
     env_.spin_unlock_bh(lock_);
   }

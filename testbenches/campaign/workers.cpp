@@ -17,6 +17,7 @@
 #include <new>
 #include <tuple>
 
+#include "sim/snapshot.h"
 #include "testbenches/campaign/experiment.h"
 #include "testbenches/checker/report.h"
 #include "testbenches/scenario/crash_note.h"
@@ -41,16 +42,20 @@ void belong_to(pid_t parent) {
   ::signal(SIGTERM, SIG_IGN);
 }
 
-// Where the model was when it crashed, in the row of the experiment. One experiment a process.
+// Where the model was when it crashed, in the row of the experiment that this process is at.
 Row* crashing = nullptr;
 
-void on_crash(int signal) {
+void note_crash(int) {
   if (crashing != nullptr) scenario::note_call_chain(crashing->crash_chain, sizeof crashing->crash_chain);
+}
+
+void on_crash(int signal) {
+  note_crash(signal);
   ::signal(signal, SIG_DFL);
   ::raise(signal);
 }
 
-void catch_crashes(Row& row) {
+void catch_crashes() {
   static char stack[16384];
   const stack_t alternate{stack, 0, sizeof stack};
   ::sigaltstack(&alternate, nullptr);
@@ -58,7 +63,6 @@ void catch_crashes(Row& row) {
   action.sa_handler = on_crash;
   action.sa_flags = SA_ONSTACK | SA_NODEFER;
   for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE}) ::sigaction(signal, &action, nullptr);
-  crashing = &row;
 }
 
 std::uint64_t address_space() {
@@ -70,15 +74,24 @@ std::uint64_t address_space() {
   return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-void limit_child(const Limits& limits, std::uint64_t address_space_now) {
-  itimerval timer{};
-  timer.it_value.tv_sec = static_cast<time_t>(limits.cpu / sim::kSecond);
-  timer.it_value.tv_usec = static_cast<suseconds_t>(limits.cpu % sim::kSecond / sim::kMicrosecond);
-  ::setitimer(ITIMER_PROF, &timer, nullptr);
+void limit_memory(const Limits& limits, std::uint64_t address_space_now) {
   const rlimit memory{address_space_now + limits.memory, address_space_now + limits.memory};
   ::setrlimit(RLIMIT_AS, &memory);
   const rlimit core{0, 0};
   ::setrlimit(RLIMIT_CORE, &core);
+}
+
+/// CPU time from now on; SIGPROF ends what takes longer.
+void limit_cpu(const Limits& limits) {
+  itimerval timer{};
+  timer.it_value.tv_sec = static_cast<time_t>(limits.cpu / sim::kSecond);
+  timer.it_value.tv_usec = static_cast<suseconds_t>(limits.cpu % sim::kSecond / sim::kMicrosecond);
+  ::setitimer(ITIMER_PROF, &timer, nullptr);
+}
+
+std::uint64_t microseconds(const rusage& usage) {
+  return static_cast<std::uint64_t>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 +
+         static_cast<std::uint64_t>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
 void blame(Row& row, Outcome outcome, const std::string& signature, const std::string& detail) {
@@ -106,11 +119,8 @@ void run_guarded(World& world, const Campaign& campaign, const Golden& golden, c
   }
 }
 
-/// The child has ended: what the row does not say itself. False: it must be done again.
-bool conclude(Row& row, int status, const rusage& usage) {
-  row.cpu_us = static_cast<std::uint64_t>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 +
-               static_cast<std::uint64_t>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-  row.minor_faults = static_cast<std::uint64_t>(usage.ru_minflt);
+/// The process of an experiment has ended: what the row does not say itself. False: it must be done again.
+bool conclude(Row& row, int status) {
   if (row.state.load() == 1) return true;
   const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   if (signal == SIGKILL && ++row.attempts < kAttempts) return false;
@@ -184,74 +194,132 @@ void Batch::start() {
 
 namespace {
 
-/// Walks the warm machine through the plans, in order of time, and forks each off.
+/// Walks the warm machine through the plans of a share, in order of time. An *executor*, forked from it, does
+/// the experiments and puts its memory back after each (sim/snapshot.h); one that an experiment brought down
+/// is replaced. Where snapshots are not possible every experiment has an executor of its own.
 class Worker {
  public:
-  Worker(World& world, const Campaign& campaign, const Golden& golden, Row* rows)
-      : world_(world), campaign_(campaign), golden_(golden), rows_(rows) {}
+  using Share = std::vector<std::pair<Plan, std::size_t>>;
 
-  void run(const std::vector<std::pair<Plan, std::size_t>>& share, const std::atomic<std::uint32_t>& stop) {
-    address_space_ = address_space();
-    for (const auto& [plan, n] : share) {
-      if (stop.load() != 0) return;
-      Row& row = rows_[n];
-      if (row.state.load() == 2) continue;
+  Worker(World& world, const Campaign& campaign, const Golden& golden, Row* rows, const Share& share,
+         const std::atomic<std::uint32_t>& stop)
+      : world_(world), campaign_(campaign), golden_(golden), rows_(rows), share_(share), stop_(stop) {
+    at_ = static_cast<Position*>(shared_memory(sizeof(Position)));
+    scratch_ = static_cast<Row*>(shared_memory(sizeof(Row)));
+  }
+
+  void run() {
+    while (skip_done()) {
+      const Plan& plan = share_[at_->plan].first;
       if (plan.fork > world_.now()) world_.run_until(plan.fork);
-      if (plan.classed && plan.audit) {
-        audit(plan, row);
-      } else {
-        while (!experiment(plan, row)) {
-        }
+      const pid_t parent = ::getpid();
+      const pid_t pid = ::fork();
+      if (pid < 0) throw sim::ModelError("fork() failed");
+      if (pid == 0) {
+        belong_to(parent);
+        sim::Snapshot::supported() ? with_snapshot() : once();
+        ::_exit(0);
       }
-      row.state.store(2, std::memory_order_release);
+      rusage usage{};
+      const int status = wait_for(pid, &usage);
+      if (status == 0) continue;
+      Row& row = current_row();
+      row.cpu_us = microseconds(usage), row.minor_faults = static_cast<std::uint64_t>(usage.ru_minflt);
+      if (conclude(row, status)) step_done();
     }
   }
 
  private:
-  /// What the class says, and then the experiment itself at the moment that was drawn.
-  void audit(const Plan& plan, Row& row) {
-    if (scratch_ == nullptr) scratch_ = static_cast<Row*>(shared_memory(sizeof(Row)));
-    Plan pilot = plan;
-    pilot.audit = false;
-    if (plan.fate == ClassFate::kLive) {
-      while (!experiment(pilot, *scratch_)) {
-      }
-    } else {
-      not_run(pilot, *scratch_);
+  /// Where the share is; in shared memory, for the worker and its executor.
+  struct Position {
+    std::size_t plan = 0;
+    bool pilot_done = false;  ///< of an experiment that is an audit: what its class says is known
+  };
+
+  /// Goes over what is complete already. False: nothing is left, or no more is wanted.
+  bool skip_done() {
+    while (at_->plan < share_.size() && rows_[share_[at_->plan].second].state.load() == 2) ++at_->plan;
+    return at_->plan < share_.size() && stop_.load() == 0;
+  }
+  static bool audits(const Plan& plan) { return plan.classed && plan.audit; }
+  bool at_pilot() const { return audits(share_[at_->plan].first) && !at_->pilot_done; }
+  Row& current_row() { return at_pilot() ? *scratch_ : rows_[share_[at_->plan].second]; }
+
+  /// The pilot, or the experiment, has a row that says all.
+  void step_done() {
+    if (at_pilot()) {
+      at_->pilot_done = true;
+      return;
     }
-    while (!experiment(plan, row)) {
+    Row& row = current_row();
+    if (audits(share_[at_->plan].first)) {
+      row.audit_agrees = row.audit_agrees && row.outcome == scratch_->outcome;
     }
-    row.audit_agrees = row.audit_agrees && row.outcome == scratch_->outcome;
+    row.state.store(2, std::memory_order_release);
+    at_->pilot_done = false;
+    ++at_->plan;
   }
 
-  bool experiment(const Plan& plan, Row& row) {
+  /// Experiments until the share is done or the process is worn out.
+  void with_snapshot() {
+    sim::Snapshot::run_apart([this] {
+      sim::Snapshot snapshot;
+      snapshot.on_crash(note_crash);
+      limit_memory(campaign_.limits, address_space());
+      sim::Tick taken_at = sim::kNever;
+      while (!snapshot.outgrown() && skip_done()) {
+        const Plan& plan = share_[at_->plan].first;
+        if (plan.fork > world_.now()) world_.run_until(plan.fork);
+        if (taken_at != world_.now()) snapshot.take();
+        taken_at = world_.now();
+        step();
+        snapshot.restore();
+        step_done();
+      }
+      ::_exit(0);
+    });
+  }
+
+  void once() {
+    catch_crashes();
+    limit_memory(campaign_.limits, address_space());
+    step();
+    step_done();
+  }
+
+  /// The next pilot or experiment, in this process.
+  void step() {
+    Plan plan = share_[at_->plan].first;
+    Row& row = current_row();
     row.id = plan.id;
     row.state.store(0);
     row.injected = row.acted = world_.now();
     row.crash_chain[0] = row.entity[0] = 0;
-    const pid_t parent = ::getpid();
-    const pid_t pid = ::fork();
-    if (pid < 0) throw sim::ModelError("fork() failed");
-    if (pid == 0) {
-      belong_to(parent);
-      limit_child(campaign_.limits, address_space_);
-      catch_crashes(row);
+    rusage before{}, after{};
+    ::getrusage(RUSAGE_SELF, &before);
+    crashing = &row;
+    if (at_pilot()) plan.audit = false;
+    if (at_pilot() && plan.fate != ClassFate::kLive) {
+      not_run(plan, row);
+    } else {
+      limit_cpu(campaign_.limits);
       if (plan.audit && plan.drawn > world_.now()) world_.run_until(plan.drawn);
       run_guarded(world_, campaign_, golden_, plan, row);
-      row.state.store(1, std::memory_order_release);
-      ::_exit(0);
     }
-    rusage usage{};
-    const int status = wait_for(pid, &usage);
-    return conclude(row, status, usage);
+    ::getrusage(RUSAGE_SELF, &after);
+    row.cpu_us = microseconds(after) - microseconds(before);
+    row.minor_faults = static_cast<std::uint64_t>(after.ru_minflt - before.ru_minflt);
+    row.state.store(1, std::memory_order_release);
   }
 
   World& world_;
   const Campaign& campaign_;
   const Golden& golden_;
   Row* rows_;
-  std::uint64_t address_space_ = 0;
-  Row* scratch_ = nullptr;
+  const Share& share_;
+  const std::atomic<std::uint32_t>& stop_;
+  Position* at_;
+  Row* scratch_;
 };
 
 /// An experiment whose class another one stands for: its plan, its row, the row of that one.
@@ -305,6 +373,7 @@ void Batch::variant_process() {
   try {
     // Never taken down: this process ends with it, and code of the modelled kernel may be in the middle of
     // things.
+    if (sim::Snapshot::supported()) sim::Snapshot::prepare();
     World& world = *new World(campaign_, campaign_.variants[variant_]);
     world.warm_up();
     const Golden golden = Golden::record(world, campaign_);
@@ -336,7 +405,7 @@ void Batch::variant_process() {
       pids[w] = ::fork();
       if (pids[w] != 0) continue;
       belong_to(self);
-      Worker(world, campaign_, golden, rows_).run(shares[w], control_->stop);
+      Worker(world, campaign_, golden, rows_, shares[w], control_->stop).run();
       ::_exit(0);
     }
     int worst = 0;

@@ -2,9 +2,9 @@
 // The processes of a batch:
 //
 //   coordinator -> one process a variant: builds the machine, warms it up, walks the golden run in a child
-//                    -> workers, forked from the warm machine: each walks it once through its share of the
-//                       experiments in order of time
-//                         -> one child an experiment, forked at its moment
+//                    -> workers, forked from the warm machine: each has a share of the experiments
+//                         -> an executor: walks the machine through the share in order of time, does each
+//                            experiment at its moment and puts its memory back; replaced when one brings it down
 //
 // Results come through one shared array of rows. Whatever dies, the coordinator has what was complete, and
 // the rest is done again. No process of a batch outlives its parent.

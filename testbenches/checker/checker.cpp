@@ -400,14 +400,13 @@ void Checker::on(const pagepool::Unmapping& e) {
 }
 
 void Checker::on(const pagepool::Misused& e) {
-  const FindingClass kind =
-      e.kind == pagepool::MisuseKind::pool_gone || e.kind == pagepool::MisuseKind::not_in_pool
-          ? FindingClass::kUseAfterFree
-          : FindingClass::kPoolMisuse;
+  const bool freed = e.kind == pagepool::MisuseKind::pool_gone || e.kind == pagepool::MisuseKind::node_gone ||
+                     e.kind == pagepool::MisuseKind::not_in_pool;
+  const FindingClass kind = freed ? FindingClass::kUseAfterFree : FindingClass::kPoolMisuse;
   report(kind, 0x40000 + e.pool * 8 + static_cast<unsigned>(e.kind), e.pfn.value, to_phys(e.pfn).value,
          [&](Finding& f) {
            f.place = chain_text(e.where.chain);
-           f.who = fmt::format("pool {} was called", e.pool);
+           f.who = fmt::format("core {}, in pool {}", e.where.cpu, e.pool);
            f.whom = describe_page(e.pfn);
            f.detail = pagepool::to_string(e.kind);
          });

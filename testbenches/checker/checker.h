@@ -24,6 +24,7 @@
 #include "pagepool/trace.h"
 #include "sim/timeline.h"
 #include "testbenches/checker/finding.h"
+#include "testbenches/checker/races.h"
 #include "testbenches/checker/shadow.h"
 
 namespace iommu {
@@ -109,6 +110,9 @@ class Checker {
 
   /// So much of the run up to now is no fault of the code (its cores were held): shutdown may take that much longer.
   void forgive(std::function<sim::Tick()> time) { forgiven_ = std::move(time); }
+
+  /// Two accesses that nothing orders (races.h).
+  void raced(const DataRace& race);
 
   /// The laws of the end of a run. Once.
   void finish();

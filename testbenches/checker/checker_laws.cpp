@@ -121,6 +121,22 @@ void Checker::racer_stuck(const StuckTask& stuck) {
   });
 }
 
+void Checker::raced(const DataRace& race) {
+  const auto innermost = [](const RaceSide& s) { return s.chain.substr(0, s.chain.find(" <- ")); };
+  const auto what = [](const RaceSide& s) {
+    return fmt::format("{}{}", s.plain ? "plain " : "marked ", s.write ? "write" : "read");
+  };
+  const std::uint64_t key =
+      sim::digest_tag(race.field + innermost(race.earlier) + "|" + innermost(race.later) + what(race.later));
+  report(FindingClass::kDataRace, key, 0, 0, [&](Finding& f) {
+    const std::string field = race.field.empty() ? "a field" : race.field;
+    f.place = fmt::format("{} in {}", field, race.later.chain);  // the field belongs to what makes it this race
+    f.who = fmt::format("core {}, {}", race.later.cpu, what(race.later));
+    f.whom = fmt::format("core {}, {} in {}", race.earlier.cpu, what(race.earlier), race.earlier.chain);
+    f.detail = fmt::format("nothing orders them, {} apart", format_time(race.later.time - race.earlier.time));
+  });
+}
+
 void Checker::finish() {
   check_end_of_pools();
   check_end_of_mappings();

@@ -28,6 +28,9 @@ Json in_child(const std::function<Json()>& body) {
   return Json::parse(scenario::in_process([&] { return body().dump(); }));
 }
 
+/// Two accesses race whatever else happens, and nothing needs to follow from it.
+constexpr const char* kRace = "data_race";
+
 void tell_progress(const SearchResult& r, const SearchOptions& o, const std::string& what) {
   const double rate = r.seconds > 0 ? static_cast<double>(r.schedules) / r.seconds : 0;
   const double left = rate > 0 ? static_cast<double>(o.budget - r.schedules) / rate : 0;
@@ -90,7 +93,7 @@ Json run_cell(const Cell& cell) {
       const FoundFinding* first = nullptr;
       for (const FoundFinding& f : again.findings) {
         if (f.key() == key) found.finding = f;
-        if (first == nullptr || f.time < first->time) first = &f;
+        if (f.kind != kRace && (first == nullptr || f.time < first->time)) first = &f;
       }
       Json f;
       f["class"] = found.finding.kind;
@@ -101,7 +104,11 @@ Json run_cell(const Cell& cell) {
       f["whom"] = found.finding.whom;
       f["detail"] = found.finding.detail;
       f["holder"] = found.finding.holder;
-      f["follows"] = first != nullptr && first->key() != key ? first->kind : "";
+      // What happens without any departure, too, is not where a departure led.
+      const auto earlier = first == nullptr ? r.found.end() : r.found.find(first->key());
+      const bool follows = first != nullptr && first->key() != key && found.finding.kind != kRace &&
+                           !(earlier != r.found.end() && earlier->second.natural);
+      f["follows"] = follows ? first->kind : "";
       f["departures"] = token.schedule.size();
       f["after"] = found.after;
       f["seen"] = found.seen;

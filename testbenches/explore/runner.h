@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs schedules, each in a fork of the warm stage: nothing has to be undone, and a schedule that makes the model
-// itself crash takes nothing along. What a child has to say goes through one shared page range.
+// Runs schedules, each from the warm stage, in another process: nothing has to be undone here, and a schedule that
+// makes the model itself crash takes nothing along. What that process has to say goes through shared memory.
+//
+// One executor runs schedule after schedule and puts its memory back in between (sim/snapshot.h); one that crashed is
+// replaced by a new fork of the warm stage. Where snapshots are not possible every schedule has a fork of its own.
 #pragma once
+#include <sys/types.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,10 +38,15 @@ struct Outcome {
   bool has(std::string_view kind) const;
 };
 
+/// How one schedule is kept from the next.
+enum class Isolation : std::uint8_t { kSnapshot, kFork };
+/// kSnapshot where this build can do it.
+Isolation usual_isolation();
+
 class Runner {
  public:
   /// Builds the stage and warms it up. One a process.
-  explicit Runner(const StageConfig& config);
+  explicit Runner(const StageConfig& config, Isolation isolation = usual_isolation());
   ~Runner();
 
   Outcome run(const Schedule& schedule, const Policy& policy = {});
@@ -47,14 +57,26 @@ class Runner {
   unsigned cores() const { return config_.run.machine.kernel.cores; }
   const StageConfig& config() const { return config_; }
   std::uint64_t runs() const { return runs_; }
+  /// From the next schedule on.
+  void set_isolation(Isolation isolation) { isolation_ = isolation; }
+  /// CPU time of the executor so far, which nobody has waited for yet.
+  double executor_cpu_seconds() const;
 
  private:
   struct Shared;
-  void child(const Schedule& schedule, const Policy& policy);
+  void ask(const Schedule& schedule, const Policy& policy);
+  int run_in_fork();
+  int run_in_executor();
+  void start_executor();
+  [[noreturn]] void executor(int channel);
+  void execute();
 
   StageConfig config_;
+  Isolation isolation_;
   std::unique_ptr<Stage> stage_;
   Shared* shared_ = nullptr;
+  pid_t executor_ = -1;
+  int channel_ = -1;  ///< to the executor: one byte = run what is asked; back: it has ended
   std::uint64_t runs_ = 0;
 };
 

@@ -209,9 +209,9 @@ class Search {
   SearchOptions options_;
   const Progress& progress_;
   std::chrono::steady_clock::time_point begin_;
-  /// CPU time of this process and of the schedules that have ended.
-  static double cpu_now() {
-    double seconds = 0;
+  /// CPU time of this process and of those that run schedules.
+  double cpu_now() const {
+    double seconds = runner_.executor_cpu_seconds();
     for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
       rusage use{};
       ::getrusage(who, &use);

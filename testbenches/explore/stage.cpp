@@ -244,6 +244,10 @@ StageResult Stage::race(ScheduleOracle& oracle) {
   machine_.nic().trace().buffer_written.subscribe([&baton](const nic::BufferWritten&) { baton.hardware_event(); });
   machine_.iommu().translated.subscribe([&baton](const iommu::Translated&) { baton.hardware_event(); });
   kernel().trace().oops.subscribe([&timeline](const kernel::Oops&) { timeline.stop(); });
+  races_ = std::make_unique<checker::RaceDetector>(
+      kernel().cores(), [this](const checker::DataRace& race) { checker_.raced(race); });
+  kernel().trace().memory_access.subscribe([this](const kernel::MemoryAccess& e) { races_->on(e); });
+  kernel().trace().ordered.subscribe([this](const kernel::Ordered& e) { races_->on(e); });
   checker_.on_new_finding([this](checker::Finding& f) { note_other_side(f); });
   checker_.forgive([this, &baton] {
     sim::Tick held = baton.all_held();

@@ -131,6 +131,7 @@ class Stage {
   StageConfig config_;
   platform::Machine machine_;
   checker::Checker checker_;
+  std::unique_ptr<checker::RaceDetector> races_;
   std::unique_ptr<PoolDriver> driver_, other_driver_;
   std::unique_ptr<nic::IgbDriver> pf_driver_;
   std::unique_ptr<nic::IgbvfDriver> vf_driver_;

@@ -257,7 +257,7 @@ TEST_F(CampaignRun, ExperimentsThatBreakAreClassifiedAndBounded) {
       "  - {kind: self_test, how: law}\n  - {kind: self_test, how: exception}\n  - {kind: self_test, how: "
       "exit}\n"
       "  - {kind: none}\n",
-      7, "limits: {cpu: 200 ms, memory: 48 MiB}\n");
+      7, "limits: {cpu: 600 ms, memory: 24 MiB}\n");
   const RunSummary r = run_campaign(c, settings("a.db"));
   EXPECT_EQ(r.done, 7u);
   const Database db = Database::open(file("a.db"));

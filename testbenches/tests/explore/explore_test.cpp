@@ -30,6 +30,45 @@ TEST(Runner, TheSameScheduleGivesTheSameDigest) {
   EXPECT_EQ(first.points, again.points);
 }
 
+class EveryStory : public testing::TestWithParam<std::string> {};
+
+std::vector<std::string> keys_of_stories() {
+  std::vector<std::string> keys;
+  for (const Story& s : stories()) keys.emplace_back(s.key);
+  return keys;
+}
+
+void expect_same(const Outcome& a, const Outcome& b) {
+  EXPECT_EQ(a.digest, b.digest);
+  EXPECT_EQ(a.points, b.points);
+  EXPECT_EQ(a.taken, b.taken);
+  EXPECT_EQ(a.signal, b.signal);
+  ASSERT_EQ(a.findings.size(), b.findings.size());
+  for (std::size_t i = 0; i < a.findings.size(); ++i) {
+    EXPECT_EQ(a.findings[i].key(), b.findings[i].key());
+    EXPECT_EQ(a.findings[i].detail, b.findings[i].detail);
+  }
+}
+
+// An executor that puts its memory back knows nothing of the schedules that it ran before.
+TEST_P(EveryStory, RunsTheSameInAForkAndInAnExecutorWithAPast) {
+  if (usual_isolation() == Isolation::kFork) GTEST_SKIP() << "no snapshots in this build";
+  Runner runner(stage(GetParam(), "scan"));
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    Policy random;
+    random.kind = seed == 0 ? Policy::Kind::kNatural : Policy::Kind::kRandom;
+    random.seed = seed;
+    random.switch_probability = 0.1;
+    runner.set_isolation(Isolation::kFork);
+    const Outcome apart = runner.run({}, random);
+    runner.set_isolation(Isolation::kSnapshot);
+    expect_same(apart, runner.run({}, random));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Stories, EveryStory, testing::ValuesIn(keys_of_stories()),
+                         [](const auto& info) { return info.param; });
+
 TEST(Runner, WhatARandomWalkDidCanBeDoneAgainByItsList) {
   Runner runner(stage("return_vs_destroy", "stock"));
   Policy random;
