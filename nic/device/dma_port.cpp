@@ -217,7 +217,11 @@ void DmaPort::completed(sim::Transaction& t) {
                                  d_.requester(read.function), d_.sim.now()});
     }
     irq_.other_cause(icr::NFER);
-    d_.functions[read.function].log_unsupported_request();
+    if (t.tag.poisoned) {
+      d_.functions[read.function].log_poisoned();
+    } else {
+      d_.functions[read.function].log_unsupported_request();
+    }
   }
   switch (read.kind) {
     case ReadKind::kRxFetch:

@@ -158,6 +158,13 @@ void PciFunction::log_unsupported_request() {
   bytes_[pci::AER + 4 + 2] |= 0x10;        // UES bit 20: unsupported request
 }
 
+void PciFunction::log_poisoned() {
+  bytes_[pci::EXP_DEVSTA] |= 0x02;         // non-fatal error detected
+  bytes_[pci::AER + 4 + 1] |= 0x10;        // UES bit 12: poisoned TLP received
+  bytes_[pci::COMMAND + 3] |= 0x80;        // status bit 15: detected parity error, whether it is answered or not
+  if ((command_ & 0x40) != 0) bytes_[pci::COMMAND + 3] |= 0x01;  // status bit 8: master data parity error
+}
+
 unsigned PciFunction::num_vfs() const {
   const unsigned n = bytes_[pci::SRIOV_NUM_VFS] | bytes_[pci::SRIOV_NUM_VFS + 1] << 8;
   return std::min(n, config_.total_vfs);

@@ -180,10 +180,12 @@ int execute(const Options& o, const cli::Context& context) {
   if (o.mutants) mutants = explore::try_mutants(o.search.budget, o.search.seed, o.quiet);
   // Half a matrix is no document.
   if (!o.markdown.empty() && !explore::interrupted()) {
+    std::string set;
+    for (const std::string& assignment : o.assignments) set += " --set " + assignment;
     const std::string command = fmt::format(
-        "poolsim explore{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
-        o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", o.method,
-        o.search.depth, o.search.budget, o.search.seed);
+        "poolsim explore{}{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
+        o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", set,
+        o.method, o.search.depth, o.search.budget, o.search.seed);
     std::ofstream(o.markdown) << explore::findings_markdown(command, results, mutants);
   }
   bool found = false;

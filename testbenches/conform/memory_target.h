@@ -31,6 +31,8 @@ class MemoryTarget final : public sc_core::sc_module, public sim::Clocked, publi
   std::function<void(const tlm::tlm_generic_payload&)> observer;
   /// Refuses requests at these addresses (completion status UR), if set.
   std::function<bool(const tlm::tlm_generic_payload&)> refuses;
+  /// What is read there carries the error/poison bit, if set.
+  std::function<bool(const tlm::tlm_generic_payload&)> poisons;
   /// If not 0: every such request fills the target, which has room again `hold_cycles` later.
   unsigned hold_every = 0;
   unsigned hold_cycles = 50;
@@ -97,6 +99,10 @@ class MemoryTarget final : public sc_core::sc_module, public sim::Clocked, publi
       std::memcpy(p.get_data_ptr(), store_.host(at, n), n);
     }
     sim::complete(p, sim::CompletionStatus::kSuccess);
+    if (p.is_read() && poisons && poisons(p)) {
+      if (auto* tag = p.get_extension<sim::DmaTag>()) tag->poisoned = true;
+      p.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE);
+    }
     return true;
   }
   void send(tlm::tlm_generic_payload& p, tlm::tlm_phase_enum which) {

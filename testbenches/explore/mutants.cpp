@@ -2,6 +2,7 @@
 #include "testbenches/explore/mutants.h"
 
 #include <cstdio>
+#include <map>
 #include <set>
 
 #include "testbenches/cli/table.h"
@@ -27,7 +28,10 @@ const Subject kSubjects[] = {
     {pagepool::Mutant::no_producer_lock, "stock", "two_returners"},
     {pagepool::Mutant::early_producer_unlock, "stock", "two_returners"},
     {pagepool::Mutant::no_recheck, "scan_lock_on_match", "scan_vs_return"},
-    {pagepool::Mutant::keep_dma_sync, "xarray_merged", "return_vs_destroy", {"kernel.dma_mode=swiotlb", "kernel.swiotlb=1MiB"}},
+    {pagepool::Mutant::keep_dma_sync,
+     "xarray_merged",
+     "return_vs_destroy",
+     {"kernel.dma_mode=swiotlb", "kernel.swiotlb=1MiB"}},
     {pagepool::Mutant::no_synchronize_rcu, "scan", "return_vs_destroy"},
     {pagepool::Mutant::no_rcu_read_lock, "scan", "return_vs_destroy"},
     {pagepool::Mutant::keep_dma_index, "xarray_merged", "return_vs_destroy"},
@@ -35,7 +39,8 @@ const Subject kSubjects[] = {
     {pagepool::Mutant::torn_reference, "stock", "two_fragment_droppers"},
 };
 
-Cell cell_of(const Subject& subject, pagepool::Mutant mutant, Method method, std::uint64_t budget, std::uint64_t seed) {
+Cell cell_of(const Subject& subject, pagepool::Mutant mutant, Method method, std::uint64_t budget,
+             std::uint64_t seed) {
   Cell cell;
   cell.token.strategy = subject.strategy;
   cell.token.settings = find_story(subject.story).settings;
@@ -51,6 +56,58 @@ Cell cell_of(const Subject& subject, pagepool::Mutant mutant, Method method, std
   cell.shrink = false;
   cell.quiet = true;
   return cell;
+}
+
+/// One kind of finding of a strategy, wherever it was made.
+struct Kind {
+  Json shortest;
+  std::string story;  ///< of the shortest
+  std::set<std::string> stories;
+};
+
+std::string kind_text(const Kind& k) {
+  const auto word = [&k](const char* name) { return k.shortest[name].get<std::string>(); };
+  std::string text = fmt::format("- **{}** at {}\n", word("class"), word("place"));
+  if (!word("whom").empty()) text += fmt::format("  against {}\n", word("whom"));
+  if (!word("detail").empty()) text += fmt::format("  ({})\n", word("detail"));
+  text += fmt::format("  `{}` in {}", word("schedule"), k.story);
+  if (k.stories.size() > 1) text += fmt::format(", and in {} more", k.stories.size() - 1);
+  return text + "\n";
+}
+
+/// The kinds of findings of each strategy, each by its shortest schedule; data races apart.
+std::string by_strategy(const std::vector<Json>& results) {
+  std::map<std::string, std::map<std::string, Kind>> all;
+  for (const Json& r : results) {
+    for (const auto& f : r["found"]) {
+      if (!f["follows"].get<std::string>().empty()) continue;
+      Kind& k = all[r["strategy"]][f["key"]];
+      k.stories.insert(r["story"]);
+      if (!k.shortest.is_null() && k.shortest["departures"] <= f["departures"]) continue;
+      k.shortest = f;
+      k.story = r["story"];
+    }
+  }
+  std::string text =
+      "\n## What was found, by strategy\nEach kind of finding by its shortest schedule; what follows from an "
+      "earlier "
+      "finding of the same schedule is left out.\n";
+  for (const auto& [strategy, kinds] : all) {
+    text += fmt::format("\n### {}\n", strategy);
+    std::string races;
+    for (const auto& [key, kind] : kinds) {
+      if (kind.shortest["class"] != "data_race") {
+        text += kind_text(kind);
+      } else {
+        races +=
+            fmt::format("- {}, {}; {}: `{}` in {}\n", kind.shortest["place"].get<std::string>(),
+                        kind.shortest["who"].get<std::string>(), kind.shortest["whom"].get<std::string>(),
+                        kind.shortest["schedule"].get<std::string>(), kind.story);
+      }
+    }
+    if (!races.empty()) text += "\nData races:\n\n" + races;
+  }
+  return text;
 }
 
 }  // namespace
@@ -92,7 +149,8 @@ std::string mutant_table(const std::vector<Json>& rows, bool colour) {
   cli::Table table({"mutant", "strategy", "story", "method", "found as", "after\nschedules"});
   for (const Json& r : rows) {
     table.row({r["mutant"], r["strategy"], r["story"], r["method"],
-               r["found"] ? r["class"].get<std::string>() : fmt::format("not in {}", r["schedules"].get<std::uint64_t>()),
+               r["found"] ? r["class"].get<std::string>()
+                          : fmt::format("not in {}", r["schedules"].get<std::uint64_t>()),
                r["found"] ? fmt::to_string(r["after"].get<std::uint64_t>()) : "-"});
   }
   return table.text(colour);
@@ -101,36 +159,33 @@ std::string mutant_table(const std::vector<Json>& rows, bool colour) {
 std::string findings_markdown(const std::string& command, const std::vector<Json>& results,
                               const std::vector<Json>& mutants) {
   std::string text = fmt::format(
-      "# What exploration finds\n\nMade by `{}`; do not edit. What is covered, and what is not: [explore.md](explore.md). "
-      "The number behind a\nclass is the length of the shortest schedule: 0 = it happens in the natural order.\n\n"
+      "# What exploration finds\n\nMade by `{}`; do not edit. What is covered, and what is not: "
+      "[explore.md](explore.md). "
+      "The number behind a\nclass is the length of the shortest schedule: 0 = it happens in the natural "
+      "order.\n\n"
       "| story | strategy | verdict |\n|---|---|---|\n",
       command);
   for (const Json& r : results) {
-    text += fmt::format("| {} | {} | {} |\n", r["story"].get<std::string>(), r["strategy"].get<std::string>(), verdict(r));
+    text += fmt::format("| {} | {} | {} |\n", r["story"].get<std::string>(), r["strategy"].get<std::string>(),
+                        verdict(r));
   }
-  text += "\n## Findings that need a departure from the natural order\n\nThe shortest schedule of each; what follows from an "
-          "earlier finding of the same schedule is left out.\n\n";
-  for (const Json& r : results) {
-    for (const auto& f : r["found"]) {
-      if (f["departures"] == 0 || !f["follows"].get<std::string>().empty()) continue;
-      text += fmt::format("- **{}**, `{}` in {}, schedule `{}`\n  at {}\n", f["class"].get<std::string>(),
-                          r["strategy"].get<std::string>(), r["story"].get<std::string>(), f["schedule"].get<std::string>(),
-                          f["place"].get<std::string>());
-    }
-  }
+  text += by_strategy(results);
   if (mutants.empty()) return text;
   std::set<std::string> all, found;
   for (const Json& r : mutants) {
     all.insert(r["mutant"]);
     if (r["found"]) found.insert(r["mutant"]);
   }
-  text += fmt::format("\n## Mutants\n\n{} of {} are found. A finding counts when the same search does not make it without the "
-                      "mutant.\n\n| mutant | strategy | story | method | found as | after schedules |\n|---|---|---|---|---|---|\n",
-                      found.size(), all.size());
+  text += fmt::format(
+      "\n## Mutants\n\n{} of {} are found. A finding counts when the same search does not make it without "
+      "the "
+      "mutant.\n\n| mutant | strategy | story | method | found as | after schedules "
+      "|\n|---|---|---|---|---|---|\n",
+      found.size(), all.size());
   for (const Json& r : mutants) {
-    text += fmt::format("| {} | {} | {} | {} | {} | {} |\n", r["mutant"].get<std::string>(), r["strategy"].get<std::string>(),
-                        r["story"].get<std::string>(), r["method"].get<std::string>(),
-                        r["found"] ? r["class"].get<std::string>() : "-",
+    text += fmt::format("| {} | {} | {} | {} | {} | {} |\n", r["mutant"].get<std::string>(),
+                        r["strategy"].get<std::string>(), r["story"].get<std::string>(),
+                        r["method"].get<std::string>(), r["found"] ? r["class"].get<std::string>() : "-",
                         r["found"] ? fmt::to_string(r["after"].get<std::uint64_t>())
                                    : fmt::format("not in {}", r["schedules"].get<std::uint64_t>()));
   }

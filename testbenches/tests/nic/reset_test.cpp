@@ -147,6 +147,26 @@ TEST(MasterDisable, StatusFollowsOutstandingReads) {
   EXPECT_EQ(h.config_read(0, pci::EXP_DEVSTA, 2) & pci::DEVSTA_TRANSACTIONS_PENDING, 0u);
 }
 
+TEST(FailedFetch, PoisonedDataAreLoggedAsPoisonAndNotAsARefusal) {
+  Host h;
+  h.bring_up();
+  h.memory.poisons = [](const tlm::tlm_generic_payload& p) { return p.is_read(); };
+  h.rx_ring(0, 16, kOneBuffer2K);
+  h.send(plain_frame(60));
+  h.settle();
+  EXPECT_NE(h.read(reg::ICR) & icr::NFER, 0u);
+  EXPECT_EQ(h.read(reg::RDH(0)), 0u) << "poisoned descriptors are not used";
+  EXPECT_EQ(h.config_read(0, pci::AER + 4) >> 20 & 1, 0u) << "unsupported request";
+  EXPECT_EQ(h.config_read(0, pci::AER + 4) >> 12 & 1, 1u) << "poisoned TLP";
+  EXPECT_EQ(h.config_read(0, pci::EXP_DEVSTA, 2) & 0x0A, 0x02u) << "non-fatal error, no unsupported request";
+  EXPECT_EQ(h.config_read(0, pci::COMMAND + 2, 2) >> 15, 1u) << "detected parity error";
+  // Write 1 clears.
+  h.config_write(0, pci::COMMAND + 2, 0x8000, 2);
+  h.config_write(0, pci::AER + 4, 1u << 12);
+  EXPECT_EQ(h.config_read(0, pci::COMMAND + 2, 2) >> 15, 0u);
+  EXPECT_EQ(h.config_read(0, pci::AER + 4) >> 12 & 1, 0u);
+}
+
 TEST(FailedFetch, StopsTheQueueAndLeavesTheHead) {
   Host h;
   h.bring_up();

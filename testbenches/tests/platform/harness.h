@@ -21,6 +21,7 @@ struct Event {
   sim::CompletionStatus status = sim::CompletionStatus::kSuccess;
   tlm::tlm_response_status response = tlm::TLM_INCOMPLETE_RESPONSE;
   std::uint64_t data = 0;  ///< first 8 bytes, or fewer
+  bool poisoned = false;   ///< the data carry the error/poison bit
 };
 
 inline std::uint64_t first_bytes(const tlm::tlm_generic_payload& p) {
@@ -80,7 +81,7 @@ class Source : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
  private:
   void answered(tlm::tlm_generic_payload& p) {
     answers.push_back({p.get_address(), p.is_write(), sim_.now(), sim::tag_of(p).status,
-                       p.get_response_status(), first_bytes(p)});
+                       p.get_response_status(), first_bytes(p), sim::tag_of(p).poisoned});
     static constexpr std::uint64_t kTag = sim::digest_tag("source.answer");
     sim_.note(kTag, p.get_address(), answers.back().data);
     --outstanding_;

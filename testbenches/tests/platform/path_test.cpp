@@ -126,6 +126,44 @@ TEST(Path, PayloadThenWriteBackThenMsi) {
   EXPECT_EQ(reads, 25u);
 }
 
+// Two bits of one word are wrong: what the device reads carries the poison bit over the link, through IOMMU and root port,
+// and nothing that the device does about it is hidden from it.
+TEST(Path, PoisonFromMemoryReachesTheDeviceThatReads) {
+  Path p;
+  p.dram.faults().flip(PhysAddr(payload_at(0) + 8), 0);
+  p.dram.faults().flip(PhysAddr(payload_at(0) + 9), 1);
+  p.device.send(kRead, payload_at(0), 64, 0x180, 2 * sim::kMicrosecond);
+  p.device.send(kRead, payload_at(1), 64, 0x180, 2 * sim::kMicrosecond);
+  p.run(100 * sim::kMicrosecond);
+  ASSERT_EQ(p.device.answers.size(), 2u);
+  EXPECT_TRUE(p.device.answers[0].poisoned);
+  EXPECT_EQ(p.device.answers[0].response, tlm::TLM_GENERIC_ERROR_RESPONSE);
+  EXPECT_FALSE(p.device.answers[1].poisoned);
+  EXPECT_EQ(p.device.answers[1].response, tlm::TLM_OK_RESPONSE);
+}
+
+// A poisoned write (PCIe 2.7.2: error forwarding) is carried out and leaves poison where it wrote, until that is written
+// over as a whole.
+TEST(Path, PoisonThatADeviceWritesIsReadByTheCpuUntilItIsWrittenOver) {
+  Path p;
+  p.device.send(kWrite, payload_at(0), 64, 0x180, 2 * sim::kMicrosecond, 0x5555)->tag.poisoned = true;
+  p.cpu.send(kRead, payload_at(0), 8, 0, 20 * sim::kMicrosecond);
+  p.cpu.send(kRead, payload_at(0) + 64, 8, 0, 20 * sim::kMicrosecond);
+  p.cpu.send(kWrite, payload_at(0), 64, 0, 40 * sim::kMicrosecond, 0x6666);
+  p.cpu.send(kRead, payload_at(0), 8, 0, 60 * sim::kMicrosecond);
+  p.run(200 * sim::kMicrosecond);
+  std::vector<harness::Event> reads;
+  for (const auto& a : p.cpu.answers) {
+    if (!a.write) reads.push_back(a);
+  }
+  ASSERT_EQ(reads.size(), 3u);
+  EXPECT_TRUE(reads[0].poisoned);
+  EXPECT_EQ(reads[0].data, 0x5555u) << "the data are forwarded as they are";
+  EXPECT_FALSE(reads[1].poisoned);
+  EXPECT_FALSE(reads[2].poisoned);
+  EXPECT_EQ(reads[2].data, 0x6666u);
+}
+
 TEST(Path, ARegisterReadOfTheDeviceFlushesItsWritesToMemory) {
   Path p;
   for (unsigned i = 0; i < 32; ++i) {
