@@ -13,6 +13,7 @@
 
 #include "sim/error.h"
 #include "testbenches/cli/command.h"
+#include "testbenches/cli/provenance.h"
 #include "testbenches/explore/mutants.h"
 
 namespace {
@@ -186,7 +187,8 @@ int execute(const Options& o, const cli::Context& context) {
         "poolsim explore{}{}{}{} --method {} --depth {} --budget {} --seed {} --markdown docs/findings.md",
         o.file.empty() ? "" : " " + o.file, o.all ? " --all" : "", o.mutants ? " --mutants" : "", set,
         o.method, o.search.depth, o.search.budget, o.search.seed);
-    std::ofstream(o.markdown) << explore::findings_markdown(command, results, mutants);
+    const std::string made = fmt::format("`{}` ({}, {})", command, cli::machine(), cli::today());
+    std::ofstream(o.markdown) << explore::findings_markdown(made, results, mutants);
   }
   bool found = false;
   for (const auto& r : results) found |= !r["found"].empty();

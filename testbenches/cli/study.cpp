@@ -4,7 +4,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -12,6 +11,7 @@
 
 #include "sim/error.h"
 #include "testbenches/cli/command.h"
+#include "testbenches/cli/provenance.h"
 #include "testbenches/explore/token.h"
 #include "testbenches/study/report.h"
 
@@ -41,23 +41,6 @@ scenario::Progress progress(bool quiet) {
     std::fprintf(stderr, "%zu of %zu runs, %.1f a second, %.0f s to go\n", ended, all, rate,
                  static_cast<double>(all - ended) / rate);
   };
-}
-
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm local{};
-  ::localtime_r(&now, &local);
-  char text[64];
-  return std::string(text, std::strftime(text, sizeof text, "%-d %B %Y", &local));
-}
-
-/// Model name of the CPU, as the system tells it.
-std::string machine() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown CPU";
 }
 
 void write_markdown(const study::Results& results, const std::string& path) {
@@ -115,7 +98,7 @@ int execute(const Options& o, const cli::Context& context) {
     return cli::kNotReproducible;
   }
   ::sigaction(SIGINT, &before, nullptr);
-  results.command = "poolsim study " + o.file, results.machine = machine(), results.date = today();
+  results.command = "poolsim study " + o.file, results.machine = cli::machine(), results.date = cli::today();
   if (!o.csv.empty()) write_file(o.csv, study::report_csv(results));
   if (!o.html.empty()) write_file(o.html, study::report_html(results));
   if (!o.markdown.empty()) write_markdown(results, o.markdown);

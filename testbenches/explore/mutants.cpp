@@ -156,15 +156,15 @@ std::string mutant_table(const std::vector<Json>& rows, bool colour) {
   return table.text(colour);
 }
 
-std::string findings_markdown(const std::string& command, const std::vector<Json>& results,
+std::string findings_markdown(const std::string& made, const std::vector<Json>& results,
                               const std::vector<Json>& mutants) {
   std::string text = fmt::format(
-      "# What exploration finds\n\nMade by `{}`; do not edit. What is covered, and what is not: "
+      "# What exploration finds\n\nMade by {}; do not edit. What is covered, and what is not: "
       "[explore.md](explore.md). "
       "The number behind a\nclass is the length of the shortest schedule: 0 = it happens in the natural "
       "order.\n\n"
       "| story | strategy | verdict |\n|---|---|---|\n",
-      command);
+      made);
   for (const Json& r : results) {
     text += fmt::format("| {} | {} | {} |\n", r["story"].get<std::string>(), r["strategy"].get<std::string>(),
                         verdict(r));

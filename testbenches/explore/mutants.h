@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How good is the explorer? Each mutant leaves one synchronisation of the pool or of a strategy out; a search counts
-// as successful when it finds something that it does not find without the mutant.
+// How good is the explorer? Each mutant leaves one synchronisation of the pool or of a strategy out; a search
+// counts as successful when it finds something that it does not find without the mutant.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,7 +14,8 @@ std::vector<nlohmann::ordered_json> try_mutants(std::uint64_t budget, std::uint6
 std::string mutant_table(const std::vector<nlohmann::ordered_json>& rows, bool colour);
 
 /// docs/findings.md: what was searched, by which command, and what came out.
-std::string findings_markdown(const std::string& command, const std::vector<nlohmann::ordered_json>& results,
+/// `made`: command, machine and date.
+std::string findings_markdown(const std::string& made, const std::vector<nlohmann::ordered_json>& results,
                               const std::vector<nlohmann::ordered_json>& mutants);
 
 }  // namespace explore
