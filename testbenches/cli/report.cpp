@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> files;
-  std::string output;
+  std::string output, timeline;
 };
 
 scenario::ReportedRun read(const std::string& file) {
@@ -30,21 +30,24 @@ scenario::ReportedRun read(const std::string& file) {
   return run;
 }
 
+/// Complete or not at all.
+void write_file(const std::string& path, const std::string& text) {
+  const std::string beside = path + ".tmp";
+  std::ofstream out(beside, std::ios::binary);
+  out << text;
+  out.close();
+  std::error_code error;
+  if (out) std::filesystem::rename(beside, path, error);
+  if (!out || error) throw sim::Error(fmt::format("{}: cannot be written", path));
+}
+
 int execute(const Options& o) {
   std::vector<scenario::ReportedRun> runs;
   for (const std::string& file : o.files) runs.push_back(read(file));
   const std::string html = scenario::report_page(runs);
-  if (o.output.empty() || o.output == "-") {
-    std::fputs(html.c_str(), stdout);
-    return cli::kOk;
-  }
-  const std::string beside = o.output + ".tmp";
-  std::ofstream out(beside, std::ios::binary);
-  out << html;
-  out.close();
-  std::error_code error;
-  if (out) std::filesystem::rename(beside, o.output, error);
-  if (!out || error) throw sim::Error(fmt::format("{}: cannot be written", o.output));
+  if (!o.timeline.empty()) write_file(o.timeline, scenario::unbind_timeline_svg(runs.front().json, true));
+  if (!o.output.empty()) write_file(o.output, html);
+  if (o.output.empty() && o.timeline.empty()) std::fputs(html.c_str(), stdout);
   return cli::kOk;
 }
 
@@ -52,6 +55,7 @@ const cli::Subcommand kReport("report", "make one HTML page of runs", [](CLI::Ap
   auto o = std::make_shared<Options>();
   app.add_option("run", o->files, "what `poolsim run SCENARIO --json` printed")->required();
   app.add_option("-o,--html", o->output, "file to write; default: standard output");
+  app.add_option("--timeline", o->timeline, "write the first run's timeline as an SVG picture");
   app.footer(
       "poolsim run testbenches/scenarios/unbind_short.yaml --json > stock.json; poolsim report stock.json -o "
       "report.html");

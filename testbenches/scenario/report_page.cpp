@@ -256,7 +256,7 @@ std::vector<std::vector<Bar>> page_rows(const Json& run, double end) {
 
 }  // namespace
 
-std::string unbind_timeline_svg(const Json& run) {
+std::string unbind_timeline_svg(const Json& run, bool by_itself) {
   const Unbind unbind = unbind_of(run);
   const double end = seconds_of(run, "simulated");
   const auto rows = page_rows(run, end);
@@ -272,6 +272,14 @@ std::string unbind_timeline_svg(const Json& run) {
       "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0:.0f} {1:.0f}' width='{0:.0f}' role='img' "
       "aria-label='timeline of the unbind'>\n",
       kWidth, height);
+  if (by_itself) {
+    s += "<style>svg{background:#fff;color-scheme:light dark}text{font:12px "
+         "system-ui,sans-serif;fill:#1c2126}.dim{fill:#5a6570}"
+         ".grid{stroke:#d7dde3}.bad{fill:#b3261e;stroke:#b3261e}@media(prefers-color-scheme:dark){svg{"
+         "background:#14181c}"
+         "text{fill:#e4e8ec}.dim{fill:#9aa6b2}.grid{stroke:#323a43}.bad{fill:#ff9b92;stroke:#ff9b92}}</"
+         "style>\n";
+  }
   for (const double t : axis.ticks()) {
     const double x = axis.at(unbind.begin + t);
     s += fmt::format(

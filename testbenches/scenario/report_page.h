@@ -20,6 +20,7 @@ std::string report_page(const std::vector<ReportedRun>& runs);
 
 /// The timeline of one run: what happened when, on an axis that is logarithmic around the begin of the
 /// unbind.
-std::string unbind_timeline_svg(const nlohmann::ordered_json& run);
+/// `by_itself`: it brings its colours, instead of taking those of the page around it.
+std::string unbind_timeline_svg(const nlohmann::ordered_json& run, bool by_itself = false);
 
 }  // namespace scenario
