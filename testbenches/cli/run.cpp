@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // poolsim run SCENARIO: one run with the checker watching; report, waveform.
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
@@ -20,6 +22,27 @@ struct Options {
   bool every_cycle = false, no_run_ahead = false, dump_pools = false, digest_only = false;
   std::optional<std::uint64_t> seed;
 };
+
+scenario::ScenarioRun* running = nullptr;
+
+/// Runs; the first SIGINT or SIGTERM ends the run, with its outputs whole, a second one the process. True: one came.
+bool run_interruptible(scenario::ScenarioRun& run, scenario::RunResult& result) {
+  static volatile sig_atomic_t came = 0;
+  running = &run;
+  struct sigaction action {};
+  action.sa_handler = [](int) {
+    came = 1;
+    running->interrupt();
+  };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  struct sigaction before[2];
+  ::sigaction(SIGINT, &action, &before[0]);
+  ::sigaction(SIGTERM, &action, &before[1]);
+  result = run.run();
+  ::sigaction(SIGINT, &before[0], nullptr);
+  ::sigaction(SIGTERM, &before[1], nullptr);
+  return came != 0;
+}
 
 int execute(const Options& o, const cli::Context& context) {
   scenario::RunConfig config;
@@ -43,7 +66,8 @@ int execute(const Options& o, const cli::Context& context) {
   }
 
   scenario::ScenarioRun run(config, options);
-  const scenario::RunResult result = run.run();
+  scenario::RunResult result;
+  const bool interrupted = run_interruptible(run, result);
   if (o.digest_only) {
     std::printf("%s\n", result.digest.c_str());
   } else if (context.json) {
@@ -53,6 +77,7 @@ int execute(const Options& o, const cli::Context& context) {
   } else {
     std::fputs(run.report().c_str(), stdout);
   }
+  if (interrupted) return cli::kInterrupted;
   if (!result.finished && result.oops.empty()) return cli::kInconclusive;
   return result.findings.empty() ? cli::kOk : cli::kFindings;
 }
@@ -66,6 +91,8 @@ const cli::Subcommand kRun(
       app.add_option("--seed", o->seed, "seed of all random streams");
       app.add_option("--vcd", o->run.vcd, "write a waveform, and a .gtkw beside it");
       app.add_option("--probes", o->run.vcd_probes, "globs of the probes to record");
+      app.add_option("--perfetto", o->run.perfetto, "write a timeline for ui.perfetto.dev (Chrome trace JSON)");
+      app.add_option("--ftrace", o->run.ftrace, "write the tracepoints as Linux prints them (poolsim replay reads it)");
       app.add_option("--pcap", o->run.pcap, "write every frame the NIC receives and sends (pcap, nanoseconds)");
       app.add_option("--rx", o->run.rx_pcap, "capture (pcap) that arrives after the steady traffic, with its own timing");
       app.add_option("--rx-rate", o->rx_rate, "frames a second, or 'line', instead of the capture's timing");

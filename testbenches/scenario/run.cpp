@@ -13,6 +13,8 @@
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/holders.h"
 #include "testbenches/scenario/script.h"
+#include "testbenches/trace/ftrace.h"
+#include "testbenches/trace/perfetto.h"
 #include "waveforms/gtkw.h"
 #include "waveforms/vcd.h"
 
@@ -209,6 +211,7 @@ RunResult ScenarioRun::run() {
 }
 
 sim::Tick ScenarioRun::last_tick() const { return config_.scenario.end_delay + kPatience; }
+void ScenarioRun::interrupt() { machine_->simulation().timeline().stop(); }
 bool ScenarioRun::scenario_ended() const { return script_->finished(); }
 
 void ScenarioRun::start() {
@@ -220,12 +223,22 @@ void ScenarioRun::start() {
         machine_->simulation().probes(), options_.vcd,
         waveforms::VcdOptions{options_.vcd_probes, options_.vcd_from, options_.vcd_to});
   }
+  if (!options_.perfetto.empty()) {
+    perfetto_ = std::make_unique<trace::PerfettoRecorder>(trace::Observed::of(*machine_), options_.perfetto,
+                                                          options_.vcd_from, options_.vcd_to);
+    checker_->on_new_finding([this](const checker::Finding& f) { perfetto_->finding(f); });
+  }
+  if (!options_.ftrace.empty()) {
+    ftrace_ = std::make_unique<trace::FtraceWriter>(trace::Observed::of(*machine_), options_.ftrace);
+  }
   cpu_before_ = cpu_seconds();
   script_->start();
 }
 
 void ScenarioRun::close_outputs() {
   if (pcap_ != nullptr) pcap_->close();
+  if (perfetto_ != nullptr) perfetto_->close();
+  if (ftrace_ != nullptr) ftrace_->close();
   if (vcd_ != nullptr) {
     vcd_->close();
     std::string save = options_.vcd;

@@ -16,6 +16,10 @@ class VcdWriter;
 namespace platform {
 class PcapWriter;
 }
+namespace trace {
+class FtraceWriter;
+class PerfettoRecorder;
+}
 
 namespace scenario {
 
@@ -25,6 +29,8 @@ struct RunOptions {
   std::string vcd;                        ///< waveform file, empty = none; a .gtkw is written beside it
   std::vector<std::string> vcd_probes;    ///< globs; empty = all
   sim::Tick vcd_from = 0, vcd_to = sim::kNever;
+  std::string perfetto;  ///< timeline in Chrome trace JSON of the same window, empty = none
+  std::string ftrace;    ///< the tracepoints as Linux prints them, empty = none
   std::string pcap;     ///< every frame that the NIC receives or sends, empty = none
   std::string rx_pcap;  ///< capture that arrives after the steady traffic, empty = none
   /// Frames of it in a second instead of the recorded times; 0 = recorded.
@@ -94,7 +100,10 @@ class ScenarioRun {
   bool scenario_ended() const;
   sim::Tick last_tick() const;
   RunResult finish();
-  /// Waveform and packets are complete on disk. finish() does it, too.
+  /// Ends the run at once, as at the end of the script: outputs become whole and finish() tells what there is. Any
+  /// time, signal handlers too.
+  void interrupt();
+  /// Waveform, timeline and packets are complete on disk. finish() does it, too.
   void close_outputs();
 
   platform::Machine& machine() { return *machine_; }
@@ -115,6 +124,8 @@ class ScenarioRun {
   std::unique_ptr<Script> script_;
   std::unique_ptr<platform::PcapWriter> pcap_;
   std::unique_ptr<waveforms::VcdWriter> vcd_;
+  std::unique_ptr<trace::PerfettoRecorder> perfetto_;
+  std::unique_ptr<trace::FtraceWriter> ftrace_;
   double cpu_before_ = 0;
   RunResult result_;
 };
