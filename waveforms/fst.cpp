@@ -34,9 +34,11 @@ class FstApiFile final : public FstFile {
     fstWriterSetScope(file_, FST_ST_VCD_MODULE, name.c_str(), nullptr);
   }
   void upscope() override { fstWriterSetUpscope(file_); }
-  void variable(const std::string& name, unsigned bits, const std::vector<std::string>& states) override {
+  void variable(std::uint32_t number, const std::string& name, unsigned bits,
+                const std::vector<std::string>& states) override {
     if (!states.empty()) name_states(name, bits, states);
-    signals_.push_back({fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0), bits});
+    if (signals_.size() <= number) signals_.resize(number + 1);
+    signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0), bits};
   }
   void time(sim::Tick t) override { fstWriterEmitTimeChange(file_, t); }
   void value(std::uint32_t signal, std::uint64_t value) override {
@@ -71,8 +73,8 @@ class FstApiFile final : public FstFile {
   }
 
   struct Signal {
-    fstHandle handle;
-    unsigned bits;
+    fstHandle handle = 0;
+    unsigned bits = 0;
   };
   std::string path_;
   void* file_;

@@ -22,8 +22,9 @@ class FstFile {
 
   virtual void scope(const std::string& name) = 0;
   virtual void upscope() = 0;
-  /// The next signal: number 0, 1, 2, ... `states` names its values (may be empty).
-  virtual void variable(const std::string& name, unsigned bits, const std::vector<std::string>& states) = 0;
+  /// Signal `number` in the present scope; `states` names its values (may be empty).
+  virtual void variable(std::uint32_t number, const std::string& name, unsigned bits,
+                        const std::vector<std::string>& states) = 0;
   /// Femtoseconds, ascending.
   virtual void time(sim::Tick t) = 0;
   virtual void value(std::uint32_t signal, std::uint64_t value) = 0;

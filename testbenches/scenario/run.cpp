@@ -54,6 +54,18 @@ std::vector<waveforms::GtkwGroup> gtkw_groups() {
   };
 }
 
+/// "finding:late_unmap". Throws sim::Error with the nearest right word for what is no trigger.
+std::optional<checker::FindingClass> trigger_class(const std::string& trigger) {
+  if (trigger.empty()) return std::nullopt;
+  std::vector<std::string> words{"finding", "oops", "unbind"};
+  for (std::size_t k = 0; k < checker::kFindingClasses; ++k) {
+    const auto kind = static_cast<checker::FindingClass>(k);
+    words.push_back(std::string("finding:") + checker::key(kind));
+    if (trigger == words.back()) return kind;
+  }
+  throw sim::Error(fmt::format("--trigger: '{}' is none{}", trigger, sim::suggestion(trigger, words)));
+}
+
 }  // namespace
 
 double cpu_seconds() {
@@ -214,6 +226,28 @@ sim::Tick ScenarioRun::last_tick() const { return config_.scenario.end_delay + k
 void ScenarioRun::interrupt() { machine_->simulation().timeline().stop(); }
 bool ScenarioRun::scenario_ended() const { return script_->finished(); }
 
+void ScenarioRun::on_finding(const checker::Finding& finding) {
+  if (perfetto_ != nullptr) perfetto_->finding(finding);
+  if (trigger_finding_ && trigger_finding_(finding)) vcd_->trigger();
+}
+
+bool ScenarioRun::triggered() const {
+  return options_.trigger.empty() || vcd_ == nullptr || vcd_->triggered_at() != sim::kNever;
+}
+
+void ScenarioRun::arm_waveform() {
+  kernel::Trace& trace = machine_->kernel().trace();
+  if (options_.trigger == "oops") {
+    trace.oops.subscribe([this](const kernel::Oops&) { vcd_->trigger(); });
+  } else if (options_.trigger == "unbind") {
+    trace.device_unbinding.subscribe([this](const kernel::DeviceUnbinding&) { vcd_->trigger(); });
+  } else if (options_.trigger == "finding") {
+    trigger_finding_ = [](const checker::Finding&) { return true; };
+  } else if (const std::optional<checker::FindingClass> kind = trigger_class(options_.trigger)) {
+    trigger_finding_ = [kind](const checker::Finding& f) { return f.kind == *kind; };
+  }
+}
+
 void ScenarioRun::start() {
   if (!options_.pcap.empty()) {
     pcap_ = std::make_unique<platform::PcapWriter>(options_.pcap, machine_->nic().trace());
@@ -221,12 +255,20 @@ void ScenarioRun::start() {
   if (!options_.vcd.empty()) {
     vcd_ = std::make_unique<waveforms::VcdWriter>(
         machine_->simulation().probes(), options_.vcd,
-        waveforms::VcdOptions{options_.vcd_probes, options_.vcd_from, options_.vcd_to});
+        waveforms::VcdOptions{
+            .select = options_.vcd_probes,
+            .from = options_.vcd_from,
+            .to = options_.vcd_to,
+            .before = options_.trigger.empty() ? sim::kNever : options_.trigger_before,
+            .after = options_.trigger_after});
+    arm_waveform();
   }
   if (!options_.perfetto.empty()) {
     perfetto_ = std::make_unique<trace::PerfettoRecorder>(trace::Observed::of(*machine_), options_.perfetto,
                                                           options_.vcd_from, options_.vcd_to);
-    checker_->on_new_finding([this](const checker::Finding& f) { perfetto_->finding(f); });
+  }
+  if (perfetto_ != nullptr || trigger_finding_) {
+    checker_->on_new_finding([this](const checker::Finding& f) { on_finding(f); });
   }
   if (!options_.ftrace.empty()) {
     ftrace_ = std::make_unique<trace::FtraceWriter>(trace::Observed::of(*machine_), options_.ftrace);
@@ -246,7 +288,9 @@ void ScenarioRun::close_outputs() {
         dot != std::string::npos && save.find('/', dot) == std::string::npos) {
       save.resize(dot);
     }
-    waveforms::write_gtkw(save + ".gtkw", *vcd_, gtkw_groups(), script_->unbind_at());
+    const sim::Tick triggered = vcd_->triggered_at();
+    waveforms::write_gtkw(save + ".gtkw", *vcd_, gtkw_groups(),
+                          triggered != sim::kNever ? triggered : script_->unbind_at());
   }
 }
 

@@ -9,6 +9,7 @@
 #include "testbenches/replay/replay.h"
 #include "testbenches/scenario/run.h"
 #include "testbenches/tests/trace/timeline_reader.h"
+#include "testbenches/tests/waveforms/vcd_reader.h"
 #include "waveforms/trace_events.h"
 
 namespace {
@@ -215,6 +216,39 @@ TEST(Perfetto, AWindowHoldsTogetherToo) {
       EXPECT_LE(s.begin, to + 1) << s.name;
       EXPECT_GE(s.end, from - 1) << s.name;
     }
+  }
+}
+
+TEST(Waveform, ATriggerCutsOutWhatWasAroundTheFinding) {
+  scenario::RunOptions options;
+  options.vcd = temporary("trigger.vcd");
+  options.trigger = "finding:late_unmap";
+  options.trigger_before = 20 * kMicrosecond;
+  options.trigger_after = 10 * kMicrosecond;
+  scenario::ScenarioRun run(configure({"scenario.device=stays"}), options);
+  run.run();
+  ASSERT_TRUE(run.triggered());
+  sim::Tick found = 0;
+  for (const checker::Finding& f : run.checker().findings().all()) {
+    if (f.kind == checker::FindingClass::kLateUnmap) found = f.first;
+  }
+  ASSERT_NE(found, 0u);
+  const Vcd vcd = read_vcd(options.vcd);
+  EXPECT_EQ(vcd.first, found - options.trigger_before);
+  EXPECT_EQ(vcd.last, found + options.trigger_after);
+  EXPECT_TRUE(std::ranges::any_of(vcd.signals, [](const auto& s) { return s.second.changes.size() > 1; }));
+}
+
+TEST(Waveform, WhatIsNoTriggerIsRefused) {
+  scenario::RunOptions options;
+  options.vcd = temporary("refused.vcd");
+  options.trigger = "finding:late_unmaps";
+  scenario::ScenarioRun run(configure(), options);
+  try {
+    run.start();
+    FAIL();
+  } catch (const sim::Error& e) {
+    EXPECT_NE(std::string(e.what()).find("finding:late_unmap'"), std::string::npos) << e.what();
   }
 }
 
