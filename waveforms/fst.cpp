@@ -19,8 +19,10 @@ namespace {
 
 class FstApiFile final : public FstFile {
  public:
-  explicit FstApiFile(const std::string& path) : path_(path), file_(fstWriterCreate(path.c_str(), /*compressed=*/1)) {
-    if (file_ == nullptr) throw sim::Error(path, 0, fmt::format("cannot write the waveform: {}", std::strerror(errno)));
+  explicit FstApiFile(const std::string& path)
+      : path_(path), file_(fstWriterCreate(path.c_str(), /*compressed=*/1)) {
+    if (file_ == nullptr)
+      throw sim::Error(path, 0, fmt::format("cannot write the waveform: {}", std::strerror(errno)));
     fstWriterSetPackType(file_, FST_WR_PT_LZ4);
     fstWriterSetTimescale(file_, -15);
     fstWriterSetVersion(file_, "poolsim");
@@ -38,7 +40,8 @@ class FstApiFile final : public FstFile {
                 const std::vector<std::string>& states) override {
     if (!states.empty()) name_states(name, bits, states);
     if (signals_.size() <= number) signals_.resize(number + 1);
-    signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0), bits};
+    signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0),
+                        bits};
   }
   void time(sim::Tick t) override { fstWriterEmitTimeChange(file_, t); }
   void value(std::uint32_t signal, std::uint64_t value) override {
@@ -67,8 +70,9 @@ class FstApiFile final : public FstFile {
       literals.push_back(states[i].c_str());
       numbers.push_back(values[i].c_str());
     }
-    const fstEnumHandle table = fstWriterCreateEnumTable(file_, name.c_str(), static_cast<std::uint32_t>(states.size()),
-                                                         bits, literals.data(), numbers.data());
+    const fstEnumHandle table =
+        fstWriterCreateEnumTable(file_, name.c_str(), static_cast<std::uint32_t>(states.size()), bits,
+                                 literals.data(), numbers.data());
     fstWriterEmitEnumTableRef(file_, table);
   }
 
@@ -84,11 +88,15 @@ class FstApiFile final : public FstFile {
 }  // namespace
 
 bool FstFile::available() { return true; }
-std::unique_ptr<FstFile> FstFile::create(const std::string& path) { return std::make_unique<FstApiFile>(path); }
+std::unique_ptr<FstFile> FstFile::create(const std::string& path) {
+  return std::make_unique<FstApiFile>(path);
+}
 #else
 bool FstFile::available() { return false; }
 std::unique_ptr<FstFile> FstFile::create(const std::string& path) {
-  throw sim::Error(path, 0, "this build writes VCD only: it found no fstapi (Debian package verilator); name the file .vcd");
+  throw sim::Error(
+      path, 0,
+      "this build writes VCD only: it found no fstapi (Debian package verilator); name the file .vcd");
 }
 #endif
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Fast Signal Trace: GTKWave's compressed waveform format, written by its own fstapi (MIT), which Debian ships as
-// source in the package verilator. Where the build did not find it, create() says so and the rest of the program does
-// without.
+// A Fast Signal Trace: GTKWave's compressed waveform format, written by its own fstapi (MIT), which Debian
+// ships as source in the package verilator. Where the build did not find it, create() says so and the rest of
+// the program does without.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -72,8 +72,9 @@ TraceEventFile::TraceEventFile(const std::string& path, sim::Tick from, sim::Tic
   fd_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd_ < 0) throw sim::Error(part_, 0, std::strerror(errno));
   buffer_.reserve(kBuffer + 4096);
-  buffer_ = "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"producer\":\"poolsim\",\"clock\":\"simulated time\"},"
-            "\"traceEvents\":[\n";
+  buffer_ =
+      "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"producer\":\"poolsim\",\"clock\":\"simulated time\"},"
+      "\"traceEvents\":[\n";
 }
 
 TraceEventFile::~TraceEventFile() {
@@ -118,8 +119,8 @@ void TraceEventFile::flush() {
 void TraceEventFile::metadata(std::string_view what, std::uint32_t process, std::uint32_t thread,
                               std::string_view key, std::string_view value) {
   if (events_ != 0) buffer_ += ",\n";
-  fmt::format_to(std::back_inserter(buffer_), R"({{"ph":"M","name":"{}","pid":{},"tid":{},"args":{{"{}":)", what, process,
-                 thread, key);
+  fmt::format_to(std::back_inserter(buffer_), R"({{"ph":"M","name":"{}","pid":{},"tid":{},"args":{{"{}":)",
+                 what, process, thread, key);
   buffer_ += value;
   buffer_ += "}}";
   finish_event();
@@ -172,7 +173,8 @@ void TraceEventFile::tail(const TraceArgs& args) {
   finish_event();
 }
 
-void TraceEventFile::slice(Track track, std::string_view name, sim::Tick begin, sim::Tick end, const TraceArgs& args) {
+void TraceEventFile::slice(Track track, std::string_view name, sim::Tick begin, sim::Tick end,
+                           const TraceArgs& args) {
   if (closed() || begin > to_ || end < from_) return;
   head('X', name, track.process, track.thread, begin);
   buffer_ += ",\"dur\":";

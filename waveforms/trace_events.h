@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a timeline as Chrome trace events (JSON), which Perfetto (ui.perfetto.dev), chrome://tracing and Speedscope
-// open. Format: "Trace Event Format", and what Perfetto's importer makes of it.
+// Writes a timeline as Chrome trace events (JSON), which Perfetto (ui.perfetto.dev), chrome://tracing and
+// Speedscope open. Format: "Trace Event Format", and what Perfetto's importer makes of it.
 //
 //   waveforms::TraceEventFile file("run.json");
 //   const waveforms::Track core = file.thread(1, "cores", "core 0");
 //   file.slice(core, "NET_RX", begin, end);
 //   file.close();                                       // the file appears under its name
 //
-// Time: `ts` and `dur` are microseconds with three decimals, as viewers keep whole nanoseconds. Both ends of a slice
-// are rounded down, so what is nested stays nested.
-// Events go to FILE.part as they come, in any order of time, and are not kept: memory does not grow with the run.
-// Viewers sort by time and keep the order of the file within one nanosecond, so write what encloses first.
+// Time: `ts` and `dur` are microseconds with three decimals, as viewers keep whole nanoseconds. Both ends of
+// a slice are rounded down, so what is nested stays nested. Events go to FILE.part as they come, in any order
+// of time, and are not kept: memory does not grow with the run. Viewers sort by time and keep the order of
+// the file within one nanosecond, so write what encloses first.
 #pragma once
 #include <sys/types.h>
 
@@ -46,8 +46,8 @@ enum class InstantScope : char { kThread = 't', kProcess = 'p', kGlobal = 'g' };
 
 class TraceEventFile {
  public:
-  /// Opens PATH.part. Only what touches [from, to] is written. Throws sim::Error if the file cannot be written or the
-  /// window is empty.
+  /// Opens PATH.part. Only what touches [from, to] is written. Throws sim::Error if the file cannot be
+  /// written or the window is empty.
   explicit TraceEventFile(const std::string& path, sim::Tick from = 0, sim::Tick to = sim::kNever);
   ~TraceEventFile();  // closes; an error in writing is then lost, so close() where it matters
   TraceEventFile(const TraceEventFile&) = delete;
@@ -70,13 +70,15 @@ class TraceEventFile {
   void async_begin(std::uint32_t process, std::string_view name, std::uint64_t id, sim::Tick t,
                    const TraceArgs& args = {});
   void async_end(std::uint32_t process, std::string_view name, std::uint64_t id, sim::Tick t);
-  void counter(std::uint32_t process, std::string_view name, std::string_view unit, sim::Tick t, double value);
+  void counter(std::uint32_t process, std::string_view name, std::string_view unit, sim::Tick t,
+               double value);
 
   bool in_window(sim::Tick t) const { return t >= from_ && t <= to_; }
   sim::Tick to() const { return to_; }
   std::uint64_t events() const { return events_; }
 
-  /// Ends what began at `now`, ends the file and gives it its name. Throws sim::Error if it could not be written.
+  /// Ends what began at `now`, ends the file and gives it its name. Throws sim::Error if it could not be
+  /// written.
   void close(sim::Tick now);
   /// Closed, or in a forked child, which writes nothing.
   bool closed() const;

@@ -17,7 +17,8 @@ const cli::Subcommand kCaptureScript(
     "capture-script", "print the shell script that records a real machine for poolsim replay",
     [](CLI::App& app, const cli::Context& context) {
       auto kernel = std::make_shared<std::string>();
-      app.add_option("--kernel", *kernel, "version of the kernel to be recorded, e.g. 6.12.26; else that of this machine");
+      app.add_option("--kernel", *kernel,
+                     "version of the kernel to be recorded, e.g. 6.12.26; else that of this machine");
       return [kernel, &context] {
         if (kernel->empty()) {
           utsname name{};
@@ -25,7 +26,8 @@ const cli::Subcommand kCaptureScript(
         }
         const std::string script = trace::capture_script(trace::KernelVersion::parse(*kernel));
         if (context.json) {
-          std::printf("%s\n", nlohmann::ordered_json{{"kernel", *kernel}, {"script", script}}.dump(2).c_str());
+          std::printf("%s\n",
+                      nlohmann::ordered_json{{"kernel", *kernel}, {"script", script}}.dump(2).c_str());
         } else {
           std::fputs(script.c_str(), stdout);
         }

@@ -10,8 +10,8 @@
 namespace trace {
 namespace {
 
-/// Where every put of a page ends. Renamed with the meaning of its reference: "fragments gone" (5.18), "references
-/// gone" (6.8), netmem instead of page (6.10).
+/// Where every put of a page ends. Renamed with the meaning of its reference: "fragments gone" (5.18),
+/// "references gone" (6.8), netmem instead of page (6.10).
 struct PutFunction {
   unsigned major, minor;
   const char* function;
@@ -194,18 +194,21 @@ KernelVersion KernelVersion::parse(const std::string& text) {
     const std::size_t begin = at;
     while (at < text.size() && std::isdigit(static_cast<unsigned char>(text[at])) != 0 && at - begin < 4)
       *parts[i] = *parts[i] * 10 + static_cast<unsigned>(text[at++] - '0');
-    const bool ends = at == text.size() || text[at] == '.' || (i == 1 && (text[at] == '-' || text[at] == '+'));
+    const bool ends =
+        at == text.size() || text[at] == '.' || (i == 1 && (text[at] == '-' || text[at] == '+'));
     if (at == begin || !ends || (i == 0 && at == text.size())) {
       throw sim::Error(fmt::format("'{}' is not a kernel version like 6.12.26", text));
     }
     if (i == 0) ++at;
   }
   for (const char c : text) {  // it goes into a shell script
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && std::string_view(".-+_~").find(c) == std::string_view::npos)
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 &&
+        std::string_view(".-+_~").find(c) == std::string_view::npos)
       throw sim::Error(fmt::format("'{}' is not a kernel version like 6.12.26", text));
   }
   if (!v.at_least(5, 15)) {
-    throw sim::Error(fmt::format("{}: kernels before 5.15 have another page_pool; the nearest is 5.15", text));
+    throw sim::Error(
+        fmt::format("{}: kernels before 5.15 have another page_pool; the nearest is 5.15", text));
   }
   return v;
 }
@@ -214,17 +217,21 @@ std::string capture_script(const KernelVersion& version) {
   const PutFunction& put = put_function(version);
   std::string script = fmt::format(fmt::runtime(kHead), fmt::arg("version", version.text),
                                    fmt::arg("series", fmt::format("{}.{}", version.major, version.minor)));
-  script += fmt::format("probe yes poolsim/pp_put 'p {} pool=$arg1 {}=$arg2 sync=$arg3 direct=$arg4'\n", put.function, put.page);
+  script += fmt::format("probe yes poolsim/pp_put 'p {} pool=$arg1 {}=$arg2 sync=$arg3 direct=$arg4'\n",
+                        put.function, put.page);
 
   // Fields by their names need BTF (6.6); without, who is bound is judged by time.
   const std::string bound = "drv=dev->driver:x64 ", group = "grp=dev->iommu_group:x64 ";
-  const std::string map = "p dma_map_page_attrs dev=$arg1 ", map_rest = "page=$arg2 off=$arg3 size=$arg4 dir=$arg5";
-  const std::string unmap = "p dma_unmap_page_attrs dev=$arg1 ", unmap_rest = "iova=$arg2 size=$arg3 dir=$arg4";
+  const std::string map = "p dma_map_page_attrs dev=$arg1 ",
+                    map_rest = "page=$arg2 off=$arg3 size=$arg4 dir=$arg5";
+  const std::string unmap = "p dma_unmap_page_attrs dev=$arg1 ",
+                    unmap_rest = "iova=$arg2 size=$arg3 dir=$arg4";
   std::string probes = "probe yes poolsim/dma_map";
   if (version.at_least(6, 6)) probes += fmt::format(" \\\n  '{}{}{}'", map, bound, map_rest);
   probes += fmt::format(" \\\n  '{}{}'\nprobe yes poolsim/dma_unmap", map, map_rest);
   if (version.at_least(6, 6)) {
-    probes += fmt::format(" \\\n  '{}{}{}{}' \\\n  '{}{}{}'", unmap, bound, group, unmap_rest, unmap, bound, unmap_rest);
+    probes += fmt::format(" \\\n  '{}{}{}{}' \\\n  '{}{}{}'", unmap, bound, group, unmap_rest, unmap, bound,
+                          unmap_rest);
   }
   probes += fmt::format(" \\\n  '{}{}'\n", unmap, unmap_rest);
   script += fmt::format(fmt::runtime(kTail), fmt::arg("unmap", probes));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shell script that records on a real machine what `poolsim replay` reads: tracefs and kprobes, no other tool.
+// The shell script that records on a real machine what `poolsim replay` reads: tracefs and kprobes, no other
+// tool.
 #pragma once
 #include <string>
 

@@ -33,7 +33,8 @@ constexpr std::uint64_t page_pointer(std::uint64_t pfn) { return kVmemmap + 64 *
 constexpr std::string_view kCounts = "# entries-in-buffer/entries-written: ";
 constexpr std::size_t kCountsWidth = 42;
 
-constexpr std::array kSoftirqs{"HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"};
+constexpr std::array kSoftirqs{"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",
+                               "IRQ_POLL", "TASKLET", "SCHED",  "HRTIMER", "RCU"};
 
 /// "(page_pool_dma_map+0x0/0x0 <- dma_map_page_attrs)": who called `function`, as a kretprobe prints it.
 std::string returned_to(kernel::CallChain chain, std::string_view function) {
@@ -86,8 +87,9 @@ std::uint64_t FtraceWriter::bus_device(const kernel::Device* device) {
 
 // ---- lines
 
-/// The time of a line that is printed now. Cores have clocks of their own and run ahead of each other by less than a
-/// microsecond; the order in which they do things is the order of these calls, so time may not go back.
+/// The time of a line that is printed now. Cores have clocks of their own and run ahead of each other by less
+/// than a microsecond; the order in which they do things is the order of these calls, so time may not go
+/// back.
 sim::Tick FtraceWriter::present(sim::Tick time) const { return std::max(time, newest_); }
 
 /// Who runs on this core now. Hardware speaks as the idle task of core 0.
@@ -109,12 +111,18 @@ FtraceWriter::Context FtraceWriter::here(sim::Tick time) const {
 }
 
 void FtraceWriter::print(const Context& c, const std::string& event) {
-  const char flags[] = {c.irqs_off ? (c.bh_off ? 'D' : 'd') : (c.bh_off ? 'b' : '.'), '.',
-                        c.level == Level::kHardirq ? 'h' : c.level == Level::kSoftirq ? 's' : '.', '.', '.', '\0'};
+  const char flags[] = {c.irqs_off ? (c.bh_off ? 'D' : 'd') : (c.bh_off ? 'b' : '.'),
+                        '.',
+                        c.level == Level::kHardirq   ? 'h'
+                        : c.level == Level::kSoftirq ? 's'
+                                                     : '.',
+                        '.',
+                        '.',
+                        '\0'};
   const std::uint64_t us = c.time / sim::kMicrosecond;
   waiting_.push({c.time, numbered_++,
-                 fmt::format("{:>16}-{:<7} [{:03}] {} {:>5}.{:06}: {}\n", c.task, c.pid, c.cpu, flags, us / 1'000'000,
-                             us % 1'000'000, event)});
+                 fmt::format("{:>16}-{:<7} [{:03}] {} {:>5}.{:06}: {}\n", c.task, c.pid, c.cpu, flags,
+                             us / 1'000'000, us % 1'000'000, event)});
   write_ready(c.time);
 }
 
@@ -162,7 +170,8 @@ void FtraceWriter::close() {
   flush();
   const std::string counts = fmt::format("{0}/{0}", written_);
   constexpr std::size_t kAt = std::string_view("# tracer: nop\n#\n").size() + kCounts.size();
-  if (error_ == 0 && ::pwrite(fd_, counts.data(), counts.size(), kAt) != static_cast<ssize_t>(counts.size())) {
+  if (error_ == 0 &&
+      ::pwrite(fd_, counts.data(), counts.size(), kAt) != static_cast<ssize_t>(counts.size())) {
     error_ = errno;
   }
   if (::close(fd_) != 0 && error_ == 0) error_ = errno;
@@ -171,8 +180,8 @@ void FtraceWriter::close() {
   if (error_ != 0) throw sim::Error(path_, 0, std::strerror(error_));
 }
 
-// ---- DMA: the kernel says dma_map, iommu:map, dma_map_ret, and dma_unmap, iommu:unmap; the model says the page table
-// first and the call at its end
+// ---- DMA: the kernel says dma_map, iommu:map, dma_map_ret, and dma_unmap, iommu:unmap; the model says the
+// page table first and the call at its end
 
 void FtraceWriter::flush_table(std::uint64_t key) {
   const auto it = tables_.find(key);
@@ -202,11 +211,12 @@ void FtraceWriter::mapped(const kernel::DmaMapped& e) {
   const auto table = take_table(c.key(), true, e.iova.value);
   const std::uint64_t driver = e.driver_bound ? kDrivers + bus_device(e.device) - kDevices : 0;
   print(c, fmt::format("dma_map: {} dev={:#x} drv={:#x} page={:#x} off={:#x} size={:#x} dir={}",
-                           entered("dma_map_page_attrs"), struct_device(e.device), driver,
-                           page_pointer(e.phys.value / sim::kPageSize), e.phys.value % sim::kPageSize, e.size,
-                           static_cast<unsigned>(e.direction)));
+                       entered("dma_map_page_attrs"), struct_device(e.device), driver,
+                       page_pointer(e.phys.value / sim::kPageSize), e.phys.value % sim::kPageSize, e.size,
+                       static_cast<unsigned>(e.direction)));
   if (table) print(c, table->text);
-  print(c, fmt::format("dma_map_ret: {} iova={:#x}", returned_to(e.chain, "dma_map_page_attrs"), e.iova.value));
+  print(c,
+        fmt::format("dma_map_ret: {} iova={:#x}", returned_to(e.chain, "dma_map_page_attrs"), e.iova.value));
 }
 
 void FtraceWriter::unmapped(const kernel::DmaUnmapped& e) {
@@ -217,8 +227,8 @@ void FtraceWriter::unmapped(const kernel::DmaUnmapped& e) {
   const kernel::IommuGroup* group = e.device->iommu_group();
   print(c, fmt::format("dma_unmap: {} dev={:#x} drv={:#x} grp={:#x} iova={:#x} size={:#x} dir={}",
                        entered("dma_unmap_page_attrs"), struct_device(e.device), driver,
-                       group != nullptr ? kGroups + 0x100 * std::uint64_t{group->id + 1} : 0, e.iova.value, e.size,
-                       static_cast<unsigned>(e.direction)));
+                       group != nullptr ? kGroups + 0x100 * std::uint64_t{group->id + 1} : 0, e.iova.value,
+                       e.size, static_cast<unsigned>(e.direction)));
   if (table) print(c, table->text);
 }
 
@@ -228,7 +238,8 @@ void FtraceWriter::listen_to_kernel() {
   kernel::Trace& t = o_.kernel.trace();
   t.dma_mapped.subscribe([this](const kernel::DmaMapped& e) { mapped(e); });
   t.dma_unmapped.subscribe([this](const kernel::DmaUnmapped& e) { unmapped(e); });
-  const auto table = [this](sim::Tick time, bool map, std::uint64_t iova, std::uint64_t size, std::string text) {
+  const auto table = [this](sim::Tick time, bool map, std::uint64_t iova, std::uint64_t size,
+                            std::string text) {
     if (closed()) return;
     const Context c = here(time);
     flush_table(c.key());
@@ -236,8 +247,8 @@ void FtraceWriter::listen_to_kernel() {
   };
   t.iommu_mapped.subscribe([table](const kernel::IommuMapped& e) {
     table(e.time, true, e.iova.value, e.size,
-          fmt::format("map: IOMMU: iova={:#018x} - {:#018x} paddr={:#018x} size={}", e.iova.value, e.iova.value + e.size,
-                      e.phys.value, e.size));
+          fmt::format("map: IOMMU: iova={:#018x} - {:#018x} paddr={:#018x} size={}", e.iova.value,
+                      e.iova.value + e.size, e.phys.value, e.size));
   });
   t.iommu_unmapped.subscribe([table](const kernel::IommuUnmapped& e) {
     table(e.time, false, e.iova.value, e.size,
@@ -246,14 +257,15 @@ void FtraceWriter::listen_to_kernel() {
   });
   t.iommu_fault.subscribe([this](const kernel::IommuFaultReported& e) {
     const std::uint32_t id = e.requester.value;
-    event(e.time, fmt::format("io_page_fault: IOMMU:igb 0000:{:02x}:{:02x}.{} iova={:#018x} flags={:#06x}", id >> 8 & 0xff,
-                              id >> 3 & 0x1f, id & 7, e.iova.value, e.cause));
+    event(e.time, fmt::format("io_page_fault: IOMMU:igb 0000:{:02x}:{:02x}.{} iova={:#018x} flags={:#06x}",
+                              id >> 8 & 0xff, id >> 3 & 0x1f, id & 7, e.iova.value, e.cause));
   });
   t.device_binding.subscribe([this](const kernel::DeviceBinding& e) {
     event(e.time, fmt::format("drv_probe: {} dev={:#x}", entered("pci_device_probe"), bus_device(e.device)));
   });
   t.device_unbinding.subscribe([this](const kernel::DeviceUnbinding& e) {
-    event(e.time, fmt::format("drv_remove: {} dev={:#x}", entered("pci_device_remove"), bus_device(e.device)));
+    event(e.time,
+          fmt::format("drv_remove: {} dev={:#x}", entered("pci_device_remove"), bus_device(e.device)));
   });
   t.device_removed.subscribe([this](const kernel::DeviceRemoved& e) {
     event(e.time, fmt::format("dev_release: {} dev={:#x}", entered("device_del"), struct_device(e.device)));
@@ -267,12 +279,16 @@ void FtraceWriter::listen_to_kernel() {
     const auto name = [&](const kernel::Task* task) {
       return task != nullptr ? task->name().substr(0, 15) : fmt::format("swapper/{}", e.cpu);
     };
-    event(e.time,
-          fmt::format("sched_switch: prev_comm={} prev_pid={} prev_prio=120 prev_state={} ==> next_comm={} next_pid={} "
-                      "next_prio=120",
-                      name(e.from), e.from != nullptr ? e.from->pid() : 0,
-                      e.from == nullptr || e.from->state() == kernel::TaskState::kRunnable ? "R" : e.from->dead() ? "X" : "S",
-                      name(e.to), e.to != nullptr ? e.to->pid() : 0));
+    event(
+        e.time,
+        fmt::format(
+            "sched_switch: prev_comm={} prev_pid={} prev_prio=120 prev_state={} ==> next_comm={} next_pid={} "
+            "next_prio=120",
+            name(e.from), e.from != nullptr ? e.from->pid() : 0,
+            e.from == nullptr || e.from->state() == kernel::TaskState::kRunnable ? "R"
+            : e.from->dead()                                                     ? "X"
+                                                                                 : "S",
+            name(e.to), e.to != nullptr ? e.to->pid() : 0));
   });
   t.softirq_run.subscribe([this](const kernel::SoftirqRun& e) {
     const char* action = e.nr < kSoftirqs.size() ? kSoftirqs[e.nr] : "?";
@@ -297,43 +313,49 @@ void FtraceWriter::listen_to_kernel() {
 void FtraceWriter::listen_to_pools() {
   pagepool::Trace& t = o_.pools.trace();
   t.created.subscribe([this](const pagepool::PoolCreated& e) {
-    event(e.where.time,
-          fmt::format("pp_create: {} pool={:#x}", returned_to(e.where.chain, "page_pool_create"), pool_pointer(e.pool)));
+    event(e.where.time, fmt::format("pp_create: {} pool={:#x}",
+                                    returned_to(e.where.chain, "page_pool_create"), pool_pointer(e.pool)));
   });
   t.destroying.subscribe([this](const pagepool::Destroying& e) {
-    event(e.where.time, fmt::format("pp_destroy: {} pool={:#x}", entered("page_pool_destroy"), pool_pointer(e.pool)));
+    event(e.where.time,
+          fmt::format("pp_destroy: {} pool={:#x}", entered("page_pool_destroy"), pool_pointer(e.pool)));
   });
   t.release_retrying.subscribe([this](const pagepool::ReleaseRetrying& e) {
-    event(e.where.time,
-          fmt::format("pp_retry: {} work={:#x}", entered("page_pool_release_retry"), pool_pointer(e.pool) + kReleaseWork));
+    event(e.where.time, fmt::format("pp_retry: {} work={:#x}", entered("page_pool_release_retry"),
+                                    pool_pointer(e.pool) + kReleaseWork));
   });
   t.released.subscribe([this](const pagepool::Released& e) {
     event(e.where.time, fmt::format("page_pool_release: page_pool={:x} inflight={} hold={} release={} cnt={}",
                                     pool_pointer(e.pool), e.inflight, e.hold, e.release, e.cnt));
   });
   t.state_hold.subscribe([this](const pagepool::StateHold& e) {
-    event(e.where.time,
-          fmt::format("page_pool_state_hold: page_pool={:x} netmem={:x} is_net_iov={}, pfn={:#x} hold={}",
-                      pool_pointer(e.pool), page_pointer(e.pfn.value), int{e.is_net_iov}, e.pfn.value, e.hold));
+    event(
+        e.where.time,
+        fmt::format("page_pool_state_hold: page_pool={:x} netmem={:x} is_net_iov={}, pfn={:#x} hold={}",
+                    pool_pointer(e.pool), page_pointer(e.pfn.value), int{e.is_net_iov}, e.pfn.value, e.hold));
   });
   t.state_release.subscribe([this](const pagepool::StateRelease& e) {
     event(e.where.time,
-          fmt::format("page_pool_state_release: page_pool={:x} netmem={:x} is_net_iov={} pfn={:#x} release={}",
-                      pool_pointer(e.pool), page_pointer(e.pfn.value), int{e.is_net_iov}, e.pfn.value, e.release));
+          fmt::format(
+              "page_pool_state_release: page_pool={:x} netmem={:x} is_net_iov={} pfn={:#x} release={}",
+              pool_pointer(e.pool), page_pointer(e.pfn.value), int{e.is_net_iov}, e.pfn.value, e.release));
   });
   t.allocated.subscribe([this](const pagepool::Allocated& e) {
-    event(e.where.time, fmt::format("pp_alloc: {} page={:#x}", returned_to(e.where.chain, "page_pool_alloc_pages"),
-                                    page_pointer(e.pfn.value)));
+    event(e.where.time,
+          fmt::format("pp_alloc: {} page={:#x}", returned_to(e.where.chain, "page_pool_alloc_pages"),
+                      page_pointer(e.pfn.value)));
   });
-  // Told of when its fate is known and before a release: that the caller allowed the cache shows where it got there.
+  // Told of when its fate is known and before a release: that the caller allowed the cache shows where it got
+  // there.
   t.recycled.subscribe([this](const pagepool::Recycled& e) {
-    event(e.where.time, fmt::format("pp_put: {} pool={:#x} netmem={:#x} sync=0xffffffff direct={}",
-                                    entered("page_pool_put_unrefed_netmem"), pool_pointer(e.pool),
-                                    page_pointer(e.pfn.value), int{e.outcome == pagepool::RecycleOutcome::cached}));
+    event(e.where.time,
+          fmt::format("pp_put: {} pool={:#x} netmem={:#x} sync=0xffffffff direct={}",
+                      entered("page_pool_put_unrefed_netmem"), pool_pointer(e.pool),
+                      page_pointer(e.pfn.value), int{e.outcome == pagepool::RecycleOutcome::cached}));
   });
   t.nid_updated.subscribe([this](const pagepool::NidUpdated& e) {
-    event(e.where.time, fmt::format("page_pool_update_nid: page_pool={:x} pool_nid={} new_nid={}", pool_pointer(e.pool),
-                                    e.pool_nid, e.new_nid));
+    event(e.where.time, fmt::format("page_pool_update_nid: page_pool={:x} pool_nid={} new_nid={}",
+                                    pool_pointer(e.pool), e.pool_nid, e.new_nid));
   });
 }
 

@@ -26,9 +26,11 @@ struct Observed {
   unsigned rx_descriptors = 0;  ///< of each receive ring
 
   static Observed of(platform::Machine& machine) {
-    return {machine.simulation(),  machine.kernel(), machine.memory_trace(), machine.pools(),
-            machine.iommu(),       machine.dram(),   &machine.nic().trace(), &machine.wire(),
-            &machine.stack(),      machine.config().driver.rx.descriptors};
+    return {machine.simulation(),   machine.kernel(),
+            machine.memory_trace(), machine.pools(),
+            machine.iommu(),        machine.dram(),
+            &machine.nic().trace(), &machine.wire(),
+            &machine.stack(),       machine.config().driver.rx.descriptors};
   }
 };
 

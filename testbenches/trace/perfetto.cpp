@@ -21,13 +21,15 @@ constexpr std::uint64_t kLookups = 16;
 constexpr unsigned kTransmit = 1000;
 constexpr std::string_view kFlow = "skb";
 
-constexpr std::array kSoftirqNames{"HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"};
+constexpr std::array kSoftirqNames{"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",
+                                   "IRQ_POLL", "TASKLET", "SCHED",  "HRTIMER", "RCU"};
 
 std::string softirq_name(unsigned nr) {
   return nr < kSoftirqNames.size() ? kSoftirqNames[nr] : fmt::format("softirq {}", nr);
 }
 
-/// Where in [begin, end) a step of a flow is put: as late as possible, so that steps follow each other as they happened.
+/// Where in [begin, end) a step of a flow is put: as late as possible, so that steps follow each other as
+/// they happened.
 sim::Tick just_before(sim::Tick begin, sim::Tick end) {
   return end > begin + sim::kNanosecond ? end - sim::kNanosecond : begin;
 }
@@ -38,7 +40,8 @@ std::uint64_t place(sim::RequesterId requester, std::uint64_t iova) {
 
 }  // namespace
 
-PerfettoRecorder::PerfettoRecorder(const Observed& observed, const std::string& path, sim::Tick from, sim::Tick to)
+PerfettoRecorder::PerfettoRecorder(const Observed& observed, const std::string& path, sim::Tick from,
+                                   sim::Tick to)
     : o_(observed), file_(path, from, to) {
   if (o_.nic != nullptr) {
     file_.process(kNic, "Wire and NIC");
@@ -149,7 +152,8 @@ void PerfettoRecorder::listen_to_nic() {
     f = {std::max(e.time > took ? e.time - took : 0, std::min(wire_busy_until_, e.time)), e.time, 0,
          static_cast<std::uint32_t>(e.frame.size())};
     wire_busy_until_ = e.time;
-    file_.slice(wire_rx_, fmt::format("frame {}", e.serial), f.begin, e.time, TraceArgs().add("bytes", f.bytes));
+    file_.slice(wire_rx_, fmt::format("frame {}", e.serial), f.begin, e.time,
+                TraceArgs().add("bytes", f.bytes));
   });
   t.packet_sent.subscribe([this](const nic::PacketSent& e) {
     file_.slice(wire_tx_, "frame", e.time, e.time + o_.wire->frame_time(e.frame.size()),
@@ -181,16 +185,19 @@ void PerfettoRecorder::listen_to_nic() {
     file_.instant(q.track, fmt::format("{} descriptors discarded", e.count), e.time);
   });
   t.read_failed.subscribe([this](const nic::ReadFailed& e) {
-    file_.instant(queue(e.queue, e.transmit).track, "read failed: queue stopped", e.time, InstantScope::kThread,
-                  TraceArgs().hex("iova", e.address.value));
+    file_.instant(queue(e.queue, e.transmit).track, "read failed: queue stopped", e.time,
+                  InstantScope::kThread, TraceArgs().hex("iova", e.address.value));
   });
   t.interrupt_sent.subscribe([this](const nic::InterruptSent& e) {
-    file_.instant(lazy(interrupts_, e.requester.value, kNic, fmt::format("MSI-X of {:#06x}", e.requester.value)),
-                  fmt::format("vector {}", e.vector), e.time);
+    file_.instant(
+        lazy(interrupts_, e.requester.value, kNic, fmt::format("MSI-X of {:#06x}", e.requester.value)),
+        fmt::format("vector {}", e.vector), e.time);
   });
   t.flr_done.subscribe([this](const nic::FlrDone& e) {
-    file_.instant(wire_rx_, e.vf < 0 ? "function level reset of the PF" : fmt::format("function level reset of VF {}", e.vf), e.time,
-                  InstantScope::kProcess);
+    file_.instant(
+        wire_rx_,
+        e.vf < 0 ? "function level reset of the PF" : fmt::format("function level reset of VF {}", e.vf),
+        e.time, InstantScope::kProcess);
   });
   t.vf_disabled.subscribe([this](const nic::VfDisabled& e) {
     file_.instant(wire_rx_, fmt::format("VF {} disabled", e.vf), e.time, InstantScope::kProcess);
@@ -258,17 +265,24 @@ void PerfettoRecorder::listen_to_kernel() {
   });
   t.log.subscribe([this](const kernel::LogLine& e) { file_.instant(log_, e.text, e.time); });
   t.oops.subscribe([this](const kernel::Oops& e) {
-    file_.instant(log_, e.title, e.time, InstantScope::kGlobal, TraceArgs().add("in", e.symbol).add("task", e.task));
+    file_.instant(log_, e.title, e.time, InstantScope::kGlobal,
+                  TraceArgs().add("in", e.symbol).add("task", e.task));
   });
-  t.warn.subscribe([this](const kernel::Warn& e) { file_.instant(log_, "WARN: " + e.text, e.time, InstantScope::kProcess); });
-  t.device_added.subscribe([this](const kernel::DeviceAdded& e) { file_.begin(device(e.device), "no driver", e.time); });
+  t.warn.subscribe([this](const kernel::Warn& e) {
+    file_.instant(log_, "WARN: " + e.text, e.time, InstantScope::kProcess);
+  });
+  t.device_added.subscribe(
+      [this](const kernel::DeviceAdded& e) { file_.begin(device(e.device), "no driver", e.time); });
   t.device_binding.subscribe(
       [this](const kernel::DeviceBinding& e) { file_.begin(device(e.device), "probe", e.time); });
-  t.device_bound.subscribe([this](const kernel::DeviceBound& e) { file_.begin(device(e.device), "bound", e.time); });
+  t.device_bound.subscribe(
+      [this](const kernel::DeviceBound& e) { file_.begin(device(e.device), "bound", e.time); });
   t.device_unbinding.subscribe(
       [this](const kernel::DeviceUnbinding& e) { file_.begin(device(e.device), "unbinding", e.time); });
-  t.device_unbound.subscribe([this](const kernel::DeviceUnbound& e) { file_.begin(device(e.device), "no driver", e.time); });
-  t.device_removed.subscribe([this](const kernel::DeviceRemoved& e) { file_.begin(device(e.device), "removed", e.time); });
+  t.device_unbound.subscribe(
+      [this](const kernel::DeviceUnbound& e) { file_.begin(device(e.device), "no driver", e.time); });
+  t.device_removed.subscribe(
+      [this](const kernel::DeviceRemoved& e) { file_.begin(device(e.device), "removed", e.time); });
   t.device_freed.subscribe([this](const kernel::DeviceFreed& e) {
     file_.end(device(e.device), e.time);
     file_.instant(device(e.device), "struct device freed", e.time);
@@ -324,7 +338,8 @@ void PerfettoRecorder::listen_to_memory() {
   last_column_.assign(dram.channels, 0);
   for (unsigned channel = 0; channel < dram.channels; ++channel) {
     for (unsigned group = 0; group < dram.resolved_timing().bank_groups; ++group) {
-      bank_groups_[channel * 256 + group] = file_.thread(kDram, fmt::format("ch{} bank group {}", channel, group));
+      bank_groups_[channel * 256 + group] =
+          file_.thread(kDram, fmt::format("ch{} bank group {}", channel, group));
     }
     for (unsigned rank = 0; rank < dram.ranks; ++rank) {
       ranks_[channel * 256 + rank] = file_.thread(kDram, fmt::format("ch{} rank {} refresh", channel, rank));
@@ -347,7 +362,8 @@ void PerfettoRecorder::page_held(const mm::PageHeld& e) {
   let_go(flow, here.time);
   flow.holder = e.holder;
   core_item(fmt::format("to {} {}", e.holder, e.id), flow.id, FlowStep::kNext, here);
-  file_.async_begin(kHolders, e.holder, flow.id, here.time, TraceArgs().add("id", e.id).hex("pfn", e.pfn.value));
+  file_.async_begin(kHolders, e.holder, flow.id, here.time,
+                    TraceArgs().add("id", e.id).hex("pfn", e.pfn.value));
   if (o_.stack != nullptr) set(skbs_, static_cast<double>(o_.stack->skbs().outstanding()), here.time);
 }
 
@@ -390,7 +406,8 @@ void PerfettoRecorder::command(unsigned channel, const mm::DramCommandRecord& r)
     // Idle memory refreshes on and on; that is no news.
     if (r.time > last_column_[channel] + 2 * timing.refi) return;
     const bool same_bank = r.command == mm::DramCommand::kRefSb;
-    file_.slice(ranks_[channel * 256 + r.rank], mm::to_string(r.command), at(r.time), at(r.time + (same_bank ? timing.rfc_sb : timing.rfc)));
+    file_.slice(ranks_[channel * 256 + r.rank], mm::to_string(r.command), at(r.time),
+                at(r.time + (same_bank ? timing.rfc_sb : timing.rfc)));
     return;
   }
   const Track track = bank_groups_[channel * 256 + r.bank_group];
@@ -469,14 +486,18 @@ void PerfettoRecorder::listen_to_pools() {
 
 void PerfettoRecorder::listen_to_iommu() {
   o_.iommu.walked.subscribe([this](const iommu::Walked& e) {
-    file_.slice(lazy(walkers_, e.walker, kIommu, fmt::format("walker {}", e.walker)),
-                e.cause == iommu::Cause::kNone ? "walk" : "walk: fault", e.begin, e.end,
-                TraceArgs().hex("iova", e.iova.value).hex("device", e.requester.value).add("waiting", e.waiting));
+    file_.slice(
+        lazy(walkers_, e.walker, kIommu, fmt::format("walker {}", e.walker)),
+        e.cause == iommu::Cause::kNone ? "walk" : "walk: fault", e.begin, e.end,
+        TraceArgs().hex("iova", e.iova.value).hex("device", e.requester.value).add("waiting", e.waiting));
   });
   o_.iommu.translated.subscribe([this](const iommu::Translated& e) { translated(e); });
   o_.iommu.faulted.subscribe([this](const iommu::Fault& e) {
-    file_.instant(faults_, fmt::format("fault: cause {}", static_cast<unsigned>(e.cause)), e.time, InstantScope::kGlobal,
-                  TraceArgs().hex("iova", e.iova.value).hex("device", e.requester.value)
+    file_.instant(faults_, fmt::format("fault: cause {}", static_cast<unsigned>(e.cause)), e.time,
+                  InstantScope::kGlobal,
+                  TraceArgs()
+                      .hex("iova", e.iova.value)
+                      .hex("device", e.requester.value)
                       .add("access", std::string_view(e.write ? "write" : "read")));
   });
   o_.iommu.invalidated.subscribe([this](const iommu::Invalidate& e) {
@@ -500,7 +521,8 @@ void PerfettoRecorder::translated(const iommu::Translated& e) {
 // ---- the end
 
 void PerfettoRecorder::finding(const checker::Finding& f) {
-  file_.instant(findings_, fmt::format("{}: {}", checker::key(f.kind), f.detail), f.first, InstantScope::kGlobal,
+  file_.instant(findings_, fmt::format("{}: {}", checker::key(f.kind), f.detail), f.first,
+                InstantScope::kGlobal,
                 TraceArgs().add("where", f.place).add("who", f.who).add("whom", f.whom));
 }
 
@@ -513,7 +535,8 @@ void PerfettoRecorder::close() {
   }
   for (unsigned cpu = 0; cpu < cores_.size(); ++cpu) {
     CoreTracks& c = cores_[cpu];
-    if (!c.items.empty()) softirq_ran({cpu, static_cast<unsigned>(kSoftirqNames.size()), c.items.front().begin, now});
+    if (!c.items.empty())
+      softirq_ran({cpu, static_cast<unsigned>(kSoftirqNames.size()), c.items.front().begin, now});
   }
   for (const Counter& c : counters_) {
     if (c.dirty) file_.counter(c.process, c.name, c.unit, c.dirty_at, c.value);

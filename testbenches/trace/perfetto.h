@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run as a timeline for Perfetto (waveforms/trace_events.h): listens to tracepoints only, changes nothing, keeps
-// nothing but what is under way.
+// A run as a timeline for Perfetto (waveforms/trace_events.h): listens to tracepoints only, changes nothing,
+// keeps nothing but what is under way.
 //
 //   process        tracks
 //   Wire and NIC   wire RX, wire TX, each queue (frames on their way into memory), interrupts; ring fill
@@ -12,8 +12,8 @@
 //   skbs held by   who holds each skb, from the socket or queue it went to until its page came back
 //   Findings       each new finding, an instant across all tracks
 //
-// The life of an skb is a flow: wire -> NIC queue -> softirq that hands it to its holder -> ... -> whoever gives the
-// page back. A flow that has not ended when the run or the window does ends at a slice "still out".
+// The life of an skb is a flow: wire -> NIC queue -> softirq that hands it to its holder -> ... -> whoever
+// gives the page back. A flow that has not ended when the run or the window does ends at a slice "still out".
 #pragma once
 #include <map>
 #include <memory>
@@ -29,9 +29,10 @@ namespace trace {
 
 class PerfettoRecorder {
  public:
-  /// Listens from now on; `observed` must live as long as this. Before the run. Throws sim::Error if the file cannot
-  /// be written.
-  PerfettoRecorder(const Observed& observed, const std::string& path, sim::Tick from = 0, sim::Tick to = sim::kNever);
+  /// Listens from now on; `observed` must live as long as this. Before the run. Throws sim::Error if the file
+  /// cannot be written.
+  PerfettoRecorder(const Observed& observed, const std::string& path, sim::Tick from = 0,
+                   sim::Tick to = sim::kNever);
   PerfettoRecorder(const PerfettoRecorder&) = delete;
   PerfettoRecorder& operator=(const PerfettoRecorder&) = delete;
 
@@ -64,7 +65,7 @@ class PerfettoRecorder {
   struct CoreTracks {
     Track task{}, softirq{}, hardirq{}, spin{}, bh{};
     bool has_spin = false, has_bh = false;
-    std::vector<Item> items;        // of the softirq that runs
+    std::vector<Item> items;  // of the softirq that runs
     sim::Tick task_mark = 0, softirq_mark = 0;
   };
   struct QueueTrack {
@@ -97,7 +98,8 @@ class PerfettoRecorder {
   void listen_to_pools();
   void listen_to_iommu();
 
-  Track& lazy(std::map<std::uint64_t, Track>& tracks, std::uint64_t key, Process process, const std::string& name);
+  Track& lazy(std::map<std::uint64_t, Track>& tracks, std::uint64_t key, Process process,
+              const std::string& name);
   QueueTrack& queue(unsigned number, bool transmit);
   PoolTrack& pool(unsigned id);
   Track device(const kernel::Device* device);
@@ -132,9 +134,9 @@ class PerfettoRecorder {
   HitRate hits_;
 
   // Looked up, never walked.
-  std::unordered_map<std::uint64_t, std::uint64_t> mapped_;     // (requester, IOVA page) -> page frame
-  std::unordered_map<std::uint64_t, Frame> frames_;             // in the NIC, by serial
-  std::map<std::uint64_t, std::vector<Flow>> flows_;            // by page frame
+  std::unordered_map<std::uint64_t, std::uint64_t> mapped_;  // (requester, IOVA page) -> page frame
+  std::unordered_map<std::uint64_t, Frame> frames_;          // in the NIC, by serial
+  std::map<std::uint64_t, std::vector<Flow>> flows_;         // by page frame
 };
 
 }  // namespace trace

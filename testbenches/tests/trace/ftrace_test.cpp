@@ -26,15 +26,17 @@ struct Run {
 };
 
 /// One run in a process of its own (SystemC elaborates once), with its trace in `path`.
-scenario::RunResult traced_run(const Run& r, const std::string& path, const std::string& file = "unbind_short") {
+scenario::RunResult traced_run(const Run& r, const std::string& path,
+                               const std::string& file = "unbind_short") {
   int channel[2];
   EXPECT_EQ(::pipe(channel), 0);
   if (::fork() == 0) {
     scenario::RunConfig config;
     // With room in the ring: two cores that race for its last place within a microsecond are beyond a trace.
-    scenario::load(config, POOLSIM_SOURCE_DIR "/testbenches/scenarios/" + file + ".yaml",
-                   {"nic.driver.pool_size=256", std::string("pool.strategy=") + r.strategy, std::string("scenario.device=") + r.device,
-                    std::string("kernel.dma_mode=") + r.dma_mode});
+    scenario::load(
+        config, POOLSIM_SOURCE_DIR "/testbenches/scenarios/" + file + ".yaml",
+        {"nic.driver.pool_size=256", std::string("pool.strategy=") + r.strategy,
+         std::string("scenario.device=") + r.device, std::string("kernel.dma_mode=") + r.dma_mode});
     scenario::RunOptions options;
     options.ftrace = path;
     scenario::ScenarioRun run(config, options);
@@ -44,7 +46,8 @@ scenario::RunResult traced_run(const Run& r, const std::string& path, const std:
   ::close(channel[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t n; (n = ::read(channel[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = ::read(channel[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(n));
   int status = 0;
   ::wait(&status);
   EXPECT_EQ(status, 0);
@@ -57,7 +60,8 @@ void expect_agreement(const Run& r, const std::string& file) {
   replay::ReplayOptions options;
   options.capture = path;
   const replay::Replay result = replay::replay(options);
-  EXPECT_TRUE(result.comparison.agree) << result.comparison.first_difference << "\n" << replay::report_text(result);
+  EXPECT_TRUE(result.comparison.agree) << result.comparison.first_difference << "\n"
+                                       << replay::report_text(result);
   EXPECT_EQ(result.behaviour.strategy.value, r.strategy);
   // The numbers of the run, counted by its checker, are those that the replay predicts.
   std::uint64_t before = 0, inside = 0, after = 0;
@@ -75,12 +79,15 @@ void expect_agreement(const Run& r, const std::string& file) {
 
 class RoundTrip : public ::testing::TestWithParam<Run> {};
 
-TEST_P(RoundTrip, TheReplayOfTheModelsOwnTraceAgreesWithTheRun) { expect_agreement(GetParam(), "unbind_short"); }
+TEST_P(RoundTrip, TheReplayOfTheModelsOwnTraceAgreesWithTheRun) {
+  expect_agreement(GetParam(), "unbind_short");
+}
 
-TEST(RoundTripOfTheMainStory, EndsInTheSameOops) { expect_agreement({"stock", "removed", "strict"}, "unbind_outstanding"); }
+TEST(RoundTripOfTheMainStory, EndsInTheSameOops) {
+  expect_agreement({"stock", "removed", "strict"}, "unbind_outstanding");
+}
 
-INSTANTIATE_TEST_SUITE_P(All, RoundTrip,
-                         ::testing::ValuesIn([] {
+INSTANTIATE_TEST_SUITE_P(All, RoundTrip, ::testing::ValuesIn([] {
                            std::vector<Run> all;
                            for (const char* strategy : {"stock", "xarray_merged"}) {
                              for (const char* device : {"stays", "removed", "rebound"}) {
@@ -91,14 +98,16 @@ INSTANTIATE_TEST_SUITE_P(All, RoundTrip,
                            return all;
                          }()),
                          [](const auto& info) {
-                           return std::string(info.param.strategy) + "_" + info.param.device + "_" + info.param.dma_mode;
+                           return std::string(info.param.strategy) + "_" + info.param.device + "_" +
+                                  info.param.dma_mode;
                          });
 
 TEST(Ftrace, ALineIsWhatTheKernelPrints) {
   const std::string path = temporary("lines.txt");
   traced_run({"stock", "stays", "strict"}, path);
   std::ifstream in(path);
-  const std::regex line(R"( *[^ ].{0,15}-\d+ +\[\d{3}\] [.dDb][.nN][.hs][.0-9][.0-9] +\d+\.\d{6}: [a-z_]+: .*)");
+  const std::regex line(
+      R"( *[^ ].{0,15}-\d+ +\[\d{3}\] [.dDb][.nN][.hs][.0-9][.0-9] +\d+\.\d{6}: [a-z_]+: .*)");
   std::size_t events = 0, wrong = 0;
   double last = 0;
   bool ordered = true;
@@ -123,10 +132,14 @@ TEST(Ftrace, ALineIsWhatTheKernelPrints) {
 // ---- the script for a real machine
 
 TEST(CaptureScript, TheVersionDecidesTheFunctions) {
-  const auto script = [](const char* version) { return trace::capture_script(trace::KernelVersion::parse(version)); };
-  EXPECT_NE(script("6.12.26").find("page_pool_put_unrefed_netmem pool=$arg1 netmem=$arg2"), std::string::npos);
+  const auto script = [](const char* version) {
+    return trace::capture_script(trace::KernelVersion::parse(version));
+  };
+  EXPECT_NE(script("6.12.26").find("page_pool_put_unrefed_netmem pool=$arg1 netmem=$arg2"),
+            std::string::npos);
   EXPECT_NE(script("6.12.26").find("drv=dev->driver:x64"), std::string::npos);
-  EXPECT_NE(script("6.1.0-18-amd64").find("page_pool_put_defragged_page pool=$arg1 page=$arg2"), std::string::npos);
+  EXPECT_NE(script("6.1.0-18-amd64").find("page_pool_put_defragged_page pool=$arg1 page=$arg2"),
+            std::string::npos);
   EXPECT_EQ(script("6.1.0-18-amd64").find("dev->driver"), std::string::npos);
   EXPECT_NE(script("6.9").find("page_pool_put_unrefed_page"), std::string::npos);
   EXPECT_NE(script("5.15.0").find("page_pool_put_page"), std::string::npos);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A timeline must hold together: slices nest, every flow begins on the wire and ends where its page came back.
+// A timeline must hold together: slices nest, every flow begins on the wire and ends where its page came
+// back.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ scenario::RunConfig configure(const std::vector<std::string>& assignments = {}) 
 std::size_t steps(const Timeline& t, const std::string& track, char step) {
   std::size_t n = 0;
   for (const auto& [id, points] : t.flows) {
-    for (const auto& p : points) n += p.step == step && t.threads.at(p.thread).find(track) != std::string::npos;
+    for (const auto& p : points)
+      n += p.step == step && t.threads.at(p.thread).find(track) != std::string::npos;
   }
   return n;
 }
@@ -126,8 +128,8 @@ TEST(Perfetto, ARunHoldsTogetherAndShowsEveryPart) {
   ASSERT_FALSE(result.findings.empty());
   const Timeline t(path);
   EXPECT_EQ(first(t.errors), "") << t.errors.size();
-  for (const char* track : {"wire RX", "core 0 task", "core 0 softirq", "core 0 hardirq", "walker 0", "ch0 bank group 0",
-                            "pool 1"}) {
+  for (const char* track : {"wire RX", "core 0 task", "core 0 softirq", "core 0 hardirq", "walker 0",
+                            "ch0 bank group 0", "pool 1"}) {
     EXPECT_FALSE(t.on(track).empty()) << track;
   }
   // One flow a packet, from the wire through a queue and a softirq.
@@ -159,7 +161,8 @@ TEST(Perfetto, WatchingChangesNothing) {
     if (::fork() == 0) {  // SystemC elaborates once a process
       scenario::ScenarioRun run(configure(), options);
       const std::string digest = run.run().digest;
-      ::_exit(::write(channel[1], digest.data(), digest.size()) == static_cast<ssize_t>(digest.size()) ? 0 : 1);
+      ::_exit(::write(channel[1], digest.data(), digest.size()) == static_cast<ssize_t>(digest.size()) ? 0
+                                                                                                       : 1);
     }
     int status = 0;
     ::wait(&status);
@@ -175,7 +178,8 @@ TEST(Perfetto, AnInterruptedRunLeavesAWholeFile) {
   scenario::RunOptions options;
   options.perfetto = path;
   scenario::ScenarioRun run(configure(), options);
-  run.machine().kernel().trace().device_unbinding.subscribe([&](const kernel::DeviceUnbinding&) { run.interrupt(); });
+  run.machine().kernel().trace().device_unbinding.subscribe(
+      [&](const kernel::DeviceUnbinding&) { run.interrupt(); });
   const scenario::RunResult result = run.run();
   EXPECT_FALSE(result.finished);
   const Timeline t(path);

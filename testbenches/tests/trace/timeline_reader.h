@@ -23,11 +23,11 @@ struct Timeline {
   };
 
   std::map<int, std::string> processes, threads;
-  std::map<int, int> process_of;                              // by thread
-  std::map<int, std::vector<Slice>> slices;                   // by thread, in order of begin, then enclosing first
-  std::map<std::string, std::vector<FlowPoint>> flows;        // by id, in order of the file
+  std::map<int, int> process_of;                        // by thread
+  std::map<int, std::vector<Slice>> slices;             // by thread, in order of begin, then enclosing first
+  std::map<std::string, std::vector<FlowPoint>> flows;  // by id, in order of the file
   std::map<std::string, std::vector<std::pair<std::int64_t, double>>> counters;
-  std::map<std::string, std::size_t> instants;                // by name
+  std::map<std::string, std::size_t> instants;  // by name
   std::size_t global_instants = 0;
   std::vector<std::string> errors;
 
@@ -65,7 +65,8 @@ struct Timeline {
     return std::llround(microseconds.get<double>() * 1000);
   }
 
-  void event(const nlohmann::json& e, std::map<int, std::vector<Slice>>& open, std::map<std::string, int>& async) {
+  void event(const nlohmann::json& e, std::map<int, std::vector<Slice>>& open,
+             std::map<std::string, int>& async) {
     const std::string phase = e.at("ph");
     const int tid = e.value("tid", 0), pid = e.at("pid");
     if (phase == "M") {
@@ -81,7 +82,8 @@ struct Timeline {
     if (processes.count(pid) == 0) errors.push_back("a process without a name");
     const bool threaded = phase == "X" || phase == "B" || phase == "E" || phase == "s" || phase == "t" ||
                           phase == "f" || (phase == "i" && e.at("s") == "t");
-    if (threaded && (threads.count(tid) == 0 || process_of[tid] != pid)) errors.push_back("an event on no known track");
+    if (threaded && (threads.count(tid) == 0 || process_of[tid] != pid))
+      errors.push_back("an event on no known track");
     if (phase == "X") {
       slices[tid].push_back({ts, ts + nanoseconds(e.at("dur")), e.at("name")});
     } else if (phase == "B") {
@@ -130,12 +132,15 @@ struct Timeline {
 
   void check_flows() {
     for (auto& [id, points] : flows) {
-      std::stable_sort(points.begin(), points.end(), [](const FlowPoint& a, const FlowPoint& b) { return a.at < b.at; });
+      std::stable_sort(points.begin(), points.end(),
+                       [](const FlowPoint& a, const FlowPoint& b) { return a.at < b.at; });
       for (std::size_t i = 0; i < points.size(); ++i) {
         const char expected = i == 0 ? 's' : i + 1 == points.size() ? 'f' : 't';
-        if (points[i].step != expected) errors.push_back("flow " + id + ": step " + std::to_string(i) + " is " + points[i].step);
+        if (points[i].step != expected)
+          errors.push_back("flow " + id + ": step " + std::to_string(i) + " is " + points[i].step);
         if (!enclosed(points[i])) {
-          errors.push_back("flow " + id + ": no slice of '" + threads[points[i].thread] + "' at " + std::to_string(points[i].at));
+          errors.push_back("flow " + id + ": no slice of '" + threads[points[i].thread] + "' at " +
+                           std::to_string(points[i].at));
         }
       }
       if (points.size() < 2) errors.push_back("flow " + id + " has no end");

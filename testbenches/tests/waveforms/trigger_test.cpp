@@ -20,7 +20,8 @@ namespace {
 using sim::kNanosecond;
 
 std::string scratch(const std::string& name) {
-  return (std::filesystem::temp_directory_path() / ("poolsim_" + std::to_string(::getpid()) + "_" + name)).string();
+  return (std::filesystem::temp_directory_path() / ("poolsim_" + std::to_string(::getpid()) + "_" + name))
+      .string();
 }
 
 /// Counts at each edge of a clock, and tells at the wanted count.
@@ -50,8 +51,8 @@ void expect_same_in_window(const Vcd& whole, const Vcd& part) {
   for (const auto& [name, signal] : part.signals) {
     const auto& reference = whole.signals.at(name);
     for (const auto& [t, value] : signal.changes) EXPECT_EQ(reference.at(t), value) << name << " at " << t;
-    const auto inside = std::ranges::count_if(reference.changes,
-                                              [&](auto& c) { return c.first > part.first && c.first <= part.last; });
+    const auto inside = std::ranges::count_if(
+        reference.changes, [&](auto& c) { return c.first > part.first && c.first <= part.last; });
     EXPECT_EQ(static_cast<std::size_t>(inside) + 1, signal.changes.size()) << name;
   }
 }
@@ -63,7 +64,8 @@ TEST(Trigger, TheWaveformGoesBackFromIt) {
   // Probes have one listener: a second simulation runs the same for the armed one.
   sim::Simulation s2("second");
   Counter armed_counter(s2);
-  waveforms::VcdWriter armed(s2.probes(), scratch("armed.vcd"), {.before = 105 * kNanosecond, .after = 45 * kNanosecond});
+  waveforms::VcdWriter armed(s2.probes(), scratch("armed.vcd"),
+                             {.before = 105 * kNanosecond, .after = 45 * kNanosecond});
   armed_counter.alarm = 500;
   armed_counter.tell = [&] { armed.trigger(); };
   EXPECT_EQ(armed.triggered_at(), sim::kNever);
@@ -76,14 +78,16 @@ TEST(Trigger, TheWaveformGoesBackFromIt) {
   EXPECT_EQ(a.first, 4'895 * kNanosecond);
   EXPECT_EQ(a.last, 5'045 * kNanosecond);
   EXPECT_EQ(a.signals.at("poolsim.toy.count").at(4'899 * kNanosecond), 489u);
-  EXPECT_EQ(a.signals.at("poolsim.toy.count").at(5'000 * kNanosecond), 500u);  // the stamp of the trigger is whole
+  EXPECT_EQ(a.signals.at("poolsim.toy.count").at(5'000 * kNanosecond),
+            500u);  // the stamp of the trigger is whole
   expect_same_in_window(w, a);
 }
 
 TEST(Trigger, OnlyTheFirstCounts) {
   sim::Simulation s;
   Counter counter(s);
-  waveforms::VcdWriter armed(s.probes(), scratch("first.vcd"), {.before = 20 * kNanosecond, .after = 20 * kNanosecond});
+  waveforms::VcdWriter armed(s.probes(), scratch("first.vcd"),
+                             {.before = 20 * kNanosecond, .after = 20 * kNanosecond});
   counter.alarm = 10;
   counter.tell = [&] {
     armed.trigger();
@@ -99,7 +103,8 @@ TEST(Trigger, OnlyTheFirstCounts) {
 TEST(Trigger, AtTheBeginThereIsNothingBefore) {
   sim::Simulation s;
   Counter counter(s);
-  waveforms::VcdWriter armed(s.probes(), scratch("begin.vcd"), {.before = sim::kMicrosecond, .after = 20 * kNanosecond});
+  waveforms::VcdWriter armed(s.probes(), scratch("begin.vcd"),
+                             {.before = sim::kMicrosecond, .after = 20 * kNanosecond});
   counter.alarm = 3;
   counter.tell = [&] { armed.trigger(); };
   s.timeline().run_until(500 * kNanosecond);
