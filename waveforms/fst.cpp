@@ -9,7 +9,7 @@
 #include "sim/error.h"
 
 #ifdef POOLSIM_FST
-#include "fstapi.h"
+#include <fstapi.h>
 #endif
 
 namespace waveforms {

@@ -12,7 +12,7 @@
 #include "waveforms/fst.h"
 #include "waveforms/vcd.h"
 #ifdef POOLSIM_FST
-#include "fstapi.h"
+#include <fstapi.h>
 #endif
 
 namespace {
