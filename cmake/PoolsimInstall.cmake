@@ -41,7 +41,7 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION electronics)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libsystemc-dev, libfmt-dev, libspdlog-dev, libboost-context-dev, libxxhash-dev, \
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libsystemc-dev, libfmt-dev, libspdlog-dev, libboost-context-dev, libxxhash-dev, zlib1g-dev, \
 libyaml-cpp-dev, nlohmann-json3-dev")
 include(CPack)
 

@@ -240,6 +240,7 @@ Engine::Walker& Engine::start_walker(Walker::For purpose, sim::Cycle now) {
   free->overtaken = false;
   free->purpose = purpose;
   free->serial = walk_serial_++;
+  free->begun = now;
   free->walk = scratch_;
   free->waiting.clear();
   ++busy_walkers_;
@@ -267,7 +268,19 @@ void Engine::retry_misses(sim::Cycle now) {
   }
 }
 
+void Engine::emit_walked(const Walker& walker, sim::Cycle now) const {
+  const Request& request = walker.walk.request();
+  iommu_.walked.emit({.requester = sim::RequesterId(request.device_id),
+                      .iova = sim::Iova(request.iova),
+                      .walker = static_cast<std::uint32_t>(&walker - walkers_.data()),
+                      .waiting = static_cast<std::uint32_t>(walker.waiting.size()),
+                      .cause = walker.walk.outcome().cause,
+                      .begin = iommu_.clock().edge(walker.begun),
+                      .end = iommu_.clock().edge(now)});
+}
+
 void Engine::finish_walk(Walker& walker, sim::Cycle now) {
+  if (iommu_.walked.enabled()) emit_walked(walker, now);
   const Outcome& outcome = walker.walk.outcome();
   const WalkCounts& counts = walker.walk.counts();
   walker.busy = false;

@@ -111,6 +111,7 @@ class Engine final : public Surroundings {
     For purpose = For::kDevice;
     bool overtaken = false;  // by an invalidation: nobody joins it, nothing is cached
     std::uint64_t serial = 0;
+    sim::Cycle begun = 0;
     Walk walk;
     std::vector<std::uint32_t> waiting;  // slots, the first started it
     PageRequest message;
@@ -141,6 +142,7 @@ class Engine final : public Surroundings {
   Walker& start_walker(Walker::For purpose, sim::Cycle now);
   void retry_misses(sim::Cycle now);
   void finish_walk(Walker& walker, sim::Cycle now);
+  void emit_walked(const Walker& walker, sim::Cycle now) const;
   void forward_ready(sim::Cycle now);
   void forward(Slot& slot, sim::Cycle now);
   static void stamp(tlm::tlm_generic_payload& payload, const Slot& slot);

@@ -54,6 +54,7 @@ class Iommu final : public sc_core::sc_module, public sim::Clocked {
 
   sim::Tracepoint<Translated> translated;
   sim::Tracepoint<Fault> faulted;
+  sim::Tracepoint<Walked> walked;
   sim::Tracepoint<Invalidate> invalidated;
   sim::Tracepoint<FenceDone> fence_done;
 

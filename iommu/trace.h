@@ -36,6 +36,18 @@ struct Fault {
   sim::Tick time = 0;
 };
 
+/// A page walk ended. Its walker was busy from `begin` to `end`.
+struct Walked {
+  static constexpr const char* kName = "iommu:walked";
+  sim::RequesterId requester;
+  sim::Iova iova;
+  std::uint32_t walker = 0;   ///< which one, 0..walkers-1
+  std::uint32_t waiting = 0;  ///< device requests that waited for its answer
+  Cause cause = Cause::kNone;
+  sim::Tick begin = 0;
+  sim::Tick end = 0;
+};
+
 /// An invalidation command took effect (cached entries are gone from here on).
 struct Invalidate {
   static constexpr const char* kName = "iommu:invalidate";

@@ -88,6 +88,7 @@ int DeviceCore::device_bind(Device& device, Driver& driver) {
   device.dma_ops_ = paging ? DmaOps::kIommu : DmaOps::kDirect;
   device.driver_ = &driver;
   this_cpu().sync();
+  if (auto& t = kernel_.trace().device_binding; t.enabled()) t.emit({&device, kernel_.now()});
   const int error = driver.probe(device);
   if (error != 0) {
     release_devres(device);

@@ -151,6 +151,12 @@ struct DeviceAdded {
   const Device* device;
   Tick time;
 };
+/// The driver's probe() is about to run.
+struct DeviceBinding {
+  static constexpr const char* kName = "driver_bind";
+  const Device* device;
+  Tick time;
+};
 struct DeviceBound {
   static constexpr const char* kName = "driver_bound";
   const Device* device;
@@ -329,6 +335,7 @@ struct Trace {
   sim::Tracepoint<IommuAttached> iommu_attached;
   sim::Tracepoint<IommuFaultReported> iommu_fault;
   sim::Tracepoint<DeviceAdded> device_added;
+  sim::Tracepoint<DeviceBinding> device_binding;
   sim::Tracepoint<DeviceBound> device_bound;
   sim::Tracepoint<DeviceUnbinding> device_unbinding;
   sim::Tracepoint<DeviceUnbound> device_unbound;

@@ -100,6 +100,16 @@ struct DramController::Impl {
     std::uint32_t request;
     DramAddress address;
   };
+  /// Whoever looks at the commands of a channel beside what the model itself needs of them.
+  struct Watcher final : DramCommandListener {
+    void on_command(const DramCommandRecord& record) override {
+      if (next != nullptr) next->on_command(record);
+      call(channel, record);
+    }
+    unsigned channel = 0;
+    DramCommandListener* next = nullptr;
+    std::function<void(unsigned, const DramCommandRecord&)> call;
+  };
   /// A channel and what was accepted for it.
   struct Lane {
     std::unique_ptr<DramChannel> channel;
@@ -108,6 +118,7 @@ struct DramController::Impl {
     unsigned accepted[2] = {0, 0};  // bursts accepted that are not in the queue
     std::uint64_t back_pressure = 0;
     std::unique_ptr<RowDisturbance> disturbance;
+    std::unique_ptr<Watcher> watcher;
   };
 
   Impl(DramController& self, sim::Simulation& sim, SparseStore& store, const DramConfig& config,
@@ -496,6 +507,24 @@ unsigned DramController::transport_dbg(tlm::tlm_generic_payload& payload) {
   }
   return static_cast<unsigned>(length);
 }
+
+void DramController::watch_commands(std::function<void(unsigned, const DramCommandRecord&)> command) {
+  for (unsigned i = 0; i < impl_->lanes.size(); ++i) {
+    Impl::Lane& lane = impl_->lanes[i];
+    lane.watcher = std::make_unique<Impl::Watcher>();
+    lane.watcher->channel = i;
+    lane.watcher->next = lane.disturbance.get();
+    lane.watcher->call = command;
+    lane.channel->listen(lane.watcher.get());
+  }
+}
+
+void DramController::settle() {
+  const sim::Cycle now = clock().at_or_before(impl_->sim.now());
+  for (Impl::Lane& lane : impl_->lanes) lane.channel->advance(now);
+}
+
+const DramConfig& DramController::config() const { return impl_->config; }
 
 MemoryFaults& DramController::faults() { return impl_->faults; }
 

@@ -88,6 +88,13 @@ class DramController final : public sc_core::sc_module,
   /// Activations next to the row since it was last restored; 0 without a disturbance_threshold.
   std::uint64_t disturbance(const DramAddress& row) const;
 
+  /// `command` is told of every command of every channel, with its time; that may be later than it was issued, and
+  /// in order only within a channel. Refreshes of idle time included. Before a run; once.
+  void watch_commands(std::function<void(unsigned channel, const DramCommandRecord& record)> command);
+  /// Issues what was due before now: then the watcher has been told of all commands so far. Outside a run.
+  void settle();
+  const DramConfig& config() const;
+
   /// Calling context: outside a run.
   void stats(
       const std::function<void(std::string_view name, double value, std::string_view unit)>& out) const;

@@ -160,6 +160,8 @@ class SimPool final : public Pool {
   int release_retry() override {
     if (!usable()) return 0;
     ++release_rounds_;
+    if (pools_.trace().release_retrying.enabled())
+      pools_.trace().release_retrying.emit({env_.id(), pools_.where()});
     int inflight = core_->release_retry();
     if (pools_.trace().release_retried.enabled())
       pools_.trace().release_retried.emit({env_.id(), inflight, pools_.where()});

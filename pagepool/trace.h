@@ -92,6 +92,12 @@ struct Released {
   std::uint64_t cnt;  ///< destroy_cnt
   TraceContext where;
 };
+/// A round of page_pool_release_retry() begins.
+struct ReleaseRetrying {
+  static constexpr const char* kName = "page_pool_release_retrying";
+  unsigned pool;
+  TraceContext where;
+};
 /// A round of page_pool_release_retry() ends.
 struct ReleaseRetried {
   static constexpr const char* kName = "page_pool_release_retry";
@@ -148,6 +154,7 @@ struct Trace {
   sim::Tracepoint<Destroying> destroying;
   sim::Tracepoint<Destroyed> destroyed;
   sim::Tracepoint<Released> released;
+  sim::Tracepoint<ReleaseRetrying> release_retrying;
   sim::Tracepoint<ReleaseRetried> release_retried;
   sim::Tracepoint<PoolFreed> freed;
   sim::Tracepoint<NidUpdated> nid_updated;

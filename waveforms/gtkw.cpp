@@ -81,7 +81,7 @@ std::size_t write_gtkw(const std::string& path, const VcdWriter& vcd, const std:
     for (int i = 0; i < 26; ++i) unset += " -1";
     return unset;
   }());
-  text += fmt::format("[treeopen] {}.\n[sst_expanded] 1\n", vcd.options().top);
+  text += fmt::format("[treeopen] {}.\n[sst_width] 180\n[signals_width] 280\n[sst_expanded] 1\n", vcd.options().top);
 
   std::set<const sim::Probe*> shown;
   for (const GtkwGroup& group : groups) {
@@ -108,8 +108,12 @@ std::size_t write_gtkw(const std::string& path, const VcdWriter& vcd, const std:
       if (group.color != GtkwColor::kNormal) {
         text += fmt::format("[color] {}\n", static_cast<unsigned>(group.color));
       }
-      text += p->bits() == 1 ? fmt::format("{}.{}\n", vcd.options().top, p->path())
-                             : fmt::format("{}.{}[{}:0]\n", vcd.options().top, p->path(), p->bits() - 1);
+      // Under its whole name, with other separators: of what stands between dots GTKWave shows the last only, and
+      // "context" does not say of which core.
+      std::string shown_as = p->path();
+      std::ranges::replace(shown_as, '.', '/');
+      text += fmt::format("+{{{}}} {}.{}", shown_as, vcd.options().top, p->path());
+      text += p->bits() == 1 ? "\n" : fmt::format("[{}:0]\n", p->bits() - 1);
     }
     text += fmt::format("@{:x}\n-{}\n", kGroupEnd | kBlank | (group.open ? 0 : kClosed | kCollapsed),
                         group.title);

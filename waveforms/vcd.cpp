@@ -10,6 +10,7 @@
 
 #include "sim/error.h"
 #include "sim/timeline.h"
+#include "waveforms/fst.h"
 #include "waveforms/select.h"
 
 namespace waveforms {
@@ -41,6 +42,16 @@ struct Scope {
     return children.back();
   }
 };
+
+void write_fst_header(FstFile& fst, const Scope& scope, const std::vector<sim::Probe*>& probes) {
+  fst.scope(scope.name);
+  for (const auto& [name, index] : scope.variables) {
+    const sim::Probe& p = *probes[index];
+    fst.variable(index, p.bits() == 1 ? name : fmt::format("{} [{}:0]", name, p.bits() - 1), p.bits(), p.states());
+  }
+  for (const Scope& c : scope.children) write_fst_header(fst, c, probes);
+  fst.upscope();
+}
 
 }  // namespace
 
@@ -78,8 +89,12 @@ VcdWriter::~VcdWriter() {
 
 void VcdWriter::open(const std::string& path) {
   path_ = path;
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fst_ = path.ends_with(".fst") ? FstFile::create(path) : nullptr;
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | (fst_ != nullptr ? 0 : O_TRUNC) | O_CLOEXEC, 0666);
   if (fd_ < 0) throw sim::Error(path, 0, fmt::format("cannot write the waveform: {}", std::strerror(errno)));
+  armed_ = options_.before != sim::kNever;
+  trigger_at_ = sim::kNever;
+  kept_.clear();
   buffer_.clear();
   buffer_.reserve(kBufferBytes + 4096);
   dirty_.clear();
@@ -94,7 +109,7 @@ void VcdWriter::open(const std::string& path) {
     s.index = i;
     s.bits = probes_[i]->bits();
     s.dirty = s.changed = false;
-    s.value = s.written = probes_[i]->value();
+    s.value = s.written = s.last = probes_[i]->value();
   }
   write_header();
   if (time_ > options_.to) return;
@@ -116,11 +131,13 @@ void VcdWriter::close() {
   if (fd_ < 0) return;
   settle();
   detach();
+  if (armed_) begin_ = now();  // the trigger never came: the values of the end, so that the file is one
   if (now() >= begin_ && begin_ <= options_.to) {
     if (!dumped_) write_dumpvars(begin_);
     if (const sim::Tick end = std::min(now(), options_.to); end > stamp_) write_time(end);
   }
   flush();
+  if (fst_ != nullptr) fst_->close();
   if (::close(fd_) != 0 && error_ == 0) error_ = errno;
   fd_ = -1;
   if (error_ != 0) {
@@ -132,13 +149,64 @@ void VcdWriter::on_fork(const std::string& child_path) {
   if (fd_ < 0) return;
   ::close(fd_);
   fd_ = -1;
+  if (fst_ != nullptr) fst_->abandon();
   buffer_.clear();
   detach();
   if (!child_path.empty()) open(child_path);
 }
 
+void VcdWriter::trigger() {
+  if (armed_ && trigger_at_ == sim::kNever) trigger_at_ = now();
+}
+
+/// The time stamp is over: what it changed is written, or kept.
 void VcdWriter::settle() {
-  if (dirty_.empty()) return;
+  if (!dirty_.empty()) settle_changes();
+  if (armed_ && trigger_at_ != sim::kNever) write_kept();
+}
+
+void VcdWriter::keep(Signal& s) {
+  s.dirty = false;
+  if (s.value == s.last) return;
+  s.last = s.value;
+  kept_.push_back({time_, s.value, s.index});
+}
+
+void VcdWriter::forget_before(sim::Tick t) {
+  for (; !kept_.empty() && kept_.front().time < t; kept_.pop_front()) {
+    signals_[kept_.front().signal].written = kept_.front().value;
+  }
+}
+
+/// The trigger has come: everything that was kept goes into the file, and recording goes on from here.
+void VcdWriter::write_kept() {
+  armed_ = false;
+  begin_ = std::max(begin_, trigger_at_ - std::min(trigger_at_, options_.before));
+  options_.from = begin_;
+  options_.to = std::min(options_.to, trigger_at_ + std::min(options_.after, sim::kNever - trigger_at_));
+  forget_before(begin_);
+  write_dumpvars(begin_);
+  for (; !kept_.empty(); kept_.pop_front()) {
+    const Kept& k = kept_.front();
+    if (k.time > options_.to) continue;
+    if (k.time != stamp_) write_time(k.time);
+    Signal& s = signals_[k.signal];
+    s.written = k.value;
+    s.changed = true;
+    ++changes_;
+    write_value(s);
+    if (buffer_.size() >= kBufferBytes) flush();
+  }
+}
+
+void VcdWriter::settle_changes() {
+  if (armed_) {
+    std::ranges::sort(dirty_);
+    for (const std::uint32_t i : dirty_) keep(signals_[i]);
+    dirty_.clear();
+    forget_before(time_ - std::min(time_, options_.before));
+    return;
+  }
   const bool record = time_ >= begin_ && time_ <= options_.to;
   if (record && !dumped_ && time_ > begin_) write_dumpvars(begin_);
   std::ranges::sort(dirty_);
@@ -170,6 +238,7 @@ void VcdWriter::write_header() {
     }
     scope->variables.emplace_back(path, i);
   }
+  if (fst_ != nullptr) return write_fst_header(*fst_, root, probes_);
   if (!options_.date.empty()) buffer_ += fmt::format("$date {} $end\n", options_.date);
   buffer_ += "$version poolsim $end\n$timescale 1 fs $end\n";
   const auto write_scope = [this](const auto& self, const Scope& scope) -> void {
@@ -190,13 +259,14 @@ void VcdWriter::write_header() {
 void VcdWriter::write_dumpvars(sim::Tick at) {
   dumped_ = true;
   write_time(at);
-  buffer_ += "$dumpvars\n";
+  if (fst_ == nullptr) buffer_ += "$dumpvars\n";
   for (const Signal& s : signals_) write_value(s);
-  buffer_ += "$end\n";
+  if (fst_ == nullptr) buffer_ += "$end\n";
 }
 
 void VcdWriter::write_time(sim::Tick t) {
   stamp_ = t;
+  if (fst_ != nullptr) return fst_->time(t);
   const fmt::format_int digits(t);
   buffer_ += '#';
   buffer_.append(digits.data(), digits.size());
@@ -205,6 +275,7 @@ void VcdWriter::write_time(sim::Tick t) {
 
 void VcdWriter::write_value(const Signal& s) {
   const std::uint64_t v = s.bits < 64 ? s.written & ((std::uint64_t{1} << s.bits) - 1) : s.written;
+  if (fst_ != nullptr) return fst_->value(s.index, v);
   if (s.bits == 1) {
     buffer_ += v != 0 ? '1' : '0';
   } else {

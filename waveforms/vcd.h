@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records probes as a value change dump (IEEE 1364-2005 clause 18), the format every waveform viewer reads.
+// Records probes as a value change dump (IEEE 1364-2005 clause 18), the format every waveform viewer reads; into a file
+// whose name ends in .fst as GTKWave's Fast Signal Trace (waveforms/fst.h), a twentieth of the size.
 //
 //   sim::Simulation s("top");  ... build the modules ...
 //   waveforms::VcdWriter vcd(s.probes(), "out/run.vcd");          // after the modules, before the run
@@ -11,8 +12,13 @@
 // one time stamp is written once, with its final value, in order of the variables: the bytes depend on what
 // happened when, never on which module was ticked first. No date is written unless asked, so equal runs give
 // equal files.
+//
+// With `before`, the recorder is armed: it keeps the changes of the last `before` in memory and writes nothing until
+// trigger() says that something happened; from there on it writes until `after`.
 #pragma once
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,12 +27,16 @@
 
 namespace waveforms {
 
+class FstFile;
+
 struct VcdOptions {
   std::vector<std::string> select = {};  ///< globs over probe paths (waveforms/select.h); empty = all
   sim::Tick from = 0;                    ///< first time recorded; the values then are the initial values
   sim::Tick to = sim::kNever;            ///< last time recorded; after it the probes have no listener
   std::string top = "poolsim";           ///< name of the outermost scope
-  std::string date = {};                 ///< for $date; empty = no $date
+  std::string date = {};                 ///< for $date of a VCD; empty = no $date
+  sim::Tick before = sim::kNever;        ///< not kNever: armed; what is kept from before the trigger
+  sim::Tick after = sim::kNever;         ///< armed: what is recorded from the trigger on
 };
 
 class VcdWriter {
@@ -37,6 +47,11 @@ class VcdWriter {
   ~VcdWriter();  // closes; an error in writing is then lost, so close() where it matters
   VcdWriter(const VcdWriter&) = delete;
   VcdWriter& operator=(const VcdWriter&) = delete;
+
+  /// What the armed recorder waits for has happened, now. Without effect the second time, or when not armed.
+  void trigger();
+  /// Time of the trigger; kNever: it has not come.
+  sim::Tick triggered_at() const { return trigger_at_; }
 
   /// Stops listening and ends the file at the present time. Throws sim::Error if it could not be written.
   void close();
@@ -63,6 +78,10 @@ class VcdWriter {
   void write_value(const Signal& s);
   void write_time(sim::Tick t);
   void settle();
+  void settle_changes();
+  void keep(Signal& s);
+  void forget_before(sim::Tick t);
+  void write_kept();
   void flush();
 
   const sim::ProbeHub& hub_;
@@ -76,6 +95,15 @@ class VcdWriter {
   sim::Tick stamp_ = 0;               // last time written
   bool dumped_ = false;               // initial values written
   std::uint64_t changes_ = 0;
+  struct Kept {
+    sim::Tick time;
+    std::uint64_t value;
+    std::uint32_t signal;
+  };
+  bool armed_ = false;  // waits for the trigger
+  sim::Tick trigger_at_ = sim::kNever;
+  std::deque<Kept> kept_;  // armed: changes of the last options_.before
+  std::unique_ptr<FstFile> fst_;
   std::string buffer_;
   int fd_ = -1;
   int error_ = 0;
@@ -92,7 +120,8 @@ struct VcdWriter::Signal final : sim::ProbeListener {
   bool dirty = false;
   bool changed = false;
   std::uint64_t value = 0;
-  std::uint64_t written = 0;
+  std::uint64_t written = 0;  // armed: what it was before the first change that is kept
+  std::uint64_t last = 0;     // armed: of the last change that is kept
 };
 
 }  // namespace waveforms

@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "testbenches/campaign/replay.h"
+#include "sim/error.h"
 #include "testbenches/cli/command.h"
 #include "testbenches/explore/explore.h"
 
@@ -17,7 +18,7 @@ struct Options {
   replay::ReplayOptions replay;
   std::string strategy;
   std::vector<std::string> assignments;
-  std::string vcd, pcap;
+  std::string vcd, pcap, perfetto;
   bool force = false;
 };
 
@@ -32,6 +33,7 @@ int replay_experiment(const Options& o, const cli::Context& context) {
     scenario::RunOptions run;
     run.vcd = o.vcd;
     run.pcap = o.pcap;
+    run.perfetto = o.perfetto;
     const campaign::Replayed r = campaign::replay(reference, run);
     const bool same = r.outcome == reference.outcome && r.digest == reference.digest;
     if (context.json) {
@@ -90,6 +92,7 @@ const cli::Subcommand kReplay(
                      "campaign's database")
           ->required();
       app.add_option("--vcd", o->vcd, "token, DB#ID: write a waveform");
+      app.add_option("--perfetto", o->perfetto, "capture, DB#ID: write a timeline for ui.perfetto.dev (Chrome trace JSON)");
       app.add_option("--pcap", o->pcap, "DB#ID: write the packets");
       app.add_flag("--force", o->force, "DB#ID: although another build made it");
       app.add_option("--strategy", o->strategy,
@@ -103,7 +106,11 @@ const cli::Subcommand kReplay(
       app.footer("Exit code 1: model and capture differ; the first event where they part is on stderr.");
       return [o, &context]() -> int {
         if (campaign::is_reference(o->replay.capture)) return replay_experiment(*o, context);
-        if (explore::is_token(o->replay.capture)) return replay_token(*o, context);
+        if (explore::is_token(o->replay.capture)) {
+          if (!o->perfetto.empty()) throw sim::Error("--perfetto: not for a token of poolsim explore; --vcd is");
+          return replay_token(*o, context);
+        }
+        o->replay.perfetto = o->perfetto;
         for (const std::string& assignment : o->assignments) replay::assign(o->replay, assignment);
         if (!o->strategy.empty()) o->replay.strategy = o->strategy;
         o->replay.json = context.json;

@@ -16,6 +16,7 @@
 #include "platform/interconnect.h"
 #include "sim/simulation.h"
 #include "testbenches/checker/checker.h"
+#include "testbenches/trace/observed.h"
 
 namespace replay {
 
@@ -31,6 +32,7 @@ class RecordedMachine {
   checker::Checker& checker() { return *checker_; }
   mm::PageFrames& frames() { return frames_; }
   mm::BuddyAllocator& pages() { return pages_; }
+  trace::Observed observed() { return {simulation_, *kernel_, mm_trace_, *pools_, iommu_, dram_}; }
 
   static constexpr std::uint64_t kIommuRegisters = 0x2800'0000;
   static constexpr sim::Clock core_clock() { return sim::Clock::from_hz(25'000'000'000); }

@@ -7,6 +7,7 @@
 #include <deque>
 
 #include "testbenches/replay/observer.h"
+#include "testbenches/trace/perfetto.h"
 
 namespace replay {
 namespace {
@@ -57,11 +58,16 @@ class Model {
         claimed_(plan.steps.size(), 0),
         cpu_steps_(kernel_.cores()) {}
 
-  ModelResult run() {
+  ModelResult run(const std::string& perfetto) {
+    if (!perfetto.empty()) {
+      timeline_ = std::make_unique<trace::PerfettoRecorder>(machine_.observed(), perfetto);
+      machine_.checker().on_new_finding([this](const checker::Finding& f) { timeline_->finding(f); });
+    }
     sort_steps();
     kernel_.spawn(0, "init", [this] { boot(); });
     machine_.simulation().timeline().run_until(kBegin + plan_.end_ns * sim::kNanosecond + kAfterEnd);
     ModelResult result = observer_.finish();
+    if (timeline_ != nullptr) timeline_->close();
     result.notes = std::move(notes_);
     if (skipped_ != 0) {
       result.notes.push_back(fmt::format(
@@ -445,6 +451,7 @@ class Model {
   RecordedMachine machine_;
   kernel::Kernel& kernel_;
   Observer observer_;
+  std::unique_ptr<trace::PerfettoRecorder> timeline_;
   RecordedDriver driver_;
   std::vector<kernel::Device*> devices_;
   std::vector<PoolRun> pools_;
@@ -463,9 +470,10 @@ class Model {
 
 }  // namespace
 
-ModelResult run_model(const Capture& capture, const Plan& plan, const Behaviour& behaviour) {
+ModelResult run_model(const Capture& capture, const Plan& plan, const Behaviour& behaviour,
+                      const std::string& perfetto) {
   pagepool::find_strategy(behaviour.strategy.value);
-  return Model(capture, plan, behaviour).run();
+  return Model(capture, plan, behaviour).run(perfetto);
 }
 
 }  // namespace replay

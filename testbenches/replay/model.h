@@ -35,7 +35,9 @@ struct ModelResult {
   std::uint64_t wakeups = 0;
 };
 
-/// Runs the whole plan. Once a process. Throws sim::Error for an unknown strategy, before anything is built.
-ModelResult run_model(const Capture& capture, const Plan& plan, const Behaviour& behaviour);
+/// Runs the whole plan; `perfetto`: file of a timeline, or empty. Once a process. Throws sim::Error for an unknown
+/// strategy, before anything is built.
+ModelResult run_model(const Capture& capture, const Plan& plan, const Behaviour& behaviour,
+                      const std::string& perfetto = {});
 
 }  // namespace replay

@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <map>
+#include <set>
 #include <unordered_map>
 
 namespace replay {
@@ -15,6 +18,8 @@ constexpr std::size_t kLookAhead = 256;
 constexpr std::uint64_t kDrainMargin_ns = 10'000;
 /// Distance kept between steps that the capture gives one time stamp.
 constexpr std::uint64_t kTie_ns = 200;
+/// A put this long before an allocation may have come while that one was under way.
+constexpr std::uint64_t kRefill_ns = 20'000;
 
 class Planner {
  public:
@@ -36,6 +41,14 @@ class Planner {
     std::vector<std::size_t> events;  // puts, allocs and the release of this page, in order
     std::size_t next = 0;
     std::size_t handle = kNone;  // out at the driver or its users
+  };
+  /// Where the free pages of a pool should be, as far as the calls show.
+  struct FreePages {
+    struct Entry {
+      std::size_t page, put;  // into Joined::pages, steps_
+    };
+    std::set<std::size_t> cache;
+    std::deque<Entry> ring;
   };
   struct Keyed {
     std::size_t at;  // event; steps sort by it
@@ -324,6 +337,29 @@ class Planner {
       ++short_bulks_;
     }
     fresh_[p].clear();
+    keep_order_with_refill(i);
+  }
+
+  /// The allocation at event `i` filled the cache from the ring and got the last page of that. A put whose page would
+  /// have been behind it, and that the refill did not get, came later: an allocation is told of when it returns.
+  void keep_order_with_refill(std::size_t i) {
+    const std::size_t page = joined_.links[i].page;
+    FreePages& free = free_[joined_.links[i].pool];
+    if (free.cache.erase(page) != 0) return;
+    const auto got = std::ranges::find(free.ring, page, &FreePages::Entry::page);
+    if (got == free.ring.end()) return;
+    const auto taken = static_cast<std::size_t>(got - free.ring.begin()) + 1;
+    for (auto e = free.ring.begin(); e != got; ++e) free.cache.insert(e->page);
+    free.ring.erase(free.ring.begin(), got + 1);
+    if (taken == kBulk) return;  // it took no more, whatever there was
+    for (const FreePages::Entry& e : free.ring) {
+      Keyed& put = steps_[e.put];
+      if (put.step.time_ns + kRefill_ns < since_begin(i) || put.step.kind != StepKind::kPut) continue;
+      if (put.step.cpu == events_[i].cpu) continue;
+      put.at = i;
+      put.sub = 1;
+      put.step.time_ns = since_begin(i);
+    }
   }
 
   void put(std::size_t i) {
@@ -340,7 +376,10 @@ class Planner {
       add_alloc(link.page, i, -1);
       ++unseen_allocs_;
     }
-    add_put(link.page, i, 0, events_[i].direct, released_at_put(capture_, joined_, i));
+    const bool released = released_at_put(capture_, joined_, i);
+    add_put(link.page, i, 0, events_[i].direct, released);
+    if (!released && events_[i].direct) free_[link.pool].cache.insert(link.page);
+    if (!released && !events_[i].direct) free_[link.pool].ring.push_back({link.page, steps_.size() - 1});
     keep_order_with_drain(i);
   }
 
@@ -500,9 +539,10 @@ class Planner {
       Step step = keyed.step;
       const Step* before = plan_.steps.empty() ? nullptr : &plan_.steps.back();
       if (before != nullptr && step.time_ns <= before->time_ns &&
-          before->time_ns - step.time_ns < kDrainMargin_ns / 2 &&
-          (before->cpu != step.cpu || before->context != step.context || before->pid != step.pid)) {
-        step.time_ns = before->time_ns + kTie_ns;
+          before->time_ns - step.time_ns < kDrainMargin_ns / 2) {
+        const bool other =
+            before->cpu != step.cpu || before->context != step.context || before->pid != step.pid;
+        step.time_ns = before->time_ns + (other ? kTie_ns : 0);
       }
       highest_cpu = std::max(highest_cpu, step.cpu);
       if (step.kind == StepKind::kProbe) probed[step.device] = true;
@@ -531,6 +571,7 @@ class Planner {
   Plan plan_;
   std::vector<Keyed> steps_;
   std::vector<PageState> page_;
+  std::map<std::size_t, FreePages> free_;  // by pool
   std::vector<std::vector<std::size_t>> fresh_;  // per pool: pages held since the last alloc
   std::vector<std::size_t> device_of_mapping_;
   std::vector<std::size_t> first_seen_;  // per device: event

@@ -111,7 +111,7 @@ Replay replay(const ReplayOptions& options) {
   out.behaviour = infer(out.capture, out.joined, out.plan);
   override_behaviour(out.behaviour, options);
   out.recorded = recorded_numbers(out.capture, out.joined);
-  out.model = run_model(out.capture, out.plan, out.behaviour);
+  out.model = run_model(out.capture, out.plan, out.behaviour, options.perfetto);
   out.comparison =
       compare(out.capture, out.joined, out.recorded, out.model, out.behaviour.release_period_ms.value);
   return out;

@@ -31,6 +31,7 @@ struct ReplayOptions {
   std::optional<bool> replace_domain_on_rebind;
   std::optional<std::uint64_t> release_period_ms;
   std::optional<std::uint32_t> pool_size;  ///< of every pool
+  std::string perfetto;                 ///< file for a timeline of the model's run, empty = none
   bool json = false;
 };
 

@@ -13,6 +13,8 @@
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/holders.h"
 #include "testbenches/scenario/script.h"
+#include "testbenches/trace/ftrace.h"
+#include "testbenches/trace/perfetto.h"
 #include "waveforms/gtkw.h"
 #include "waveforms/vcd.h"
 
@@ -50,6 +52,18 @@ std::vector<waveforms::GtkwGroup> gtkw_groups() {
       {"Cores", Color::kIndigo, {"kernel", "imsic"}, Format::kDecimal},
       {"Page pools", Color::kViolet, {"pagepool"}, Format::kDecimal},
   };
+}
+
+/// "finding:late_unmap". Throws sim::Error with the nearest right word for what is no trigger.
+std::optional<checker::FindingClass> trigger_class(const std::string& trigger) {
+  if (trigger.empty()) return std::nullopt;
+  std::vector<std::string> words{"finding", "oops", "unbind"};
+  for (std::size_t k = 0; k < checker::kFindingClasses; ++k) {
+    const auto kind = static_cast<checker::FindingClass>(k);
+    words.push_back(std::string("finding:") + checker::key(kind));
+    if (trigger == words.back()) return kind;
+  }
+  throw sim::Error(fmt::format("--trigger: '{}' is none{}", trigger, sim::suggestion(trigger, words)));
 }
 
 }  // namespace
@@ -209,7 +223,30 @@ RunResult ScenarioRun::run() {
 }
 
 sim::Tick ScenarioRun::last_tick() const { return config_.scenario.end_delay + kPatience; }
+void ScenarioRun::interrupt() { machine_->simulation().timeline().stop(); }
 bool ScenarioRun::scenario_ended() const { return script_->finished(); }
+
+void ScenarioRun::on_finding(const checker::Finding& finding) {
+  if (perfetto_ != nullptr) perfetto_->finding(finding);
+  if (trigger_finding_ && trigger_finding_(finding)) vcd_->trigger();
+}
+
+bool ScenarioRun::triggered() const {
+  return options_.trigger.empty() || vcd_ == nullptr || vcd_->triggered_at() != sim::kNever;
+}
+
+void ScenarioRun::arm_waveform() {
+  kernel::Trace& trace = machine_->kernel().trace();
+  if (options_.trigger == "oops") {
+    trace.oops.subscribe([this](const kernel::Oops&) { vcd_->trigger(); });
+  } else if (options_.trigger == "unbind") {
+    trace.device_unbinding.subscribe([this](const kernel::DeviceUnbinding&) { vcd_->trigger(); });
+  } else if (options_.trigger == "finding") {
+    trigger_finding_ = [](const checker::Finding&) { return true; };
+  } else if (const std::optional<checker::FindingClass> kind = trigger_class(options_.trigger)) {
+    trigger_finding_ = [kind](const checker::Finding& f) { return f.kind == *kind; };
+  }
+}
 
 void ScenarioRun::start() {
   if (!options_.pcap.empty()) {
@@ -218,7 +255,23 @@ void ScenarioRun::start() {
   if (!options_.vcd.empty()) {
     vcd_ = std::make_unique<waveforms::VcdWriter>(
         machine_->simulation().probes(), options_.vcd,
-        waveforms::VcdOptions{options_.vcd_probes, options_.vcd_from, options_.vcd_to});
+        waveforms::VcdOptions{
+            .select = options_.vcd_probes,
+            .from = options_.vcd_from,
+            .to = options_.vcd_to,
+            .before = options_.trigger.empty() ? sim::kNever : options_.trigger_before,
+            .after = options_.trigger_after});
+    arm_waveform();
+  }
+  if (!options_.perfetto.empty()) {
+    perfetto_ = std::make_unique<trace::PerfettoRecorder>(trace::Observed::of(*machine_), options_.perfetto,
+                                                          options_.vcd_from, options_.vcd_to);
+  }
+  if (perfetto_ != nullptr || trigger_finding_) {
+    checker_->on_new_finding([this](const checker::Finding& f) { on_finding(f); });
+  }
+  if (!options_.ftrace.empty()) {
+    ftrace_ = std::make_unique<trace::FtraceWriter>(trace::Observed::of(*machine_), options_.ftrace);
   }
   cpu_before_ = cpu_seconds();
   script_->start();
@@ -226,6 +279,8 @@ void ScenarioRun::start() {
 
 void ScenarioRun::close_outputs() {
   if (pcap_ != nullptr) pcap_->close();
+  if (perfetto_ != nullptr) perfetto_->close();
+  if (ftrace_ != nullptr) ftrace_->close();
   if (vcd_ != nullptr) {
     vcd_->close();
     std::string save = options_.vcd;
@@ -233,7 +288,9 @@ void ScenarioRun::close_outputs() {
         dot != std::string::npos && save.find('/', dot) == std::string::npos) {
       save.resize(dot);
     }
-    waveforms::write_gtkw(save + ".gtkw", *vcd_, gtkw_groups(), script_->unbind_at());
+    const sim::Tick triggered = vcd_->triggered_at();
+    waveforms::write_gtkw(save + ".gtkw", *vcd_, gtkw_groups(),
+                          triggered != sim::kNever ? triggered : script_->unbind_at());
   }
 }
 

@@ -2,6 +2,7 @@
 // One run of a scenario on the machine, with the checker watching. SystemC elaborates once a process, so one run a
 // process: compare (testbenches/scenario/compare.h) forks one for each strategy.
 #pragma once
+#include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -16,15 +17,25 @@ class VcdWriter;
 namespace platform {
 class PcapWriter;
 }
+namespace trace {
+class FtraceWriter;
+class PerfettoRecorder;
+}
 
 namespace scenario {
 
 class Script;
 
 struct RunOptions {
-  std::string vcd;                        ///< waveform file, empty = none; a .gtkw is written beside it
+  /// Waveform file, VCD, or FST if it ends in .fst; empty = none. A .gtkw is written beside it.
+  std::string vcd;
   std::vector<std::string> vcd_probes;    ///< globs; empty = all
   sim::Tick vcd_from = 0, vcd_to = sim::kNever;
+  /// The waveform only around "finding", "finding:CLASS", "oops" or "unbind", whatever comes first of it; empty = always.
+  std::string trigger;
+  sim::Tick trigger_before = 5 * sim::kMicrosecond, trigger_after = 5 * sim::kMicrosecond;
+  std::string perfetto;  ///< timeline in Chrome trace JSON of the same window, empty = none
+  std::string ftrace;    ///< the tracepoints as Linux prints them, empty = none
   std::string pcap;     ///< every frame that the NIC receives or sends, empty = none
   std::string rx_pcap;  ///< capture that arrives after the steady traffic, empty = none
   /// Frames of it in a second instead of the recorded times; 0 = recorded.
@@ -91,10 +102,15 @@ class ScenarioRun {
   /// The same in steps, for who stops in between: start(), run the timeline until scenario_ended() or last_tick(),
   /// finish().
   void start();
+  /// The trigger of the waveform has come; true without a trigger.
+  bool triggered() const;
   bool scenario_ended() const;
   sim::Tick last_tick() const;
   RunResult finish();
-  /// Waveform and packets are complete on disk. finish() does it, too.
+  /// Ends the run at once, as at the end of the script: outputs become whole and finish() tells what there is. Any
+  /// time, signal handlers too.
+  void interrupt();
+  /// Waveform, timeline and packets are complete on disk. finish() does it, too.
   void close_outputs();
 
   platform::Machine& machine() { return *machine_; }
@@ -108,6 +124,8 @@ class ScenarioRun {
   std::string dump_pools() const;
 
  private:
+  void arm_waveform();
+  void on_finding(const checker::Finding& finding);
   RunConfig config_;
   RunOptions options_;
   std::unique_ptr<platform::Machine> machine_;
@@ -115,6 +133,9 @@ class ScenarioRun {
   std::unique_ptr<Script> script_;
   std::unique_ptr<platform::PcapWriter> pcap_;
   std::unique_ptr<waveforms::VcdWriter> vcd_;
+  std::function<bool(const checker::Finding&)> trigger_finding_;  // is it what the waveform waits for?
+  std::unique_ptr<trace::PerfettoRecorder> perfetto_;
+  std::unique_ptr<trace::FtraceWriter> ftrace_;
   double cpu_before_ = 0;
   RunResult result_;
 };

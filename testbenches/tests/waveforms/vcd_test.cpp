@@ -243,11 +243,11 @@ TEST(Gtkw, GroupsFormatsAndStateNames) {
   EXPECT_EQ(read_text(filters), "0 Idle\n1 Working\n2 Done\n");
   EXPECT_NE(
       text.find("@800200\n-Left\n@2022\n^1 " + filters +
-                "\n[color] 4\npoolsim.left.fsm.state[1:0]\n@24\n"
-                "[color] 4\npoolsim.left.jobs[16:0]\n@28\n[color] 4\npoolsim.left.busy\n@1000200\n-Left\n"),
+                "\n[color] 4\n+{left/fsm/state} poolsim.left.fsm.state[1:0]\n@24\n"
+                "[color] 4\n+{left/jobs} poolsim.left.jobs[16:0]\n@28\n[color] 4\n+{left/busy} poolsim.left.busy\n@1000200\n-Left\n"),
       std::string::npos)
       << text;
-  EXPECT_NE(text.find("@c00200\n-The rest\n@28\npoolsim.right.east.busy\n@1401200\n-The rest\n"),
+  EXPECT_NE(text.find("@c00200\n-The rest\n@28\n+{right/east/busy} poolsim.right.east.busy\n@1401200\n-The rest\n"),
             std::string::npos)
       << text;
   EXPECT_EQ(text.find("silent"), std::string::npos) << "never changed";

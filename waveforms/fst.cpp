@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "waveforms/fst.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "sim/error.h"
+
+#ifdef POOLSIM_FST
+#include <fstapi.h>
+#endif
+
+namespace waveforms {
+
+#ifdef POOLSIM_FST
+namespace {
+
+class FstApiFile final : public FstFile {
+ public:
+  explicit FstApiFile(const std::string& path)
+      : path_(path), file_(fstWriterCreate(path.c_str(), /*compressed=*/1)) {
+    if (file_ == nullptr)
+      throw sim::Error(path, 0, fmt::format("cannot write the waveform: {}", std::strerror(errno)));
+    fstWriterSetPackType(file_, FST_WR_PT_LZ4);
+    fstWriterSetTimescale(file_, -15);
+    fstWriterSetVersion(file_, "poolsim");
+    fstWriterSetDate(file_, "");  // equal runs, equal files
+  }
+  ~FstApiFile() override {
+    if (file_ != nullptr) fstWriterClose(file_);
+  }
+
+  void scope(const std::string& name) override {
+    fstWriterSetScope(file_, FST_ST_VCD_MODULE, name.c_str(), nullptr);
+  }
+  void upscope() override { fstWriterSetUpscope(file_); }
+  void variable(std::uint32_t number, const std::string& name, unsigned bits,
+                const std::vector<std::string>& states) override {
+    if (!states.empty()) name_states(name, bits, states);
+    if (signals_.size() <= number) signals_.resize(number + 1);
+    signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0),
+                        bits};
+  }
+  void time(sim::Tick t) override { fstWriterEmitTimeChange(file_, t); }
+  void value(std::uint32_t signal, std::uint64_t value) override {
+    const auto [handle, bits] = signals_[signal];
+    if (bits <= 32) {
+      fstWriterEmitValueChange32(file_, handle, bits, static_cast<std::uint32_t>(value));
+    } else {
+      fstWriterEmitValueChange64(file_, handle, bits, value);
+    }
+  }
+  void close() override {
+    if (file_ == nullptr) return;
+    const bool failed = fstWriterGetFseekFailed(file_) != 0;
+    fstWriterClose(file_);
+    file_ = nullptr;
+    if (failed) throw sim::Error(path_, 0, "cannot write the waveform");
+  }
+  void abandon() override { file_ = nullptr; }
+
+ private:
+  void name_states(const std::string& name, unsigned bits, const std::vector<std::string>& states) {
+    std::vector<std::string> values(states.size());
+    std::vector<const char*> literals, numbers;
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      for (unsigned b = bits; b-- > 0;) values[i] += (i >> b & 1) != 0 ? '1' : '0';
+      literals.push_back(states[i].c_str());
+      numbers.push_back(values[i].c_str());
+    }
+    const fstEnumHandle table =
+        fstWriterCreateEnumTable(file_, name.c_str(), static_cast<std::uint32_t>(states.size()), bits,
+                                 literals.data(), numbers.data());
+    fstWriterEmitEnumTableRef(file_, table);
+  }
+
+  struct Signal {
+    fstHandle handle = 0;
+    unsigned bits = 0;
+  };
+  std::string path_;
+  void* file_;
+  std::vector<Signal> signals_;
+};
+
+}  // namespace
+
+bool FstFile::available() { return true; }
+std::unique_ptr<FstFile> FstFile::create(const std::string& path) {
+  return std::make_unique<FstApiFile>(path);
+}
+#else
+bool FstFile::available() { return false; }
+std::unique_ptr<FstFile> FstFile::create(const std::string& path) {
+  throw sim::Error(
+      path, 0,
+      "this build writes VCD only: it found no fstapi (Debian package verilator); name the file .vcd");
+}
+#endif
+
+}  // namespace waveforms
