@@ -114,7 +114,7 @@ const cli::Subcommand kStudy(
     "study", "run a scenario over ranges of parameters and plot its figures",
     [](CLI::App& app, const cli::Context& context) {
       auto o = std::make_shared<Options>();
-      app.add_option("study", o->file, "study file (YAML; docs/studies/README.md)")->required();
+      app.add_option("study", o->file, "study file (YAML; docs/studies/index.md)")->required();
       app.add_option("--db", o->db, "results, kept as they come; default: NAME.study.db here");
       app.add_option("--csv", o->csv, "write a line for each run");
       app.add_option("--html", o->html, "write one self-contained page");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A study: what does a figure of the machine do when parameters change? A file (YAML) names a base scenario,
 // the parameters and their levels, workloads, strategies and DMA modes, and formulas over the figures of a
-// run; the design says which combinations are run. docs/studies/README.md has the format.
+// run; the design says which combinations are run. docs/studies/index.md has the format.
 #pragma once
 #include <cstdint>
 #include <string>
