@@ -34,8 +34,10 @@ CREATE VIEW summary AS SELECT variant, kind, outcome, count(*) AS n, sum(weight)
 std::string why(sqlite3* db) {
   std::string text = sqlite3_errmsg(db);
   const int code = sqlite3_errcode(db);
-  if (code != SQLITE_IOERR && code != SQLITE_FULL && code != SQLITE_CANTOPEN && code != SQLITE_READONLY) return text;
-  if (const int error = sqlite3_system_errno(db); error != 0) text += fmt::format(" ({})", std::strerror(error));
+  if (code != SQLITE_IOERR && code != SQLITE_FULL && code != SQLITE_CANTOPEN && code != SQLITE_READONLY)
+    return text;
+  if (const int error = sqlite3_system_errno(db); error != 0)
+    text += fmt::format(" ({})", std::strerror(error));
   return text;
 }
 
@@ -321,7 +323,7 @@ std::uint64_t Database::merge(const std::string& other) {
 }
 
 void Database::verify() const {
-  Statement check(db_, "PRAGMA quick_check", file_);
+  Statement check(db_, "PRAGMA integrity_check", file_);
   if (!check.step() || check.text(0) != "ok")
     throw Refusal(fmt::format("{}: damaged: {}", file_, check.text(0)));
   // Absent while rows are being added: what was killed then is checked by SQLite alone.

@@ -236,8 +236,8 @@ class Worker {
     bool pilot_done = false;  ///< of an experiment that is an audit: what its class says is known
   };
 
-  /// Goes over what is complete already. False: nothing is left, or no more is wanted. Whoever is killed in the
-  /// middle of this leaves what the next one does the same with.
+  /// Goes over what is complete already. False: nothing is left, or no more is wanted. Whoever is killed in
+  /// the middle of this leaves what the next one does the same with.
   bool skip_done() {
     while (at_->plan < share_.size() && rows_[share_[at_->plan].second].state.load() == 2) {
       at_->pilot_done = false;
