@@ -17,6 +17,8 @@
 
 namespace kernel {
 
+class SpinLock;
+
 class Core final : public Context, public sim::Sleeper {
  public:
   Core(Kernel& kernel, const Costs& costs, mm::CacheHierarchy& caches, unsigned cpu);
@@ -82,9 +84,9 @@ class Core final : public Context, public sim::Sleeper {
   void resumed(Tick held);
   /// When it last stopped running by itself.
   Tick held_since() const { return held_since_; }
-  /// Name of the lock it spins for, or null.
-  const char* spins_for() const { return spins_for_; }
-  void set_spins_for(const char* lock) { spins_for_ = lock; }
+  /// The lock it spins for, which another core holds; null: none.
+  const SpinLock* spins_for() const { return spins_for_; }
+  void set_spins_for(const SpinLock* lock) { spins_for_ = lock; }
   /// Time this core was held so far.
   Tick held() const { return held_; }
   /// The next local timer event (kernel/timers.h) is at `t`; kNever: none.
@@ -135,7 +137,7 @@ class Core final : public Context, public sim::Sleeper {
   std::uint32_t softirq_pending_ = 0;
   Cycle bh_begin_ = 0;
   Tick held_ = 0, held_since_ = 0, bh_held_ = 0;
-  const char* spins_for_ = nullptr;
+  const SpinLock* spins_for_ = nullptr;
   const char* bh_function_ = "";
   ContextKind kind_ = ContextKind::kIdle;
   Cycle kind_since_ = 0;

@@ -49,7 +49,7 @@ void SpinLock::acquire() {
   } else {
     Waiter me{&core};
     waiters_.push_back(&me);
-    core.set_spins_for(name_);
+    core.set_spins_for(this);
     core.stall(me.granted, true);
     core.set_spins_for(nullptr);
   }
@@ -198,7 +198,9 @@ void Mutex::lock() {
   POOLSIM_ASSERT(owner_ != &me);
   cpu.atomic(line_);
   cpu.work(cpu.costs().mutex_lock);
+  me.set_waits_for(this);
   queue_.wait_event([this] { return owner_ == nullptr; });
+  me.set_waits_for(nullptr);
   owner_ = &me;
   this_cpu().acquires(this);
 }

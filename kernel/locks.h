@@ -30,6 +30,8 @@ class SpinLock {
   bool trylock();
 
   bool is_locked() const { return holder_ != nullptr; }
+  /// The core that holds it; null: none.
+  const Core* holder() const { return holder_; }
   const char* name() const { return name_; }
   std::uint64_t acquisitions() const { return acquisitions_; }
   std::uint64_t contended() const { return contended_; }
@@ -116,6 +118,7 @@ class Mutex {
   void unlock();
   bool is_locked() const { return owner_ != nullptr; }
   Task* owner() const { return owner_; }
+  const char* name() const { return name_; }
 
  private:
   const char* name_;

@@ -12,6 +12,7 @@
 namespace kernel {
 
 class Core;
+class Mutex;
 class WorkerPool;
 
 enum class TaskState : std::uint8_t { kRunnable, kRunning, kBlocked, kDead };
@@ -31,6 +32,13 @@ class Task {
   /// Where it is, innermost function first. Valid until the call chain changes.
   CallChain call_chain() const;
 
+  /// The mutex it wants and does not have yet; null: none.
+  const Mutex* waits_for() const { return waits_for_; }
+  void set_waits_for(const Mutex* mutex) { waits_for_ = mutex; }
+  /// It sleeps for a time (msleep, usleep), and will go on by itself.
+  bool sleeps_for_a_time() const { return timed_sleep_; }
+  void set_sleeps_for_a_time(bool does) { timed_sleep_ = does; }
+
   /// Set by a worker around the work it runs: "events page_pool_release_retry".
   std::string workqueue;
 
@@ -46,6 +54,8 @@ class Task {
   TaskState state_ = TaskState::kRunnable;
   bool wake_pending_ = false;  // woken between preparing to sleep and sleeping
   bool oopsed_ = false;
+  bool timed_sleep_ = false;
+  const Mutex* waits_for_ = nullptr;
   CallStack stack_;
   mutable std::array<const char*, CallStack::kMax> chain_{};
   WorkerPool* busy_in_ = nullptr;      // a worker that executes work

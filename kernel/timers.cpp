@@ -122,6 +122,18 @@ void TimerBase::run_expired() {
 
 namespace {
 
+/// A timer sets `expired` and wakes this task.
+void sleep_until_set(const bool& expired) {
+  Core& core = this_core();
+  Task& me = core.current();
+  me.set_sleeps_for_a_time(true);
+  while (!expired) {
+    core.prepare_to_wait();
+    if (!expired) core.schedule();
+  }
+  me.set_sleeps_for_a_time(false);
+}
+
 void sleep_on_hrtimer(Tick t) {
   Core& core = this_core();
   Kernel& kernel = core.kernel();
@@ -131,10 +143,7 @@ void sleep_on_hrtimer(Tick t) {
     expired = true;
     Core::wake_task(*task);
   });
-  while (!expired) {
-    core.prepare_to_wait();
-    if (!expired) core.schedule();
-  }
+  sleep_until_set(expired);
 }
 
 }  // namespace
@@ -151,10 +160,7 @@ void msleep(std::uint64_t ms) {
     Core::wake_task(*task);
   });
   timer.mod_timer(kernel.jiffies() + kernel.msecs_to_jiffies(ms));
-  while (!expired) {
-    core.prepare_to_wait();
-    if (!expired) core.schedule();
-  }
+  sleep_until_set(expired);
   timer.del_timer_sync();
 }
 

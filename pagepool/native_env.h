@@ -241,6 +241,7 @@ class BasicNativeEnv {
   }
   void free_recycle_stats(RecycleStats* stats) {
     if (stats == system_stats_) return;
+    if (keep_freed_pools_) return;  // they go with the environment, as their pool does
     {
       std::lock_guard guard(work_mutex_);
       std::erase(stats_, stats);

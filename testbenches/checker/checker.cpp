@@ -344,7 +344,7 @@ void Checker::on(const pagepool::PoolFreed& e) {
   if (p == nullptr) return;
   p->freed = true;
   p->freed_at = e.where.time;
-  if (!p->destroyed || p->freed_at - p->destroyed_at <= config_.shutdown_bound) return;
+  if (!p->destroyed || p->freed_at - p->destroyed_at <= shutdown_bound()) return;
   report(FindingClass::kStalledShutdown, e.pool, 0, 0, [&](Finding& f) {
     f.place = "page_pool_release_retry";
     f.who = fmt::format("pool {} of {}", e.pool, pool_device(*p));

@@ -97,9 +97,19 @@ class Checker {
 
   /// `call` is told of every new finding, complete but for what it may add.
   void on_new_finding(std::function<void(Finding&)> call) { on_new_ = std::move(call); }
-  /// A task that should have ended has not: it spins for `lock`, sleeps, or runs on.
-  void racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
-                   const std::string& lock);
+  /// A task that should have ended has not. The other side: `whom`.
+  struct StuckTask {
+    FindingClass kind;
+    std::string task;
+    unsigned cpu;
+    std::string chain;   ///< where it is, innermost first
+    std::string whom;    ///< the lock and who holds it, or what became of the others
+    std::string detail;  ///< what it does instead of ending
+  };
+  void racer_stuck(const StuckTask& stuck);
+
+  /// So much of the run up to now is no fault of the code (its cores were held): shutdown may take that much longer.
+  void forgive(std::function<sim::Tick()> time) { forgiven_ = std::move(time); }
 
   /// Two accesses that nothing orders (races.h).
   void raced(const DataRace& race);
@@ -163,6 +173,7 @@ class Checker {
 
  private:
   sim::Tick now() const { return timeline_.now(); }
+  sim::Tick shutdown_bound() const { return config_.shutdown_bound + (forgiven_ ? forgiven_() : 0); }
   std::uint32_t device_index(const kernel::Device* device);
   DeviceShadow& device(const kernel::Device* d) { return devices_[device_index(d)]; }
   std::uint32_t device_of(sim::RequesterId requester);
@@ -188,11 +199,9 @@ class Checker {
                   Texts&& texts) {
     bool fresh = false;
     Finding& f = log_.hit(kind, key, now(), fresh);
-    if (fresh) {
-      texts(f);
-      if (on_new_) on_new_(f);
-    }
+    if (fresh) texts(f);
     sample(f, pfn, address);
+    if (fresh && on_new_) on_new_(f);
     return f;
   }
   void sample(Finding& f, std::uint64_t pfn, std::uint64_t address);
@@ -211,6 +220,7 @@ class Checker {
   std::set<std::pair<std::uint64_t, std::uint64_t>> lock_orders_;  // (outer, inner) by name
   FindingLog log_;
   std::function<void(Finding&)> on_new_;
+  std::function<sim::Tick()> forgiven_;
   Summary summary_;
   HolderNames holders_;
   PageTable pages_;

@@ -112,13 +112,12 @@ void Checker::on(const kernel::Warn& e) {
   });
 }
 
-void Checker::racer_stuck(FindingClass kind, const std::string& task, unsigned cpu, const std::string& chain,
-                          const std::string& lock) {
-  report(kind, sim::digest_tag(task), 0, 0, [&](Finding& f) {
-    f.place = chain.empty() ? "task " + task : chain;
-    f.who = fmt::format("{} on core {}", task, cpu);
-    f.whom = lock;
-    f.detail = lock.empty() ? std::string("has not ended") : fmt::format("spins for {}", lock);
+void Checker::racer_stuck(const StuckTask& stuck) {
+  report(stuck.kind, sim::digest_tag(stuck.task), 0, 0, [&](Finding& f) {
+    f.place = stuck.chain.empty() ? "task " + stuck.task : stuck.chain;
+    f.who = fmt::format("{} on core {}", stuck.task, stuck.cpu);
+    f.whom = stuck.whom;
+    f.detail = stuck.detail;
   });
 }
 
@@ -151,7 +150,7 @@ void Checker::check_end_of_pools() {
   for (const PoolShadow& p : pools_) {
     if (!p.destroyed || p.freed) continue;
     const sim::Tick waited = now() - p.destroyed_at;
-    if (waited > config_.shutdown_bound || summary_.oops) {
+    if (waited > shutdown_bound() || summary_.oops) {
       report(FindingClass::kStalledShutdown, p.id, 0, 0, [&](Finding& f) {
         f.place = "page_pool_release_retry";
         f.who = fmt::format("pool {} of {}", p.id, pool_device(p));
@@ -167,7 +166,7 @@ void Checker::check_end_of_pools() {
     const std::string_view holder = holders_.name(page.now().holder);
     const bool lost_by_oops = summary_.oops && !p->freed;
     if (!p->freed && !held_inside(holder)) return;  // still held, legitimately
-    if (!p->freed && !lost_by_oops && now() - p->destroyed_at <= config_.shutdown_bound)
+    if (!p->freed && !lost_by_oops && now() - p->destroyed_at <= shutdown_bound())
       return;  // may still come
     ++summary_.leaked_pages;
     report(FindingClass::kLeakedPage, p->id, pfn.value, to_phys(pfn).value, [&](Finding& f) {
@@ -190,7 +189,7 @@ void Checker::check_end_of_mappings() {
       // Somebody may still come and unmap it, late: that is another finding.
       const PageShadow* page = head_page(to_pfn(sim::PhysAddr(m.phys)));
       const PoolShadow* p = page != nullptr && page->pool != 0 ? pool(page->pool) : nullptr;
-      if (p != nullptr && !p->freed && !summary_.oops && now() - p->destroyed_at <= config_.shutdown_bound)
+      if (p != nullptr && !p->freed && !summary_.oops && now() - p->destroyed_at <= shutdown_bound())
         continue;
       if (p != nullptr && !p->freed && !held_inside(holders_.name(page->now().holder))) continue;
     }

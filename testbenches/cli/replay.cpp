@@ -62,8 +62,12 @@ int replay_token(const Options& o, const cli::Context& context) {
     nlohmann::ordered_json j = {
         {"digest", r.outcome.digest}, {"same_digest", same}, {"findings", nlohmann::ordered_json::array()}};
     for (const auto& f : r.outcome.findings) {
-      j["findings"].push_back(
-          {{"class", f.kind}, {"place", f.place}, {"who", f.who}, {"whom", f.whom}, {"detail", f.detail}});
+      j["findings"].push_back({{"class", f.kind},
+                               {"place", f.place},
+                               {"who", f.who},
+                               {"whom", f.whom},
+                               {"detail", f.detail},
+                               {"holder", f.holder}});
     }
     std::printf("%s\n", j.dump(2).c_str());
   } else {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testbenches/explore/explore.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -15,7 +18,8 @@
 namespace explore {
 namespace {
 
-volatile std::sig_atomic_t stop_asked = 0;
+/// In memory that this process shares with those it forks: whichever of them gets the signal, all of them stop.
+volatile std::sig_atomic_t* stop_asked = nullptr;
 
 using Json = nlohmann::ordered_json;
 
@@ -30,19 +34,25 @@ constexpr const char* kRace = "data_race";
 void tell_progress(const SearchResult& r, const SearchOptions& o, const std::string& what) {
   const double rate = r.seconds > 0 ? static_cast<double>(r.schedules) / r.seconds : 0;
   const double left = rate > 0 ? static_cast<double>(o.budget - r.schedules) / rate : 0;
-  std::fprintf(stderr, "%s: %llu of %llu schedules, %.0f/s, %zu finding%s, %.0f s left at most\n",
-               what.c_str(), static_cast<unsigned long long>(r.schedules),
-               static_cast<unsigned long long>(o.budget), rate, r.found.size(),
-               r.found.size() == 1 ? "" : "s", left);
+  const std::string level =
+      r.of_level != 0 ? fmt::format(", {} of {} with {} departures", r.in_level, r.of_level, r.level) : "";
+  fmt::print(stderr, "{}: {} of {} schedules{}, {} different runs, {:.0f}/s, {} finding{}, {:.0f} s left at most\n",
+             what, r.schedules, o.budget, level, r.different, rate, r.found.size(), r.found.size() == 1 ? "" : "s",
+             left);
 }
 
 }  // namespace
 
-bool interrupted() { return stop_asked != 0; }
+bool interrupted() { return stop_asked != nullptr && *stop_asked != 0; }
 
 void catch_interrupts() {
+  if (stop_asked == nullptr) {
+    void* p = ::mmap(nullptr, sizeof *stop_asked, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw sim::ModelError("no memory for the note of an interrupt");
+    stop_asked = static_cast<volatile std::sig_atomic_t*>(p);
+  }
   struct sigaction action {};
-  action.sa_handler = [](int) { stop_asked = 1; };
+  action.sa_handler = [](int) { *stop_asked = 1; };
   ::sigaction(SIGINT, &action, nullptr);
 }
 
@@ -68,6 +78,7 @@ Json run_cell(const Cell& cell) {
     j["per_cpu_second"] = r.cpu_seconds > 0 ? static_cast<double>(r.schedules) / r.cpu_seconds : 0;
     j["points"] = r.points;
     j["bound"] = r.bound;
+    j["different"] = r.different;
     j["exhausted"] = r.exhausted;
     j["interrupted"] = r.interrupted;
     j["found"] = Json::array();
@@ -75,7 +86,7 @@ Json run_cell(const Cell& cell) {
       Token token = cell.token;
       token.build = build_id();
       token.finding = found.finding.kind;
-      token.schedule = cell.shrink ? shrink(runner, found.schedule, key, 600) : found.schedule;
+      token.schedule = cell.shrink && !interrupted() ? shrink(runner, found.schedule, key, 600) : found.schedule;
       const Outcome again = runner.run(token.schedule);
       token.digest = again.digest;
       // The first of a schedule in time is the story; the others follow from it.
@@ -109,6 +120,39 @@ Json run_cell(const Cell& cell) {
   });
 }
 
+std::optional<Cell> rest_of(const Cell& cell, const Json& interrupted) {
+  const std::uint64_t done = interrupted["schedules"];
+  const bool numbered = cell.search.method == Method::kRandom || cell.search.method == Method::kPct;
+  // The first one of a search is the natural schedule, which has no number.
+  if (!numbered || done < 2 || done >= cell.search.budget) return std::nullopt;
+  Cell rest = cell;
+  rest.search.first = interrupted["first"].get<std::uint64_t>() + done - 1;
+  rest.search.budget = cell.search.budget - done + 1;
+  return rest;
+}
+
+Json together(const Json& first, const Json& second) {
+  Json sum = second;
+  const std::uint64_t done = first["schedules"];
+  sum["first"] = first["first"];
+  sum["schedules"] = done + second["schedules"].get<std::uint64_t>() - 1;
+  sum["different"] = std::max(first["different"].get<std::uint64_t>(), second["different"].get<std::uint64_t>());
+  for (Json& f : sum["found"]) f["after"] = f["after"].get<std::uint64_t>() + done - 1;
+  for (const Json& f : first["found"]) {
+    const auto same = std::find_if(sum["found"].begin(), sum["found"].end(),
+                                   [&](const Json& other) { return other["key"] == f["key"]; });
+    if (same == sum["found"].end()) {
+      sum["found"].push_back(f);
+      continue;
+    }
+    const std::uint64_t seen = f["seen"].get<std::uint64_t>() + (*same)["seen"].get<std::uint64_t>();
+    if (f["departures"] <= (*same)["departures"]) *same = f;
+    (*same)["after"] = f["after"];
+    (*same)["seen"] = seen;
+  }
+  return sum;
+}
+
 std::string verdict(const Json& r) {
   if (!r["found"].empty()) {
     std::string text;
@@ -131,10 +175,10 @@ std::string verdict(const Json& r) {
 
 std::string report(const Json& r) {
   std::string text = fmt::format(
-      "{} with {}: {} schedules by {} (depth {}), {} points in the natural one, {:.0f} a second, {:.0f} a "
-      "second of CPU\n",
+      "{} with {}: {} schedules by {} (depth {}), {} different runs, {} points in the natural one, {:.0f} a "
+      "second, {:.0f} a second of CPU\n",
       r["story"].get<std::string>(), r["strategy"].get<std::string>(), r["schedules"].get<std::uint64_t>(),
-      r["method"].get<std::string>(), r["depth"].get<unsigned>(), r["points"].get<std::uint32_t>(),
+      r["method"].get<std::string>(), r["depth"].get<unsigned>(), r["different"].get<std::uint64_t>(), r["points"].get<std::uint32_t>(),
       r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
   if (const double bound = r["bound"]; bound > 0) {
     const double n = r["schedules"];
@@ -199,7 +243,8 @@ Replayed replay(const Token& token, const std::string& vcd) {
     out["report"] = checker::findings_text(stage.checker());
     out["findings"] = Json::array();
     for (const checker::Finding& f : stage.checker().findings().all()) {
-      out["findings"].push_back({checker::key(f.kind), f.place, f.who, f.whom, f.detail});
+      out["findings"].push_back({checker::key(f.kind), f.place, f.who, f.whom, f.detail,
+                                 f.samples.empty() ? "" : f.samples.front().holder});
     }
     std::string steps;
     for (const Step& s : oracle.taken()) {
@@ -224,7 +269,7 @@ Replayed replay(const Token& token, const std::string& vcd) {
   result.outcome.finished = j["finished"];
   result.outcome.points = j["points"];
   for (const auto& f : j["findings"])
-    result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], "", 0});
+    result.outcome.findings.push_back({f[0], f[1], f[2], f[3], f[4], f[5], 0});
   result.report = j["steps"].get<std::string>() + j["report"].get<std::string>();
   return result;
 }
@@ -284,7 +329,7 @@ void set_setting(Token& token, const std::string& name, std::uint64_t value) {
 }  // namespace
 
 Shrunk shrink_token(const Token& token, std::uint64_t budget) {
-  Shrunk result{token, 0, false};
+  Shrunk result{self_contained(token), 0, false};
   result.token.build = build_id();
   const auto attempt = [&](const Token& candidate) {
     const Json j = try_token(candidate, token.finding, budget);
@@ -296,19 +341,21 @@ Shrunk shrink_token(const Token& token, std::uint64_t budget) {
     result.token.digest = j["digest"];
     return true;
   };
-  result.reproduced = attempt(token);
+  result.reproduced = attempt(result.token);
   if (!result.reproduced) return result;
-  const StageConfig config = load(token);
-  for (unsigned pages = 1; pages < config.explore.pages && !interrupted(); ++pages) {
-    Token fewer = result.token;
-    set_setting(fewer, "explore.pages", pages);
-    if (attempt(fewer)) break;
-  }
-  for (unsigned cores = 2; cores < config.run.machine.kernel.cores && !interrupted(); ++cores) {
-    Token fewer = result.token;
-    set_setting(fewer, "kernel.cores", cores);
-    if (attempt(fewer)) break;
-  }
+  const StageConfig config = load(result.token);
+  const Story& story = find_story(config.explore.story);
+  // From the fewest on: what is found is the least.
+  const auto fewer = [&](const std::string& name, unsigned least, unsigned now) {
+    for (unsigned n = least; n < now && !interrupted(); ++n) {
+      Token candidate = result.token;
+      set_setting(candidate, name, n);
+      if (attempt(candidate)) return;
+    }
+  };
+  if (story.uses_pages) fewer("explore.pages", 1, config.explore.pages);
+  if (story.uses_packets) fewer("explore.packets", 1, config.explore.packets);
+  fewer("kernel.cores", 2, config.run.machine.kernel.cores);
   return result;
 }
 

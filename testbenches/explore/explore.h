@@ -2,6 +2,7 @@
 // `poolsim explore`: one search, or a matrix of them, and what people read of it.
 #pragma once
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,13 @@ struct Cell {
 };
 
 /// The result, as told by the process that ran the cell. SystemC elaborates once a process: one cell, one fork.
-/// Fields: story, strategy, method, schedules, rate, points, bound, exhausted, interrupted, found[].
+/// Fields: story, strategy, method, schedules, rate, points, different, bound, exhausted, interrupted, found[].
 nlohmann::ordered_json run_cell(const Cell& cell);
+
+/// What an interrupted run of the cell left to do; nothing if it cannot go on where it was and has to begin again.
+std::optional<Cell> rest_of(const Cell& cell, const nlohmann::ordered_json& interrupted);
+/// One result of the two halves of a cell.
+nlohmann::ordered_json together(const nlohmann::ordered_json& first, const nlohmann::ordered_json& second);
 
 /// "nothing in 1000 (P >= 2.1e-06)", "exhausted: 57", "double_unmap (2)".
 std::string verdict(const nlohmann::ordered_json& result);
@@ -39,7 +45,7 @@ struct Replayed {
 };
 Replayed replay(const Token& token, const std::string& vcd);
 
-/// The token with fewer departures, pages and cores that leads to the same class of finding.
+/// The token, without a file, with fewer departures, pages, packets and cores that leads to the same class of finding.
 struct Shrunk {
   Token token;
   std::uint64_t runs = 0;

@@ -15,10 +15,10 @@ struct Subject {
   pagepool::Mutant mutant;
   const char* strategy;  ///< one that has what the mutant leaves out
   const char* story;
-  const char* setting = nullptr;  ///< that it needs besides, a.b=c
+  std::vector<std::string> settings{};  ///< that it needs besides, a.b=c
 };
 
-constexpr Subject kSubjects[] = {
+const Subject kSubjects[] = {
     {pagepool::Mutant::no_destroy_lock, "scan", "return_vs_destroy"},
     {pagepool::Mutant::early_destroy_unlock, "scan", "return_vs_destroy"},
     {pagepool::Mutant::no_xa_lock, "xarray_merged", "two_returners_vs_destroy"},
@@ -26,8 +26,8 @@ constexpr Subject kSubjects[] = {
     {pagepool::Mutant::no_hash_lock, "robust_dma_api", "return_vs_destroy"},
     {pagepool::Mutant::no_producer_lock, "stock", "two_returners"},
     {pagepool::Mutant::early_producer_unlock, "stock", "two_returners"},
-    {pagepool::Mutant::no_recheck, "scan_lock_on_match", "return_vs_destroy"},
-    {pagepool::Mutant::keep_dma_sync, "xarray_merged", "return_vs_destroy", "kernel.dma_mode=swiotlb"},
+    {pagepool::Mutant::no_recheck, "scan_lock_on_match", "scan_vs_return"},
+    {pagepool::Mutant::keep_dma_sync, "xarray_merged", "return_vs_destroy", {"kernel.dma_mode=swiotlb", "kernel.swiotlb=1MiB"}},
     {pagepool::Mutant::no_synchronize_rcu, "scan", "return_vs_destroy"},
     {pagepool::Mutant::no_rcu_read_lock, "scan", "return_vs_destroy"},
     {pagepool::Mutant::keep_dma_index, "xarray_merged", "return_vs_destroy"},
@@ -40,7 +40,7 @@ Cell cell_of(const Subject& subject, pagepool::Mutant mutant, Method method, std
   cell.token.strategy = subject.strategy;
   cell.token.settings = find_story(subject.story).settings;
   cell.token.settings.push_back(fmt::format("explore.story={}", subject.story));
-  if (subject.setting != nullptr) cell.token.settings.emplace_back(subject.setting);
+  for (const std::string& s : subject.settings) cell.token.settings.push_back(s);
   if (mutant != pagepool::Mutant::none) {
     cell.token.settings.push_back(fmt::format("explore.mutant={}", pagepool::to_string(mutant)));
   }

@@ -16,6 +16,9 @@
 namespace explore {
 namespace {
 
+/// That preempt keeps in mind, some hundred bytes each.
+constexpr std::size_t kMostSchedules = 1u << 20;
+
 constexpr const char* kMethods[] = {"random", "pct", "preempt", "dfs", "dpor"};
 
 class Search {
@@ -53,6 +56,10 @@ class Search {
   Outcome look(const Schedule& schedule, const Policy& policy) {
     Outcome outcome = runner_.run(schedule, policy);
     ++result_.schedules;
+    if (digests_.size() < (1u << 20)) {
+      digests_.insert(std::hash<std::string>{}(outcome.digest));
+      result_.different = digests_.size();
+    }
     result_.crashes += outcome.signal != 0;
     // Of what was not recorded nothing can be said; a crash hides what would have come.
     complete_ &= outcome.points == runner_.recorded() && outcome.signal == 0;
@@ -130,8 +137,12 @@ class Search {
     }
     for (unsigned bound = 0; bound <= options_.depth && !level.empty(); ++bound) {
       std::vector<Schedule> next;
+      result_.level = bound;
+      result_.in_level = 0;
+      result_.of_level = level.size();
       for (const Schedule& base : level) {
         if (over()) return;
+        ++result_.in_level;
         if (!base.empty()) look(base, {});
         else runner_.run(base);
         learn_conflicts();
@@ -147,7 +158,9 @@ class Search {
                 if (a == r[i].answer) continue;
                 Schedule s = base;
                 s.push_back({r[i].running, r[i].count, r[i].parties[a]});
-                if (done.size() < (1u << 20) && done.insert(to_text(s)).second) mine.push_back(std::move(s));
+                // Memory is bounded; what does not fit is not covered.
+                if (done.size() >= kMostSchedules) complete_ = false;
+                else if (done.insert(to_text(s)).second) mine.push_back(std::move(s));
               }
             }
           }
@@ -156,7 +169,6 @@ class Search {
         next.insert(next.end(), std::make_move_iterator(mine.begin()), std::make_move_iterator(mine.end()));
       }
       level = std::move(next);
-      if (level.size() > (1u << 20)) level.resize(1u << 20);
     }
     result_.exhausted = !over() && complete_;
   }
@@ -211,6 +223,7 @@ class Search {
   double cpu_begin_ = cpu_now();
   double told_ = 0;
   bool complete_ = true;
+  std::unordered_set<std::size_t> digests_;
   SearchResult result_;
   struct Use {
     std::uint32_t cores = 0;

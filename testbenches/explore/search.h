@@ -45,6 +45,9 @@ struct SearchResult {
   std::uint64_t schedules = 0;
   std::uint64_t crashes = 0;
   std::uint32_t points = 0;  ///< of the natural run
+  std::uint64_t different = 0;  ///< runs that no earlier one had the digest of; counted up to a million
+  unsigned level = 0;           ///< preempt: departures of the schedules that are run now
+  std::uint64_t in_level = 0, of_level = 0;
   bool exhausted = false;    ///< all of what the method covers
   bool interrupted = false;
   double bound = 0;          ///< pct: probability to hit a bug of that depth in one schedule

@@ -73,6 +73,16 @@ std::string build_id() {
   return id;
 }
 
+Token self_contained(const Token& token) {
+  Token whole = token;
+  auto settings = token.settings;
+  settings.push_back("pool.strategy=" + token.strategy);
+  whole.settings = settings_of(token.file, settings);
+  std::erase_if(whole.settings, [](const std::string& s) { return s.starts_with("pool.strategy="); });
+  whole.file.clear();
+  return whole;
+}
+
 StageConfig load(const Token& token) {
   StageConfig config;
   auto settings = token.settings;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A finding in one line: scenario, strategy, settings, schedule, what it leads to and which build made it.
 //
-//   poolsim:1 story=return_vs_destroy file=... strategy=scan set=explore.pages=2 schedule=0.17>1 finding=double_unmap
-//   digest=... build=...        (one line)
+//   poolsim:1 strategy=scan set=explore.story=return_vs_destroy set=explore.pages=2 schedule=0.17>1
+//   finding=double_unmap digest=... build=...        (one line)
+//
+// file=, the name of a scenario file, may stand for some of the settings.
 #pragma once
 #include <string>
 #include <vector>
@@ -22,6 +24,8 @@ struct Token {
 };
 
 std::string to_text(const Token& token);
+/// The same without a file: what the file and the environment say is in the settings. Throws sim::Error.
+Token self_contained(const Token& token);
 /// Does this look like a token, or like a file that holds one?
 bool is_token(const std::string& text);
 /// A token, or the name of a file whose first line that is no comment is one. Throws sim::Error.

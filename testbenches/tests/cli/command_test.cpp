@@ -8,8 +8,12 @@
 
 #include "sim/error.h"
 #include "testbenches/cli/table.h"
+#include "testbenches/tests/cli/run.h"
 
 namespace {
+
+using cli_test::Outcome;
+using cli_test::run;
 
 const cli::Subcommand kFail("fail", "fails as it is told to", [](CLI::App& app, const cli::Context&) {
   auto how = std::make_shared<std::string>();
@@ -20,20 +24,6 @@ const cli::Subcommand kFail("fail", "fails as it is told to", [](CLI::App& app, 
     return how->empty() ? cli::kOk : cli::kFindings;
   };
 });
-
-struct Outcome {
-  int code;
-  std::string out, err;
-};
-
-Outcome run(std::vector<const char*> words) {
-  words.insert(words.begin(), "poolsim");
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  const int code = cli::run_command(static_cast<int>(words.size()), words.data());
-  std::fflush(stdout);
-  return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
-}
 
 TEST(Command, UnknownWordsGetTheNearestRightOneAndExitCode2) {
   Outcome o = run({"docter"});
@@ -66,7 +56,7 @@ TEST(Command, ErrorsOfTheUserAndOfTheModelHaveTheirCodes) {
 
 TEST(Command, HelpIsAResultAndNothingToDoIsNot) {
   for (const auto& words :
-       std::vector<std::vector<const char*>>{{"-h"}, {"doctor", "-h"}, {"list", "--help"}}) {
+       std::vector<std::vector<std::string>>{{"-h"}, {"doctor", "-h"}, {"list", "--help"}}) {
     const Outcome o = run(words);
     EXPECT_EQ(o.code, 0);
     EXPECT_FALSE(o.out.empty());

@@ -97,6 +97,34 @@ TEST(Search, FindsTheRaceThatTheThreadShowed) {
   EXPECT_EQ(runner.run(found->second.schedule).digest, found->second.digest);
 }
 
+SearchResult look(const std::string& story, const std::string& strategy, std::vector<std::string> more = {}) {
+  Runner& runner = *new Runner(stage(story, strategy, std::move(more)));
+  SearchOptions options;
+  options.method = Method::kPreempt;
+  options.depth = 2;
+  options.budget = 3000;
+  return search(runner, options, {});
+}
+bool finds(const SearchResult& r, std::string_view kind, std::string_view in_key) {
+  return std::any_of(r.found.begin(), r.found.end(), [&](const auto& entry) {
+    return entry.second.finding.kind == kind && entry.first.find(in_key) != std::string::npos;
+  });
+}
+
+// Mutants: what is taken away is noticed, and nothing is noticed before.
+TEST(Mutants, AListWithoutItsLockIsADataRaceOnIt) {
+  EXPECT_TRUE(finds(look("two_returners", "tracked_list", {"explore.pages=4", "explore.mutant=no_list_lock"}), "data_race", "list->prev"));
+}
+TEST(Mutants, AListWithItsLockIsNone) {
+  EXPECT_FALSE(finds(look("two_returners", "tracked_list", {"explore.pages=4"}), "data_race", "list->"));
+}
+TEST(Mutants, ARingWithoutItsProducerLockIsADataRaceOnItsIndex) {
+  EXPECT_TRUE(finds(look("two_returners", "stock", {"explore.mutant=no_producer_lock"}), "data_race", "ring->producer"));
+}
+TEST(Mutants, ARingWithItsProducerLockIsNone) {
+  EXPECT_FALSE(finds(look("two_returners", "stock"), "data_race", "ring->"));
+}
+
 TEST(Search, PctNamesItsBound) {
   Runner runner(stage("last_page", "stock"));
   SearchOptions options;

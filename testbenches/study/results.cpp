@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testbenches/study/results.h"
+
+#include <muParser.h>
+#include <sqlite3.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "sim/error.h"
+#include "testbenches/scenario/run.h"
+
+namespace study {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kNameChars = "0123456789_.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+void flatten(const Json& value, const std::string& path, Figures& into) {
+  if (value.is_object()) {
+    if (value.contains("value") && value.contains("unit")) return flatten(value["value"], path, into);
+    for (const auto& [key, inner] : value.items())
+      flatten(inner, path.empty() ? key : path + "." + key, into);
+    return;
+  }
+  if (!value.is_number() && !value.is_boolean()) return;
+  const double number = value.is_boolean() ? (value.get<bool>() ? 1.0 : 0.0) : value.get<double>();
+  if (path.ends_with("_fs")) {
+    into[path.substr(0, path.size() - 3) + "_s"] = number * 1e-15;
+  } else {
+    into[path] = number;
+  }
+}
+
+/// A formula with the figures of a run at hand.
+double evaluate(const Measure& measure, const Figures& figures) {
+  mu::Parser parser;
+  parser.DefineNameChars(kNameChars);
+  parser.SetExpr(measure.formula);
+  std::map<std::string, double> used;
+  try {
+    for (const auto& [name, unused] : parser.GetUsedVar()) {
+      const auto at = figures.find(name);
+      if (at == figures.end()) {
+        std::vector<std::string> names;
+        for (const auto& [key, number] : figures) names.push_back(key);
+        throw sim::Error(fmt::format("measure {}: runs have no figure '{}'{}", measure.name, name,
+                                     sim::suggestion(name, names)));
+      }
+      used[name] = at->second;
+    }
+    for (auto& [name, number] : used) parser.DefineVar(name, &number);
+    return parser.Eval();
+  } catch (const mu::Parser::exception_type& e) {
+    throw sim::Error(fmt::format("measure {}: '{}': {}", measure.name, measure.formula, e.GetMsg()));
+  }
+}
+
+std::string key_of(const Point& p) { return fmt::format("{} {}", p.scenario, fmt::join(p.assignments, " ")); }
+
+std::string run_one(const Point& p, std::uint64_t seed) {
+  std::vector<std::string> assignments = p.assignments;
+  assignments.push_back(fmt::format("simulation.seed={}", seed));
+  scenario::RunConfig config;
+  scenario::load(config, p.scenario, assignments);
+  scenario::ScenarioRun run(config, {});
+  const scenario::RunResult result = run.run();
+  Json j;
+  j["figures"] = figures_of(run.report_json());
+  j["digest"] = result.digest;
+  j["cpu"] = result.cpu_seconds;
+  return j.dump();
+}
+
+}  // namespace
+
+Figures figures_of(const Json& report) {
+  Figures all;
+  for (std::size_t c = 0; c < checker::kFindingClasses; ++c) {
+    all[fmt::format("finding.{}", checker::key(static_cast<checker::FindingClass>(c)))] = 0;
+  }
+  for (const auto& [key, value] : report.items()) {
+    if (key == "statistics") {
+      flatten(value, "", all);
+    } else if (key == "findings") {
+      flatten(value, "finding", all);
+    } else if (key != "cpu_seconds" && key != "wakeups") {  // of the host, not of the machine
+      flatten(value, key, all);
+    }
+  }
+  return all;
+}
+
+std::optional<double> Results::value(const Measure& measure, std::size_t point, std::size_t repeat) const {
+  const Run& run = runs[point][repeat];
+  if (!run.figures) return std::nullopt;
+  const double v = evaluate(measure, *run.figures);
+  return std::isfinite(v) ? std::optional(v) : std::nullopt;
+}
+
+// ---- Store ----
+
+namespace {
+
+class Statement {
+ public:
+  Statement(sqlite3* db, const char* sql) {
+    ok_ = sqlite3_prepare_v2(db, sql, -1, &s_, nullptr) == SQLITE_OK;
+  }
+  ~Statement() { sqlite3_finalize(s_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement& text(int i, const std::string& t) {
+    sqlite3_bind_text(s_, i, t.data(), static_cast<int>(t.size()), SQLITE_TRANSIENT);
+    return *this;
+  }
+  Statement& number(int i, std::uint64_t n) {
+    sqlite3_bind_int64(s_, i, static_cast<sqlite3_int64>(n));
+    return *this;
+  }
+  Statement& real(int i, double d) {
+    sqlite3_bind_double(s_, i, d);
+    return *this;
+  }
+  /// SQLITE_ROW, SQLITE_DONE, or an error.
+  int step() { return ok_ ? sqlite3_step(s_) : SQLITE_ERROR; }
+  std::string column(int i) {
+    const auto* t = reinterpret_cast<const char*>(sqlite3_column_text(s_, i));
+    return t == nullptr ? std::string()
+                        : std::string(t, static_cast<std::size_t>(sqlite3_column_bytes(s_, i)));
+  }
+  double real(int i) { return sqlite3_column_double(s_, i); }
+
+ private:
+  sqlite3_stmt* s_ = nullptr;
+  bool ok_ = false;
+};
+
+}  // namespace
+
+void Store::fail() { throw sim::Error(fmt::format("{}: {}", file_, sqlite3_errmsg(db_))); }
+
+Store::Store(const std::string& file, const std::string& build) : file_(file) {
+  if (sqlite3_open(file.c_str(), &db_) != SQLITE_OK) fail();
+  constexpr const char* kTables =
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+      "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+      "CREATE TABLE IF NOT EXISTS run(point TEXT NOT NULL, seed INTEGER NOT NULL, figures TEXT NOT NULL,"
+      " digest TEXT NOT NULL, error TEXT NOT NULL, cpu_seconds REAL NOT NULL, PRIMARY KEY(point, seed)) "
+      "STRICT;";
+  if (sqlite3_exec(db_, kTables, nullptr, nullptr, nullptr) != SQLITE_OK) fail();
+  Statement made(db_, "SELECT value FROM meta WHERE key='build'");
+  const int code = made.step();
+  if (code == SQLITE_ROW && made.column(0) != build) {
+    throw NotReproducible(
+        fmt::format("{}: made by another build ({}); its figures and new ones would not compare: "
+                    "give another --db, or remove it",
+                    file, made.column(0)));
+  }
+  if (code == SQLITE_ROW) return;
+  if (Statement(db_, "INSERT INTO meta VALUES('build', ?)").text(1, build).step() != SQLITE_DONE) fail();
+}
+
+Store::~Store() { sqlite3_close(db_); }
+
+std::optional<Run> Store::find(const Point& point, std::uint64_t seed) {
+  Statement s(db_, "SELECT figures, digest, error FROM run WHERE point=? AND seed=?");
+  const int code = s.text(1, key_of(point)).number(2, seed).step();
+  if (code == SQLITE_DONE) return std::nullopt;
+  if (code != SQLITE_ROW) fail();
+  Run run{seed, std::nullopt, s.column(1), s.column(2)};
+  if (run.error.empty()) run.figures = Json::parse(s.column(0)).get<Figures>();
+  return run;
+}
+
+void Store::add(const Point& point, const Run& run, double cpu_seconds) {
+  const std::string figures = run.figures ? Json(*run.figures).dump() : "{}";
+  Statement s(db_, "INSERT OR REPLACE INTO run VALUES(?, ?, ?, ?, ?, ?)");
+  s.text(1, key_of(point)).number(2, run.seed).text(3, figures).text(4, run.digest).text(5, run.error);
+  if (s.real(6, cpu_seconds).step() != SQLITE_DONE) fail();
+}
+
+double Store::cpu_seconds() {
+  Statement s(db_, "SELECT total(cpu_seconds) FROM run");
+  return s.step() == SQLITE_ROW ? s.real(0) : 0;
+}
+
+// ---- run ----
+
+Results run(const Study& study, Store& store, unsigned jobs, const scenario::Progress& progress,
+            const volatile bool* stop) {
+  Results results{study, points(study), {}, {}, {}, {}, 0, false};
+  std::vector<scenario::ProcessTask> tasks;
+  bool checked = false;
+  const auto check = [&](const Figures& figures) {
+    if (!std::exchange(checked, true)) {
+      for (const Measure& m : study.measures) evaluate(m, figures);
+    }
+  };
+  results.runs.resize(results.points.size());
+  for (std::size_t i = 0; i < results.points.size(); ++i) {
+    results.runs[i].resize(study.repeats);
+    for (unsigned r = 0; r < study.repeats; ++r) {
+      const Point& point = results.points[i];
+      Run& into = results.runs[i][r];
+      const std::uint64_t seed = study.seed + r;
+      if (auto had = store.find(point, seed); had && had->error.empty()) {
+        into = std::move(*had);
+        check(*into.figures);
+        continue;
+      }
+      into.seed = seed;
+      tasks.push_back({fmt::format("point {}, repeat {}", i, r),
+                       [&point, seed] { return run_one(point, seed); },
+                       [&, seed](const std::string& text) {
+                         const Json j = Json::parse(text);
+                         into = {seed, j["figures"].get<Figures>(), j["digest"], ""};
+                         store.add(point, into, j["cpu"]);
+                         check(*into.figures);
+                       },
+                       [&, seed](const std::string& why) {
+                         into = {seed, std::nullopt, "", why};
+                         store.add(point, into, 0);
+                       }});
+    }
+  }
+  results.complete = tasks.empty() || scenario::run_processes(tasks, jobs, progress, stop);
+  results.cpu_seconds = store.cpu_seconds();
+  return results;
+}
+
+}  // namespace study
