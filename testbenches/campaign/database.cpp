@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -28,6 +29,17 @@ CREATE TABLE bucket(signature TEXT PRIMARY KEY, count INTEGER NOT NULL, first_id
 CREATE VIEW summary AS SELECT variant, kind, outcome, count(*) AS n, sum(weight) AS weight
   FROM experiment WHERE stop <> 'exhausted' GROUP BY variant, kind, outcome;
 )sql";
+
+/// What SQLite says is wrong, and the system below it.
+std::string why(sqlite3* db) {
+  std::string text = sqlite3_errmsg(db);
+  const int code = sqlite3_errcode(db);
+  if (code != SQLITE_IOERR && code != SQLITE_FULL && code != SQLITE_CANTOPEN && code != SQLITE_READONLY)
+    return text;
+  if (const int error = sqlite3_system_errno(db); error != 0)
+    text += fmt::format(" ({})", std::strerror(error));
+  return text;
+}
 
 /// A prepared statement that goes at the end of its scope.
 class Statement {
@@ -54,7 +66,7 @@ class Statement {
   sqlite3_stmt* get() { return s_; }
 
  private:
-  [[noreturn]] void fail() { throw Refusal(fmt::format("{}: {}", file_, sqlite3_errmsg(db_))); }
+  [[noreturn]] void fail() { throw Refusal(fmt::format("{}: {}", file_, why(db_))); }
   sqlite3* db_;
   const std::string& file_;
   sqlite3_stmt* s_ = nullptr;
@@ -108,15 +120,14 @@ Database::~Database() {
 void Database::execute(const std::string& sql) const {
   char* message = nullptr;
   if (sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, &message) == SQLITE_OK) return;
-  const std::string why = message != nullptr ? message : "unknown";
   sqlite3_free(message);
-  throw Refusal(fmt::format("{}: {}", file_, why));
+  throw Refusal(fmt::format("{}: {}", file_, why(db_)));
 }
 
 sqlite3_stmt* Database::prepare(const std::string& sql) const {
   sqlite3_stmt* s = nullptr;
   if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &s, nullptr) != SQLITE_OK) {
-    throw Refusal(fmt::format("{}: {}", file_, sqlite3_errmsg(db_)));
+    throw Refusal(fmt::format("{}: {}", file_, why(db_)));
   }
   return s;
 }
@@ -127,7 +138,7 @@ Database Database::open(const std::string& file, bool write) {
   d.file_ = file;
   if (sqlite3_open_v2(file.c_str(), &d.db_, write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY, nullptr) !=
       SQLITE_OK) {
-    throw Refusal(fmt::format("{}: {}", file, sqlite3_errmsg(d.db_)));
+    throw Refusal(fmt::format("{}: {}", file, why(d.db_)));
   }
   sqlite3_busy_timeout(d.db_, 10'000);
   if (const std::string v = d.meta("schema"); v != kVersion) {
@@ -141,13 +152,17 @@ Database Database::open_for(const Campaign& campaign, const std::string& file, c
   if (!std::filesystem::exists(file)) {
     // Whole or not at all: killed half-way, nothing is left that looks like a database.
     const std::string part = fmt::format("{}.new", file);
-    std::filesystem::remove(part);
-    {
+    const auto clear = [&part] {
+      std::error_code ignored;
+      for (const char* end : {"", "-wal", "-shm", "-journal"}) std::filesystem::remove(part + end, ignored);
+    };
+    clear();
+    try {
       Database d;
       d.file_ = part;
       if (sqlite3_open_v2(part.c_str(), &d.db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr) !=
           SQLITE_OK) {
-        throw Refusal(fmt::format("{}: {}", file, sqlite3_errmsg(d.db_)));
+        throw Refusal(fmt::format("{}: {}", file, why(d.db_)));
       }
       d.file_ = file;
       d.execute("PRAGMA journal_mode=WAL");
@@ -162,10 +177,14 @@ Database Database::open_for(const Campaign& campaign, const std::string& file, c
       d.set_meta("base_file", campaign.base_file);
       d.set_meta("base_text", campaign.base_text);
       d.execute("COMMIT");
+    } catch (const Refusal&) {
+      clear();
+      throw;
     }
     std::filesystem::rename(part, file);
   }
   Database d = open(file, true);
+  d.verify();
   if (d.meta("build") != build) {
     throw NotReproducible(
         fmt::format("{}: was made by build {}, this is {}; take another --db, or that build", file,
@@ -232,7 +251,7 @@ void Database::add(const Campaign& campaign, const Row& row) {
   const auto run = [this](sqlite3_stmt* statement) {
     const int code = sqlite3_step(statement);
     sqlite3_reset(statement);
-    if (code != SQLITE_DONE) throw Refusal(fmt::format("{}: {}", file_, sqlite3_errmsg(db_)));
+    if (code != SQLITE_DONE) throw Refusal(fmt::format("{}: {}", file_, why(db_)));
   };
   run(s);
   bind_number(insert_cost_, 1, row.id);
@@ -269,9 +288,7 @@ void Database::each(const std::function<void(const Result&)>& visit, std::uint64
 std::uint64_t Database::merge(const std::string& other) {
   {
     const Database shard = open(other);
-    Statement check(shard.db_, "PRAGMA quick_check", shard.file_);
-    if (!check.step() || check.text(0) != "ok")
-      throw Refusal(fmt::format("{}: damaged: {}", other, check.text(0)));
+    shard.verify();
     for (const char* key : {"build", "config_digest"}) {
       if (shard.meta(key) != meta(key)) {
         throw NotReproducible(
@@ -297,6 +314,7 @@ std::uint64_t Database::merge(const std::string& other) {
   }
   const std::uint64_t before = count();
   begin();
+  execute("DELETE FROM main.meta WHERE key = 'rows_digest'");
   execute("INSERT OR IGNORE INTO cost SELECT * FROM shard.cost");
   execute("INSERT OR IGNORE INTO experiment SELECT * FROM shard.experiment");
   commit();
@@ -304,8 +322,19 @@ std::uint64_t Database::merge(const std::string& other) {
   return count() - before;
 }
 
+void Database::verify() const {
+  Statement check(db_, "PRAGMA integrity_check", file_);
+  if (!check.step() || check.text(0) != "ok")
+    throw Refusal(fmt::format("{}: damaged: {}", file_, check.text(0)));
+  // Absent while rows are being added: what was killed then is checked by SQLite alone.
+  const std::string digest = meta("rows_digest");
+  if (!digest.empty() && digest != rows_digest())
+    throw Refusal(fmt::format("{}: damaged: the rows are not those that were stored", file_));
+}
+
 void Database::drop_from(std::uint64_t id) {
   begin();
+  execute("DELETE FROM meta WHERE key = 'rows_digest'");
   execute(fmt::format("DELETE FROM experiment WHERE id >= {}", id));
   execute(fmt::format("DELETE FROM cost WHERE id >= {}", id));
   commit();

@@ -43,7 +43,7 @@ class Database {
  public:
   /// Creates the file, or opens it and checks that it belongs to this campaign and build (NotReproducible).
   static Database open_for(const Campaign& campaign, const std::string& file, const std::string& build);
-  /// Opens what is there, for reading (or for more rows).
+  /// Opens what is there, for reading (or for more rows). Refusal if it is none of ours.
   static Database open(const std::string& file, bool write = false);
   Database(Database&&) noexcept;
   ~Database();
@@ -63,6 +63,8 @@ class Database {
   void each(const std::function<void(const Result&)>& visit, std::uint64_t limit = ~std::uint64_t{0}) const;
   /// Rows of `other`, whose experiments this does not have. Checks them first.
   std::uint64_t merge(const std::string& other);
+  /// Refusal if the file is damaged: its structure, or rows that are not those of its digest.
+  void verify() const;
   void drop_from(std::uint64_t id);
   /// Buckets anew, statistics of the planner, the digest of all rows into meta "rows_digest".
   void finish();

@@ -210,7 +210,10 @@ class Coordinator {
     bool open = false;
     for (std::size_t n = 0; n < batch.size(); ++n) {
       if (kept[n] || !batch.complete(n)) continue;
-      if (!std::exchange(open, true)) db_.begin();
+      if (!std::exchange(open, true)) {
+        db_.begin();
+        if (!std::exchange(digest_dropped_, true)) db_.execute("DELETE FROM meta WHERE key = 'rows_digest'");
+      }
       db_.add(campaign_, batch.row(n));
       kept[n] = true;
       ++stored;
@@ -251,6 +254,7 @@ class Coordinator {
   std::set<std::uint64_t> known_;
   std::size_t variants_;
   std::uint64_t total_, failures_ = 0;
+  bool digest_dropped_ = false;
   Progress progress_;
   RunSummary summary_;
 };
@@ -300,7 +304,16 @@ Shard shard_of_environment(std::uint64_t count) {
 }
 
 RunSummary run_campaign(const Campaign& campaign, const RunSettings& settings) {
-  return Coordinator(campaign, settings).run();
+  // A file that may not grow any more is a write that fails, and no end without a word.
+  ::signal(SIGXFSZ, SIG_IGN);
+  Coordinator coordinator(campaign, settings);
+  try {
+    return coordinator.run();
+  } catch (const Refusal& e) {
+    // The transaction that failed is undone, those before it are safe.
+    throw Refusal(fmt::format("{}; what was stored stays: when that is put right, poolsim campaign resume {}",
+                              e.what(), settings.db));
+  }
 }
 
 std::vector<VariantEstimate> estimate(const Campaign& campaign, const Database& db, std::uint64_t faults,

@@ -236,9 +236,16 @@ class Worker {
     bool pilot_done = false;  ///< of an experiment that is an audit: what its class says is known
   };
 
-  /// Goes over what is complete already. False: nothing is left, or no more is wanted.
+  /// Goes over what is complete already. False: nothing is left, or no more is wanted. Whoever is killed in
+  /// the middle of this leaves what the next one does the same with.
   bool skip_done() {
-    while (at_->plan < share_.size() && rows_[share_[at_->plan].second].state.load() == 2) ++at_->plan;
+    while (at_->plan < share_.size() && rows_[share_[at_->plan].second].state.load() == 2) {
+      at_->pilot_done = false;
+      scratch_->state.store(0);
+      scratch_->attempts = 0;
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      ++at_->plan;
+    }
     return at_->plan < share_.size() && stop_.load() == 0;
   }
   static bool audits(const Plan& plan) { return plan.classed && plan.audit; }
@@ -256,8 +263,6 @@ class Worker {
       row.audit_agrees = row.audit_agrees && row.outcome == scratch_->outcome;
     }
     row.state.store(2, std::memory_order_release);
-    at_->pilot_done = false;
-    ++at_->plan;
   }
 
   /// Experiments until the share is done or the process is worn out.

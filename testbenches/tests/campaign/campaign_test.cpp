@@ -81,7 +81,7 @@ TEST_F(CampaignRun, IsTheSameForAnyNumberOfWorkersAndShards) {
   EXPECT_EQ(rows("merged.db"), rows("one.db"));
 }
 
-TEST_F(CampaignRun, AForkAndAColdStartGiveTheSameDigest) {
+TEST_F(CampaignRun, AWarmAndAColdStartGiveTheSameDigest) {
   const Campaign c = make(kMixed, 12);
   run_campaign(c, settings("a.db"));
   const Database db = Database::open(file("a.db"));
@@ -185,6 +185,25 @@ TEST_F(CampaignRun, EveryKindOfFaultActs) {
                             [&](const std::string& s) { return r.entity.starts_with(s); }))
         << r.kind << ": " << r.entity;
   });
+}
+
+// The question of the thread: pages that come back when their VF is gone bring the stock kernel down.
+TEST_F(CampaignRun, VfDisableShowsLateUnmapsOfStockAndOfNoFix) {
+  Campaign c = load_campaign(kSource + "/testbenches/campaigns/vf_disable.yaml");
+  c.sampling.experiments = 16;
+  run_campaign(c, settings("a.db"));
+  unsigned stock = 0;
+  Database::open(file("a.db")).each([&](const Result& r) {
+    EXPECT_NE(r.outcome, "stall") << r.id;
+    if (r.variant != "stock") {
+      EXPECT_FALSE(r.outcome == "oops" || r.outcome == "leak")
+          << r.variant << " " << r.id << " " << r.signature;
+    } else if (r.outcome == "oops") {
+      ++stock;
+      EXPECT_TRUE(r.signature.starts_with("oops: late_unmap at ")) << r.signature;
+    }
+  });
+  EXPECT_GT(stock, 3u);
 }
 
 // Classes between two accesses: what is pruned would have come to the same, and shards cannot tell.
