@@ -77,6 +77,9 @@ void expect_agreement(const Run& r, const std::string& file) {
   std::filesystem::remove(path);
 }
 
+/// For the names of tests: without it they hold host pointers.
+void PrintTo(const Run& run, std::ostream* out) { *out << run.strategy << ' ' << run.device << ' ' << run.dma_mode; }
+
 class RoundTrip : public ::testing::TestWithParam<Run> {};
 
 TEST_P(RoundTrip, TheReplayOfTheModelsOwnTraceAgreesWithTheRun) {
