@@ -63,12 +63,23 @@ PhysAddr IommuDomain::table_entry(std::uint64_t iova, bool allocate) {
   return table + leaf * 8;
 }
 
+bool IommuDomain::gone() const {
+  if (!freed_) return false;
+  auto& trace = kernel_.trace().domain_used_after_free;
+  if (trace.enabled() && in_kernel_code()) {
+    const Context& cpu = this_cpu();
+    trace.emit({id_, cpu.cpu(), cpu.call_chain(), cpu.now()});
+  }
+  return true;
+}
+
 bool IommuDomain::map(std::uint64_t iova, std::uint64_t phys, std::uint64_t size) {
   KFUNC("iommu_map");
   Context& cpu = this_cpu();
   mm::SparseStore& store = kernel_.store();
   for (std::uint64_t done = 0; done < size; done += sim::kPageSize) {
     cpu.work(cpu.costs().iommu_map_page);
+    if (gone()) return false;
     const PhysAddr entry = table_entry(iova + done, true);
     const bool taken = entry.value != 0 && (store.load<std::uint64_t>(entry) & pte::kV) != 0;
     if (taken) kernel_.warn(fmt::format("iommu_map: iova {:#x} is mapped already", iova + done));
@@ -97,6 +108,7 @@ std::uint64_t IommuDomain::unmap(std::uint64_t iova, std::uint64_t size) {
     cpu.work(cpu.costs().iommu_unmap_page);
     cpu.sync();
     cpu.point("iommu_unmap", iova + unmapped, true);
+    if (gone()) break;
     const PhysAddr entry = table_entry(iova + unmapped, false);
     if (entry.value == 0 || (store.load<std::uint64_t>(entry) & pte::kV) == 0) break;
     store.store<std::uint64_t>(entry, 0);
@@ -110,7 +122,7 @@ std::uint64_t IommuDomain::unmap(std::uint64_t iova, std::uint64_t size) {
 
 PhysAddr IommuDomain::iova_to_phys(std::uint64_t iova) const {
   if (type_ == DomainType::kIdentity) return PhysAddr(iova);
-  if (freed_) return PhysAddr(0);
+  if (gone()) return PhysAddr(0);
   const mm::SparseStore& store = kernel_.store();
   PhysAddr table = root_;
   for (unsigned level = levels_; level-- > 0;) {
@@ -137,6 +149,7 @@ void IommuDomain::pay_iova(IovaPath path) {
 
 void IommuDomain::free_iova(std::uint64_t pfn, std::uint64_t pages) {
   Context& cpu = this_cpu();
+  if (gone()) return;
   IovaPath path = IovaPath::kTree;
   iova_.free(cpu.cpu(), pfn, pages, &path);
   auto& trace = kernel_.trace().iova_freed;

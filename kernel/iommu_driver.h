@@ -95,6 +95,8 @@ class IommuDomain {
   IovaAllocator iova_;
   SpinLock iova_lock_{"iova_rbtree_lock"};
   std::uint64_t mapped_pages_ = 0;
+  /// Freed, and code works on it: told. Its tables and IOVAs are left alone.
+  bool gone() const;
   bool freed_ = false;
 
   std::vector<std::unique_ptr<FlushQueue>> queues_;  // per core

@@ -187,6 +187,15 @@ struct DeviceFreed {
   Tick time;
 };
 
+/// A core works on an IOMMU domain that another one has freed.
+struct DomainUsedAfterFree {
+  static constexpr const char* kName = "iommu_domain_use_after_free";
+  unsigned domain;
+  unsigned cpu;
+  CallChain chain;
+  Tick time;
+};
+
 /// A stretch with bottom halves off (local_bh_disable .. local_bh_enable, outermost pair), outside softirq.
 struct BhSection {
   static constexpr const char* kName = "bh_off";
@@ -341,6 +350,7 @@ struct Trace {
   sim::Tracepoint<DeviceUnbound> device_unbound;
   sim::Tracepoint<DeviceRemoved> device_removed;
   sim::Tracepoint<DeviceFreed> device_freed;
+  sim::Tracepoint<DomainUsedAfterFree> domain_used_after_free;
   sim::Tracepoint<BhSection> bh_section;
   sim::Tracepoint<SoftirqRun> softirq_run;
   sim::Tracepoint<IrqHandled> irq_handled;

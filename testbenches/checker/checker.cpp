@@ -50,6 +50,7 @@ void Checker::attach(kernel::Trace& t) {
   listen(t.device_unbound);
   listen(t.device_removed);
   listen(t.device_freed);
+  listen(t.domain_used_after_free);
   listen(t.bh_section);
   listen(t.lock_held);
   listen(t.spin);

@@ -148,6 +148,7 @@ class Checker {
   void on(const kernel::DeviceUnbound& e);
   void on(const kernel::DeviceRemoved& e);
   void on(const kernel::DeviceFreed& e);
+  void on(const kernel::DomainUsedAfterFree& e);
   void on(const kernel::BhSection& e);
   void on(const kernel::LockHeld& e);
   void on(const kernel::Spin& e);

@@ -403,4 +403,13 @@ void Checker::on(const nic::PacketDelivered& e) {
   last_outcome_ = std::max(last_outcome_, e.serial);
 }
 
+void Checker::on(const kernel::DomainUsedAfterFree& e) {
+  report(FindingClass::kUseAfterFree, chain_key(e.chain) ^ (0x60000 + e.domain), 0, 0, [&](Finding& f) {
+    f.place = chain_text(e.chain);
+    f.who = fmt::format("core {}", e.cpu);
+    f.whom = fmt::format("IOMMU domain {}", e.domain);
+    f.detail = "use of a freed IOMMU domain";
+  });
+}
+
 }  // namespace checker

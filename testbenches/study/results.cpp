@@ -139,18 +139,21 @@ class Statement {
 
 }  // namespace
 
-void Store::fail() { throw sim::Error(fmt::format("{}: {}", file_, sqlite3_errmsg(db_))); }
+void Store::fail() { throw sim::Error(fmt::format("{}: {}", file_, sqlite3_errmsg(db_.get()))); }
 
 Store::Store(const std::string& file, const std::string& build) : file_(file) {
-  if (sqlite3_open(file.c_str(), &db_) != SQLITE_OK) fail();
+  sqlite3* db = nullptr;
+  const int opened = sqlite3_open(file.c_str(), &db);
+  db_.reset(db);  // there is one to be closed even when it could not be opened
+  if (opened != SQLITE_OK) fail();
   constexpr const char* kTables =
       "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
       "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
       "CREATE TABLE IF NOT EXISTS run(point TEXT NOT NULL, seed INTEGER NOT NULL, figures TEXT NOT NULL,"
       " digest TEXT NOT NULL, error TEXT NOT NULL, cpu_seconds REAL NOT NULL, PRIMARY KEY(point, seed)) "
       "STRICT;";
-  if (sqlite3_exec(db_, kTables, nullptr, nullptr, nullptr) != SQLITE_OK) fail();
-  Statement made(db_, "SELECT value FROM meta WHERE key='build'");
+  if (sqlite3_exec(db_.get(), kTables, nullptr, nullptr, nullptr) != SQLITE_OK) fail();
+  Statement made(db_.get(), "SELECT value FROM meta WHERE key='build'");
   const int code = made.step();
   if (code == SQLITE_ROW && made.column(0) != build) {
     throw NotReproducible(
@@ -159,13 +162,15 @@ Store::Store(const std::string& file, const std::string& build) : file_(file) {
                     file, made.column(0)));
   }
   if (code == SQLITE_ROW) return;
-  if (Statement(db_, "INSERT INTO meta VALUES('build', ?)").text(1, build).step() != SQLITE_DONE) fail();
+  if (Statement(db_.get(), "INSERT INTO meta VALUES('build', ?)").text(1, build).step() != SQLITE_DONE)
+    fail();
 }
 
-Store::~Store() { sqlite3_close(db_); }
+void Store::Close::operator()(sqlite3* db) const { sqlite3_close(db); }
+Store::~Store() = default;
 
 std::optional<Run> Store::find(const Point& point, std::uint64_t seed) {
-  Statement s(db_, "SELECT figures, digest, error FROM run WHERE point=? AND seed=?");
+  Statement s(db_.get(), "SELECT figures, digest, error FROM run WHERE point=? AND seed=?");
   const int code = s.text(1, key_of(point)).number(2, seed).step();
   if (code == SQLITE_DONE) return std::nullopt;
   if (code != SQLITE_ROW) fail();
@@ -176,13 +181,13 @@ std::optional<Run> Store::find(const Point& point, std::uint64_t seed) {
 
 void Store::add(const Point& point, const Run& run, double cpu_seconds) {
   const std::string figures = run.figures ? Json(*run.figures).dump() : "{}";
-  Statement s(db_, "INSERT OR REPLACE INTO run VALUES(?, ?, ?, ?, ?, ?)");
+  Statement s(db_.get(), "INSERT OR REPLACE INTO run VALUES(?, ?, ?, ?, ?, ?)");
   s.text(1, key_of(point)).number(2, run.seed).text(3, figures).text(4, run.digest).text(5, run.error);
   if (s.real(6, cpu_seconds).step() != SQLITE_DONE) fail();
 }
 
 double Store::cpu_seconds() {
-  Statement s(db_, "SELECT total(cpu_seconds) FROM run");
+  Statement s(db_.get(), "SELECT total(cpu_seconds) FROM run");
   return s.step() == SQLITE_ROW ? s.real(0) : 0;
 }
 

@@ -59,7 +59,10 @@ class Store {
  private:
   [[noreturn]] void fail();
   std::string file_;
-  sqlite3* db_ = nullptr;
+  struct Close {
+    void operator()(sqlite3* db) const;
+  };
+  std::unique_ptr<sqlite3, Close> db_;
 };
 
 /// Runs what the store does not have. Common random numbers: the n-th repeat of every point has the same

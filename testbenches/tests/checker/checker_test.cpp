@@ -367,6 +367,18 @@ TEST(Checker, PoolsMisused) {
   s.expect_only({FindingClass::kPoolMisuse, FindingClass::kUseAfterFree});
 }
 
+TEST(Checker, AFreedDomainThatIsUsedIsNamedWithItsUser) {
+  Story s;
+  s.bind();
+  static const char* const kChain[] = {"iommu_unmap_fast", "__iommu_dma_unmap"};
+  s.checker.on(kernel::DomainUsedAfterFree{7, 1, kChain, 5});
+  s.expect_only({FindingClass::kUseAfterFree});
+  const checker::Finding& f = s.checker.findings().all().back();
+  EXPECT_EQ(f.place, "iommu_unmap_fast <- __iommu_dma_unmap");
+  EXPECT_EQ(f.who, "core 1");
+  EXPECT_EQ(f.whom, "IOMMU domain 7");
+}
+
 TEST(Checker, OopsNamesPagesAndHoldersAndTheirLeak) {
   Story s;
   s.bind();

@@ -98,7 +98,7 @@ TEST(Search, FindsTheRaceThatTheThreadShowed) {
 }
 
 SearchResult look(const std::string& story, const std::string& strategy, std::vector<std::string> more = {}) {
-  Runner& runner = *new Runner(stage(story, strategy, std::move(more)));
+  Runner runner(stage(story, strategy, std::move(more)));
   SearchOptions options;
   options.method = Method::kPreempt;
   options.depth = 2;
