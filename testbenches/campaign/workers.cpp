@@ -49,22 +49,6 @@ void note_crash(int) {
   if (crashing != nullptr) scenario::note_call_chain(crashing->crash_chain, sizeof crashing->crash_chain);
 }
 
-void on_crash(int signal) {
-  note_crash(signal);
-  ::signal(signal, SIG_DFL);
-  ::raise(signal);
-}
-
-void catch_crashes() {
-  static char stack[16384];
-  const stack_t alternate{stack, 0, sizeof stack};
-  ::sigaltstack(&alternate, nullptr);
-  struct sigaction action {};
-  action.sa_handler = on_crash;
-  action.sa_flags = SA_ONSTACK | SA_NODEFER;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE}) ::sigaction(signal, &action, nullptr);
-}
-
 std::uint64_t address_space() {
   unsigned long long pages = 0;
   if (std::FILE* f = std::fopen("/proc/self/statm", "r"); f != nullptr) {
@@ -286,7 +270,7 @@ class Worker {
   }
 
   void once() {
-    catch_crashes();
+    scenario::on_crash(note_crash);
     limit_memory(campaign_.limits, address_space());
     step();
     step_done();

@@ -18,7 +18,8 @@
 namespace explore {
 namespace {
 
-/// In memory that this process shares with those it forks: whichever of them gets the signal, all of them stop.
+/// In memory that this process shares with those it forks: whichever of them gets the signal, all of them
+/// stop.
 volatile std::sig_atomic_t* stop_asked = nullptr;
 
 using Json = nlohmann::ordered_json;
@@ -36,9 +37,10 @@ void tell_progress(const SearchResult& r, const SearchOptions& o, const std::str
   const double left = rate > 0 ? static_cast<double>(o.budget - r.schedules) / rate : 0;
   const std::string level =
       r.of_level != 0 ? fmt::format(", {} of {} with {} departures", r.in_level, r.of_level, r.level) : "";
-  fmt::print(stderr, "{}: {} of {} schedules{}, {} different runs, {:.0f}/s, {} finding{}, {:.0f} s left at most\n",
-             what, r.schedules, o.budget, level, r.different, rate, r.found.size(), r.found.size() == 1 ? "" : "s",
-             left);
+  fmt::print(stderr,
+             "{}: {} of {} schedules{}, {} different runs, {:.0f}/s, {} finding{}, {:.0f} s left at most\n",
+             what, r.schedules, o.budget, level, r.different, rate, r.found.size(),
+             r.found.size() == 1 ? "" : "s", left);
 }
 
 }  // namespace
@@ -86,7 +88,8 @@ Json run_cell(const Cell& cell) {
       Token token = cell.token;
       token.build = build_id();
       token.finding = found.finding.kind;
-      token.schedule = cell.shrink && !interrupted() ? shrink(runner, found.schedule, key, 600) : found.schedule;
+      token.schedule =
+          cell.shrink && !interrupted() ? shrink(runner, found.schedule, key, 600) : found.schedule;
       const Outcome again = runner.run(token.schedule);
       token.digest = again.digest;
       // The first of a schedule in time is the story; the others follow from it.
@@ -136,7 +139,8 @@ Json together(const Json& first, const Json& second) {
   const std::uint64_t done = first["schedules"];
   sum["first"] = first["first"];
   sum["schedules"] = done + second["schedules"].get<std::uint64_t>() - 1;
-  sum["different"] = std::max(first["different"].get<std::uint64_t>(), second["different"].get<std::uint64_t>());
+  sum["different"] =
+      std::max(first["different"].get<std::uint64_t>(), second["different"].get<std::uint64_t>());
   for (Json& f : sum["found"]) f["after"] = f["after"].get<std::uint64_t>() + done - 1;
   for (const Json& f : first["found"]) {
     const auto same = std::find_if(sum["found"].begin(), sum["found"].end(),
@@ -178,8 +182,8 @@ std::string report(const Json& r) {
       "{} with {}: {} schedules by {} (depth {}), {} different runs, {} points in the natural one, {:.0f} a "
       "second, {:.0f} a second of CPU\n",
       r["story"].get<std::string>(), r["strategy"].get<std::string>(), r["schedules"].get<std::uint64_t>(),
-      r["method"].get<std::string>(), r["depth"].get<unsigned>(), r["different"].get<std::uint64_t>(), r["points"].get<std::uint32_t>(),
-      r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
+      r["method"].get<std::string>(), r["depth"].get<unsigned>(), r["different"].get<std::uint64_t>(),
+      r["points"].get<std::uint32_t>(), r["per_second"].get<double>(), r["per_cpu_second"].get<double>());
   if (const double bound = r["bound"]; bound > 0) {
     const double n = r["schedules"];
     text +=
@@ -250,8 +254,7 @@ Replayed replay(const Token& token, const std::string& vcd) {
     for (const Step& s : oracle.taken()) {
       for (std::uint32_t i = 0; i < std::min<std::size_t>(oracle.asked(), records.size()); ++i) {
         if (records[i].running != s.party || records[i].count != s.count) continue;
-        steps +=
-            fmt::format("  {:<12} before {} of {:#x}\n", to_text({s}), records[i].place, records[i].subject);
+        steps += fmt::format("  {:<12} before {}\n", to_text({s}), records[i].place);
       }
     }
     out["steps"] = steps;

@@ -92,22 +92,6 @@ char* crash_note = nullptr;
 
 void note_crash(int) { scenario::note_call_chain(crash_note, kCrashChain); }
 
-void on_crash(int signal) {
-  note_crash(signal);
-  ::signal(signal, SIG_DFL);
-  ::raise(signal);
-}
-
-void catch_crashes() {
-  static char stack[16384];
-  const stack_t alternate{stack, 0, sizeof stack};
-  ::sigaltstack(&alternate, nullptr);
-  struct sigaction action {};
-  action.sa_handler = on_crash;
-  action.sa_flags = SA_ONSTACK | SA_NODEFER;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE}) ::sigaction(signal, &action, nullptr);
-}
-
 int end_of(pid_t pid) {
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -260,7 +244,7 @@ int Runner::run_in_fork() {
   if (pid < 0) throw sim::ModelError("fork() failed");
   if (pid == 0) {
     ::signal(SIGINT, SIG_IGN);
-    catch_crashes();
+    scenario::on_crash(note_crash);
     execute();
     ::_exit(0);
   }

@@ -252,9 +252,7 @@ class Reader {
 
   /// Every combination can be run: wrong names and values are told now, not after an hour.
   void check_points() const {
-    std::vector<std::string> done;
     for (const Point& p : points(s_)) {
-      const std::string key = fmt::format("{} {}", p.scenario, fmt::join(p.assignments, " "));
       scenario::RunConfig config;
       try {
         scenario::load(config, p.scenario, p.assignments);
