@@ -81,6 +81,7 @@ struct Runner::Shared {
   std::uint64_t wakeups;
   char digest[40];
   char crash_chain[kCrashChain];  // where the model was when it crashed
+  char crash_others[2 * kCrashChain];  // and what the other cores were in
   Step taken[kSteps];
   char text[kText];
   Record records[kRecords];
@@ -88,9 +89,13 @@ struct Runner::Shared {
 
 namespace {
 // Of the process that crashes: there is one stage a process.
-char* crash_note = nullptr;
+Stage* crashing = nullptr;
+char *crash_chain = nullptr, *crash_others = nullptr;
 
-void note_crash(int) { scenario::note_call_chain(crash_note, kCrashChain); }
+void note_crash(int) {
+  scenario::note_call_chain(crash_chain, kCrashChain);
+  crashing->note_held_cores(crash_others, 2 * kCrashChain);
+}
 
 int end_of(pid_t pid) {
   int status = 0;
@@ -114,8 +119,9 @@ Runner::Runner(const StageConfig& config, Isolation isolation) : config_(config)
   void* p = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) throw sim::ModelError("no memory for the results of explored schedules");
   shared_ = static_cast<Shared*>(p);
-  crash_note = shared_->crash_chain;
+  crash_chain = shared_->crash_chain, crash_others = shared_->crash_others;
   stage_ = std::make_unique<Stage>(config);
+  crashing = stage_.get();
   stage_->warm_up();
 }
 
@@ -144,7 +150,7 @@ void Runner::ask(const Schedule& schedule, const Policy& policy) {
   s.changes = static_cast<std::uint32_t>(policy.change_at.size());
   std::copy(policy.change_at.begin(), policy.change_at.end(), s.change_at);
   s.complete = s.finished = s.asked = s.findings = s.steps = 0;
-  s.crash_chain[0] = s.digest[0] = 0;
+  s.crash_chain[0] = s.crash_others[0] = s.digest[0] = 0;
 }
 
 /// Runs what is asked for, on the warm stage of this process, which is used up by it.
@@ -270,7 +276,7 @@ Outcome Runner::run(const Schedule& schedule, const Policy& policy) {
     outcome.signal = WTERMSIG(status);
     outcome.taken = schedule;
     // The strategy's code walked over memory that another core had freed: on the host, too.
-    outcome.findings.push_back({"use_after_free", shared_->crash_chain, "the code itself", "",
+    outcome.findings.push_back({"use_after_free", shared_->crash_chain, "the code itself", shared_->crash_others,
                                 fmt::format("the model crashed with signal {}", outcome.signal), "", 0});
   }
   return outcome;

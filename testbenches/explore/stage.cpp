@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "kernel/baton.h"
+#include "testbenches/scenario/crash_note.h"
 
 namespace explore {
 
@@ -336,6 +337,22 @@ void Stage::note_other_side(checker::Finding& finding) {
     finding.detail += fmt::format("{}core {} held for {} cycles in {}: {}", finding.detail.empty() ? "" : "; ", cpu,
                                   window, core.current().name(), checker::chain_text(core.call_chain()));
   }
+}
+
+void Stage::note_held_cores(char* to, std::size_t size) {
+  kernel::Kernel& k = kernel();
+  const kernel::Context* const here = kernel::in_kernel_code() ? &kernel::this_cpu() : nullptr;
+  std::size_t n = 0;
+  for (unsigned cpu = 0; cpu < k.cores(); ++cpu) {
+    const kernel::Core& core = k.core(cpu);
+    if (&core == here || core.idle() || core.current().pid() == 0) continue;
+    const sim::Cycle window = k.config().clock.cycles(machine_.simulation().now() - core.held_since());
+    const auto end = fmt::format_to_n(to + n, size - n - 1, "{}core {} held for {} cycles in {}: ", n == 0 ? "" : "; ",
+                                      cpu, window, core.current().name());
+    n = static_cast<std::size_t>(end.out - to);
+    n += scenario::note_chain(to + n, size - n, core.call_chain());
+  }
+  to[n] = 0;
 }
 
 }  // namespace explore

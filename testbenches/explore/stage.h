@@ -90,6 +90,10 @@ class Stage {
   kernel::Kernel& kernel() { return machine_.kernel(); }
   checker::Checker& checker() { return checker_; }
 
+  /// What every core that is not running was in the middle of, and for how many cycles; ends with a zero.
+  /// Calling context: a signal handler (no allocation).
+  void note_held_cores(char* to, std::size_t size);
+
   // --- for stories ---
   /// Makes the IOMMU work and binds a device whose driver has a page_pool and nothing else.
   void bind_device();
