@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <utility>
 
 #include "sim/error.h"
 #include "sim/fiber.h"
@@ -62,6 +63,7 @@ struct Snapshot::State {
   std::uintptr_t rseq;
   long heap_end;
   void (*crashed)(int);
+  bool in_crash;
   Range range[kRanges];
   std::uintptr_t page[kHotPages];
   std::uint8_t idle[kHotPages];  // restores in a row that found it as it was
@@ -124,9 +126,9 @@ void on_signal(int signal, siginfo_t* info, void*) {
     errno = error;
     return;
   }
-  // The model has crashed. Its default action comes when this returns and the instruction is run again.
+  // The model has crashed. Its note may be the first to write to some page, which is no crash; one of its own ends it.
+  if (!std::exchange(tracking->in_crash, true) && tracking->crashed != nullptr) tracking->crashed(signal);
   for (const int s : kCrashSignals) ::signal(s, SIG_DFL);
-  if (tracking->crashed != nullptr) tracking->crashed(signal);
   ::raise(signal);
 }
 

@@ -105,6 +105,33 @@ TEST(Stuck, SpinLocksTakenInBothOrdersAreADeadlock) {
   EXPECT_TRUE(order);
 }
 
+// The model's own process dies: still both sides are told, by the handler of the crash.
+TEST(Stuck, ACrashOfTheModelNamesWhatTheOtherCoreWasIn) {
+  add(
+      "crash",
+      [](Shared& s) {
+        KFUNC("first_is_held_here");
+        kernel::this_cpu().store(s.flag_line);
+        s.other = true;
+        kernel::this_cpu().store(s.flag_line);
+        s.flag = true;
+        kernel::this_cpu().store(s.other_line);
+      },
+      [](Shared& s) {
+        KFUNC("second_crashes");
+        kernel::this_cpu().load(s.flag_line);
+        if (s.other && !s.flag) __builtin_trap();
+      });
+  const Result r = explore_for("crash", "use_after_free");
+  ASSERT_NE(r.found, nullptr);
+  const FoundFinding& f = r.replayed.findings.back();
+  EXPECT_EQ(f.who, "the code itself");
+  expect_contains(f.place, "second_crashes");
+  expect_contains(f.whom, "first_is_held_here");
+  expect_contains(f.whom, "cycles");
+  EXPECT_NE(r.replayed.signal, 0);
+}
+
 TEST(Stuck, MutexesTakenInBothOrdersAreADeadlock) {
   add(
       "mutexes", [](Shared& s) { s.m.lock(), s.n.lock(), s.n.unlock(), s.m.unlock(); },

@@ -21,6 +21,7 @@ using sim::Snapshot;
 
 int global = 1;
 thread_local int of_the_thread = 1;
+alignas(4096) volatile char untouched[3 * 4096];
 
 /// `body` in a process whose memory is tracked; what it counts wrong is the exit code.
 int wrong_in_child(const std::function<int(Snapshot&)>& body) {
@@ -181,6 +182,22 @@ TEST_F(SnapshotTest, ACrashIsTheHandlersAndThenTheProcessEnds) {
       static_cast<int*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   EXPECT_EQ(wrong_in_child([](Snapshot& s) {
               s.on_crash([](int signal) { *told = signal; });
+              s.take();
+              *reinterpret_cast<volatile int*>(8) = 1;
+              return 0;
+            }),
+            100 + SIGSEGV);
+  EXPECT_EQ(*told, SIGSEGV);
+}
+
+TEST_F(SnapshotTest, ANoteOfACrashMayWriteToMemoryThatIsTracked) {
+  static int* told =
+      static_cast<int*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  EXPECT_EQ(wrong_in_child([](Snapshot& s) {
+              s.on_crash([](int signal) {
+                untouched[4096] = 1;  // the first write to this page
+                *told = signal;
+              });
               s.take();
               *reinterpret_cast<volatile int*>(8) = 1;
               return 0;
