@@ -71,6 +71,7 @@ Engine::Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& con
   }
   for (Walker& w : walkers_) w.waiting.reserve(config.input_queue);
   posted_ahead_.reserve(config.input_queue);
+  simulation.probes().refresh_with([this] { update_probes(); });
 }
 
 sim::Cycle Engine::seen_at(sim::Tick arrival) const {
@@ -470,7 +471,7 @@ sim::Wakeup Engine::tick(sim::Cycle now) {
   forward_ready(now);
   poll_units(now);
   if (active_agents_ != 0) issue_agents(now);
-  update_probes();
+  if (sim_.probes().listened()) update_probes();
   const sim::Cycle next = next_due(now);
   return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(std::max(next, now + 1));
 }

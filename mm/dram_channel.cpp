@@ -88,6 +88,7 @@ DramChannel::DramChannel(const DramTiming& timing, const DramChannelConfig& conf
     active_[kind].assign((banks_.size() + 63) / 64, 0);
     bus_[kind] = timing_.two_cycle_commands && kind != kind_of(kPre) ? 2 : 1;
   }
+  occupied_.assign((banks_.size() + 63) / 64, 0);
   for (unsigned b = 0; b < banks_.size(); ++b) ready_[b] = {kNone, 0, banks_[b].group, banks_[b].rank};
   compile_delays();
   // Ranks take turns: their refreshes are spread over tREFI.
@@ -162,6 +163,7 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
     list.head = s;
   }
   list.tail = s;
+  occupied_[b >> 6] |= std::uint64_t{1} << (b & 63);
   ++waiting_[write];
   if (config_.scheduler == DramScheduler::kFcfs) order_[write].push_back(s);
 
@@ -202,8 +204,10 @@ bool DramChannel::update_mode() {
 
 void DramChannel::rechoose(sim::Cycle now) {
   known_ = 0;
-  for (unsigned b = 0; b < banks_.size(); ++b) {
-    if (banks_[b].list[0].head != kNil || banks_[b].list[1].head != kNil) choose(b, now);
+  for (unsigned w = 0; w < occupied_.size(); ++w) {
+    for (std::uint64_t left = occupied_[w]; left != 0; left &= left - 1) {
+      choose(w * 64 + static_cast<unsigned>(std::countr_zero(left)), now);
+    }
   }
 }
 
@@ -309,6 +313,7 @@ void DramChannel::schedule(sim::Cycle now) {
 #pragma GCC unroll 3
   for (unsigned kind = 0; kind < kKinds; ++kind) {
     const sim::Cycle from = std::max(floor_[kind], now);
+    if (!any_active(kind)) continue;
     const First& first = first_[kind];
     // One that was legal before the bus is free competes by age with those that became legal since.
     if ((known_ & bit_of(kind)) == 0 || first.time < from) find_first(kind, from);
@@ -424,6 +429,7 @@ void DramChannel::complete(unsigned b, sim::Cycle now) {
   List& list = bank.list[write];
   (slot.prev != kNil ? slots_[slot.prev].next : list.head) = slot.next;
   (slot.next != kNil ? slots_[slot.next].prev : list.tail) = slot.prev;
+  if (list.head == kNil && bank.list[!write].head == kNil) occupied_[b >> 6] &= ~(std::uint64_t{1} << (b & 63));
   --waiting_[write];
   free_slots_.push_back(s);
   if (config_.scheduler == DramScheduler::kFcfs) order_[write].pop_front();

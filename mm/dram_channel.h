@@ -231,6 +231,11 @@ class DramChannel {
   static constexpr unsigned bit_of(unsigned kind) { return 1u << kind; }
   bool blocked_by_refresh(unsigned bank, sim::Cycle time) const;
   void offer(unsigned bank, unsigned kind);
+  bool any_active(unsigned kind) const {
+    std::uint64_t any = 0;
+    for (const std::uint64_t word : active_[kind]) any |= word;
+    return any != 0;
+  }
   void find_first(unsigned kind, sim::Cycle from);
   /// kSimple: one rank, all-bank refresh.
   template <bool kSimple>
@@ -258,6 +263,7 @@ class DramChannel {
   };
   std::vector<Ready> ready_;
   std::vector<std::uint64_t> active_[kKinds];  // banks that have a candidate of the kind, 64 a word
+  std::vector<std::uint64_t> occupied_;        // banks that have a burst waiting
   std::array<First, kKinds> first_;
   unsigned known_ = 0;              // kinds whose first is known, a bit each
   sim::Cycle floor_[kKinds] = {};   // no command of the kind before this: the command bus, and the present

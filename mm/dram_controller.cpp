@@ -134,6 +134,7 @@ struct DramController::Impl {
         faults(store, {config.ecc.secded, config.ecc.on_die && timing.burst_length == 16}),
         lanes(config.channels) {
     store.set_faults(&faults);
+    sim.probes().refresh_with([this] { update_probes(); });
     for (unsigned i = 0; i < config.channels; ++i) {
       lanes[i].channel = std::make_unique<DramChannel>(timing, config.channel());
       lanes[i].probes =

@@ -2,6 +2,7 @@
 #include "platform/interconnect.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace platform {
 
@@ -43,6 +44,7 @@ TargetPort<Interconnect>& Interconnect::add_initiator(const std::string& name) {
                                                          static_cast<unsigned>(inputs_.size()));
   simcontext()->hierarchy_pop();
   in.name = name;
+  POOLSIM_ASSERT(inputs_.size() < 64);
   inputs_.push_back(std::move(in));
   return *inputs_.back().socket;
 }
@@ -88,11 +90,13 @@ tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p,
   const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.request_cycles - 1;
   wake_by(clock().edge(due));
   in.requests.push({due, &p, decode(p.get_address(), p.get_data_length())});
+  waiting_ |= std::uint64_t{1} << input;
   flights_.insert(&p, input);
   outstanding_.set(flights_.size());
   if (++in.outstanding >= config_.outstanding) {
     in.end_request_from = clock().after(simulation_.now());
     in.stalled = &p;
+    held_back_ |= std::uint64_t{1} << input;
     return tlm::TLM_ACCEPTED;
   }
   phase = tlm::END_REQ;
@@ -137,6 +141,7 @@ void Interconnect::end_request(Input& in) {
   tlm_generic_payload& p = *in.stalled;
   in.stalled = nullptr;
   in.end_request_from = kNeverCycle;
+  held_back_ &= ~(std::uint64_t{1} << (&in - inputs_.data()));
   phase_back(in, p, tlm::END_REQ);
 }
 
@@ -149,6 +154,7 @@ void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase 
 void Interconnect::grant(unsigned input, Cycle now) {
   Input& in = inputs_[input];
   const Item item = in.requests.pop();
+  if (in.requests.empty()) waiting_ &= ~(std::uint64_t{1} << input);
   tlm_generic_payload& p = *item.payload;
   in.free_from = now + 1;
   ++in.served;
@@ -194,32 +200,32 @@ Cycle Interconnect::earliest(const Input& in) const {
   return std::max({own, out.free_from, out.busy_until});
 }
 
+/// Round robin: of the inputs whose head can go to the target that the head of `first` wants, the next after the one
+/// served last.
+unsigned Interconnect::next_in_turn(unsigned first, Cycle now) const {
+  const unsigned target = inputs_[first].requests.front().target;
+  if (target == kNoTarget || std::has_single_bit(waiting_)) return first;
+  const auto inputs = static_cast<unsigned>(inputs_.size());
+  for (unsigned k = 1; k <= inputs; ++k) {
+    const unsigned candidate = (outputs_[target].last_input + k) % inputs;
+    const Input& in = inputs_[candidate];
+    if (!in.requests.empty() && in.requests.front().target == target && earliest(in) <= now) return candidate;
+  }
+  return first;
+}
+
 sim::Wakeup Interconnect::tick(Cycle now) {
   while (!answers_.empty() && answers_.front().due <= now) {
     const Answer a = answers_.pop();
     respond(inputs_[a.input], *a.payload);
   }
-  const auto inputs = static_cast<unsigned>(inputs_.size());
-  for (unsigned i = 0; i < inputs; ++i) {
-    if (earliest(inputs_[i]) > now) continue;
-    const unsigned target = inputs_[i].requests.front().target;
-    unsigned winner = i;
-    if (target != kNoTarget) {
-      // Round robin: the first after the one served last that wants the same target.
-      const unsigned last = outputs_[target].last_input;
-      for (unsigned k = 1; k <= inputs; ++k) {
-        const unsigned candidate = (last + k) % inputs;
-        const Input& in = inputs_[candidate];
-        if (!in.requests.empty() && in.requests.front().target == target && earliest(in) <= now) {
-          winner = candidate;
-          break;
-        }
-      }
-    }
-    grant(winner, now);
+  for (std::uint64_t left = waiting_; left != 0; left &= left - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(left));
+    if (earliest(inputs_[i]) <= now) grant(next_in_turn(i, now), now);
   }
   Cycle next = answers_.empty() ? kNeverCycle : answers_.front().due;
-  for (Input& in : inputs_) {
+  for (std::uint64_t left = waiting_ | held_back_; left != 0; left &= left - 1) {
+    Input& in = inputs_[static_cast<unsigned>(std::countr_zero(left))];
     if (in.end_request_from <= now && in.outstanding < config_.outstanding) end_request(in);
     // Waiting for a response needs no wake-up: it comes with one.
     if (in.end_request_from != kNeverCycle && in.end_request_from > now &&

@@ -104,10 +104,13 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   void end_request(Input& in);
   void phase_back(Input& in, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
   sim::Cycle earliest(const Input& in) const;
+  unsigned next_in_turn(unsigned first, sim::Cycle now) const;
 
   sim::Simulation& simulation_;
   InterconnectConfig config_;
   std::vector<Input> inputs_;
+  std::uint64_t waiting_ = 0;   // inputs that have a request, a bit each
+  std::uint64_t held_back_ = 0;  // inputs that owe an END_REQ
   std::vector<Output> outputs_;
   FlightTable flights_;
   Ring<Answer> answers_{64};

@@ -29,13 +29,20 @@ class ProbeHub {
   explicit ProbeHub(const Timeline& timeline) : timeline_(timeline) {}
   const std::vector<Probe*>& probes() const { return probes_; }
   const Timeline& timeline() const { return timeline_; }
-  /// Whether anybody listens to any probe. Without a listener a module may bring its probes up to date late.
+  /// Whether anybody listens to any probe. While nobody does, a module may leave its probes as they are, if it has given
+  /// a function that brings them up to date: they are, before the first listener comes.
   bool listened() const { return listened_ != 0; }
+  /// Who gives one lives as long as any listener comes.
+  void refresh_with(std::function<void()> bring_up_to_date) { refreshers_.push_back(std::move(bring_up_to_date)); }
 
  private:
   friend class Probe;
   const Timeline& timeline_;
+  void refresh() {
+    for (const auto& bring_up_to_date : refreshers_) bring_up_to_date();
+  }
   std::vector<Probe*> probes_;
+  std::vector<std::function<void()>> refreshers_;
   unsigned listened_ = 0;
 };
 
@@ -60,6 +67,7 @@ class Probe {
   const std::vector<std::string>& states() const { return states_; }
   /// Set by whoever records; one listener a probe (a recorder that fans out is a listener itself).
   void listen(ProbeListener* listener) {
+    if (listener != nullptr && hub_.listened_ == 0) hub_.refresh();
     hub_.listened_ += (listener != nullptr) - (listener_ != nullptr);
     listener_ = listener;
   }

@@ -43,7 +43,7 @@ void Clocked::tick_at(Cycle cycle) {
 }
 
 Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode)
-    : sc_module(name), mode_(mode), unit_(ticks_per_resolution_unit()) {
+    : sc_module(name), mode_(mode), blocks_{{kNever, 0}}, unit_(ticks_per_resolution_unit()) {
   SC_HAS_PROCESS(Timeline);
   SC_METHOD(drive);
   sensitive << kick_;
@@ -63,7 +63,7 @@ std::uint32_t Timeline::enrol(Sleeper* s) {
   sleepers_.push_back(s);
   if (rank == keys_.size()) {
     keys_.resize(rank + kBlock, kNever);
-    blocks_.push_back(kNever);
+    if (rank != 0) blocks_.push_back({kNever, rank});
   }
   return rank;
 }
@@ -80,28 +80,17 @@ void Timeline::kick_for(Tick t) {
   kick_.notify(t > sc_now ? to_sc_time(t - sc_now) : sc_core::SC_ZERO_TIME);
 }
 
-Tick Timeline::earliest_in(std::uint32_t block) const {
-  const Tick* const keys = &keys_[block * kBlock];
-  Tick at = keys[0];
-#pragma GCC unroll 8
-  for (std::uint32_t i = 1; i < kBlock; ++i) at = std::min(at, keys[i]);
-  return at;
-}
-
-Timeline::Next Timeline::next() {
-  const auto count = static_cast<std::uint32_t>(blocks_.size());
+/// Brings the earliest of the stale blocks up to date.
+void Timeline::look_again() {
   for (; stale_ != 0; stale_ &= stale_ - 1) {
-    for (auto b = static_cast<std::uint32_t>(std::countr_zero(stale_)); b < count; b += 64) {
-      blocks_[b] = earliest_in(b);
+    for (auto b = static_cast<std::uint32_t>(std::countr_zero(stale_)); b < blocks_.size(); b += 64) {
+      const Tick* const keys = &keys_[b * kBlock];
+      Next first{keys[0], b * kBlock};
+#pragma GCC unroll 8
+      for (std::uint32_t i = 1; i < kBlock; ++i) first = keys[i] < first.at ? Next{keys[i], b * kBlock + i} : first;
+      blocks_[b] = first;
     }
   }
-  Tick at = kNever;
-  for (const Tick block : blocks_) at = std::min(at, block);
-  if (at == kNever) return {kNever, 0};
-  std::uint32_t rank = 0;
-  while (blocks_[rank / kBlock] != at) rank += kBlock;
-  while (keys_[rank] != at) ++rank;
-  return {at, rank};
 }
 
 bool Timeline::finds_company() const {

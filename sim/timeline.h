@@ -155,8 +155,13 @@ class Timeline final : public sc_core::sc_module {
     Tick at;
     std::uint32_t rank;
   };
-  Next next();
-  Tick earliest_in(std::uint32_t block) const;
+  Next next() {
+    if (stale_ != 0) look_again();
+    Next first = blocks_[0];
+    for (std::size_t b = 1; b < blocks_.size(); ++b) first = blocks_[b].at < first.at ? blocks_[b] : first;
+    return first;
+  }
+  void look_again();
   bool finds_company() const;
   void measure_delay() const;
   Tick catch_up();
@@ -181,15 +186,22 @@ class Timeline final : public sc_core::sc_module {
 
   static constexpr std::uint32_t kBlock = 8;
   std::vector<Tick> keys_;          // per rank, kNever up to a whole block
-  std::vector<Tick> blocks_;        // earliest of each block, where not stale
+  std::vector<Next> blocks_;        // earliest of each block, where not stale; one at least
   std::uint64_t stale_ = 0;         // blocks with a changed key: bit of the block's number modulo 64
   std::vector<Sleeper*> sleepers_;  // per rank; null = withdrawn
   Tick unit_;                       // ticks a unit of SystemC's resolution
 };
 
 inline void Timeline::set_key(std::uint32_t rank, Tick t) {
-  keys_[rank] = t;
-  stale_ |= std::uint64_t{1} << (rank / kBlock % 64);
+  Tick& key = keys_[rank];
+  Next& first = blocks_[rank / kBlock];
+  if (t > key) {
+    // Only who was the earliest of the block makes its earliest unknown by sleeping longer.
+    if (rank == first.rank) stale_ |= std::uint64_t{1} << (rank / kBlock % 64);
+  } else if (t < first.at || (t == first.at && rank < first.rank)) {
+    first = {t, rank};
+  }
+  key = t;
   if (!driving_) kick_for(t);
 }
 

@@ -95,6 +95,7 @@ Nic::Nic(sc_core::sc_module_name name, sim::Simulation& sim, const NicConfig& co
       wire_in("wire_in"),
       wire_out("wire_out") {
   configuration.validate();
+  sim.probes().refresh_with([this] { core_->set_probes(); });
   core_ = std::make_unique<Core>(
       basename(), sim, configuration, [this](sim::Transaction& t) { return send_tlp(t); },
       [this](std::span<const std::uint8_t> frame) { send_frame(frame); });
@@ -299,7 +300,7 @@ sim::Wakeup Nic::tick(sim::Cycle now) {
     if (wire_held_ != nullptr) release_wire();
   }
   c.run();
-  c.set_probes();
+  if (c.device.sim.probes().listened()) c.set_probes();
   const sim::Cycle next = c.next_wakeup();
   return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(next);
 }

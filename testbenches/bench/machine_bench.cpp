@@ -17,6 +17,7 @@ struct Rig {
     platform::MachineConfig c;
     c.driver.rx.descriptors = 512;
     c.kernel.dma_mode = kernel::DmaMode::kStrict;
+    c.iommu.iotlb = {1024, 4, iommu::Replacement::kLru};
     c.finish();
     return c;
   }
