@@ -147,6 +147,7 @@ AddressMapping::AddressMapping(std::string_view text, const DramTiming& timing, 
   }
   std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.from < b.from; });
   add(kRow, from, std::min(32 - wanted[kRow], kTopBit + 1 - from), wanted[kRow]);
+  for (std::size_t i = 0; i < in_page_.size(); ++i) in_page_[i] = decode(i * kBurst);
 }
 
 /// A piece, or a longer one if it continues the last.

@@ -342,12 +342,17 @@ bool DramController::Impl::take_place(const Request& r) {
   const sim::Cycle now = self.clock().at_or_after(sim.now());
   if (now != 0) admit(now - 1);
   bool room = true;
-  for (std::uint64_t offset = r.first; offset < r.end; offset += kBurstBytes) {
-    Lane& lane = lanes[offset == r.first ? r.address.channel : mapping.decode(offset).channel];
+  const auto take = [&](unsigned channel) {
+    Lane& lane = lanes[channel];
     lane.channel->advance(now);
-    if (++lane.accepted[r.write] + lane.channel->waiting_before(r.write, now) <= capacity[r.write]) continue;
+    if (++lane.accepted[r.write] + lane.channel->waiting_before(r.write, now) <= capacity[r.write]) return;
     room = false;
     ++lane.back_pressure;
+  };
+  if (lanes.size() == 1 || r.parts == 1) {
+    for (std::uint32_t i = 0; i < r.parts; ++i) take(r.address.channel);
+  } else {
+    mapping.for_each_burst(r.first, r.end, [&](const DramAddress& a) { take(a.channel); });
   }
   return room;
 }
@@ -370,8 +375,7 @@ void DramController::Impl::admit(sim::Cycle now) {
     input.pop_front();
     const Request& r = requests[i];
     urgent -= r.urgent;
-    for (std::uint64_t offset = r.first; offset < r.end; offset += kBurstBytes) {
-      const DramAddress a = offset == r.first ? r.address : mapping.decode(offset);
+    const auto place = [&](const DramAddress& a) {
       Lane& lane = lanes[a.channel];
       lane.channel->advance(r.due);
       if (lane.staged[r.write].empty() && lane.channel->has_room(r.write)) {
@@ -379,6 +383,11 @@ void DramController::Impl::admit(sim::Cycle now) {
       } else {
         lane.staged[r.write].push_back({i, a});
       }
+    };
+    if (r.end - r.first == kBurstBytes) {
+      place(r.address);
+    } else {
+      mapping.for_each_burst(r.first, r.end, place);
     }
   }
 }

@@ -9,7 +9,7 @@
 
 namespace mm {
 
-SparseStore::SparseStore(sim::PhysAddr base, std::uint64_t bytes) : base_(base.value), bytes_(bytes) {
+SparseStore::SparseStore(sim::PhysAddr base, std::uint64_t bytes, HostPages pages) : base_(base.value), bytes_(bytes) {
   if (bytes == 0 || bytes % sim::kPageSize != 0 || base_ % sim::kPageSize != 0) {
     throw sim::Error(fmt::format(
         "memory range {:#x} + {:#x}: base and size must be multiples of 4096, size not 0", base_, bytes));
@@ -26,8 +26,7 @@ SparseStore::SparseStore(sim::PhysAddr base, std::uint64_t bytes) : base_(base.v
                     "(ulimit -v, vm.overcommit_memory)",
                     bytes_, std::strerror(errno)));
   }
-  // Small pages: a touched page costs 4 KiB, and a copy after fork() too.
-  ::madvise(p, bytes_, MADV_NOHUGEPAGE);
+  ::madvise(p, bytes_, pages == HostPages::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   ::madvise(p, bytes_, MADV_DONTDUMP);
   memory_ = static_cast<std::uint8_t*>(p);
 }

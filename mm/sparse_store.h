@@ -30,11 +30,16 @@ class AccessWatch {
   virtual void accessed(sim::PhysAddr addr, std::uint64_t length, bool write) = 0;
 };
 
+/// The host's pages behind simulated memory. Small ones cost host memory, and a copy after fork(), only for what was
+/// touched. Huge ones (2 MiB, where the host has transparent huge pages) spare the host's TLB when accesses are spread
+/// over much memory.
+enum class HostPages : std::uint8_t { kSmall, kHuge };
+
 class SparseStore {
  public:
   /// `bytes` of memory at physical address `base`; both multiples of 4 KiB, `bytes` > 0.
   /// Throws sim::Error on a bad range or when the host refuses the address space.
-  SparseStore(sim::PhysAddr base, std::uint64_t bytes);
+  SparseStore(sim::PhysAddr base, std::uint64_t bytes, HostPages pages = HostPages::kSmall);
   ~SparseStore();
   SparseStore(const SparseStore&) = delete;
   SparseStore& operator=(const SparseStore&) = delete;

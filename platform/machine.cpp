@@ -43,7 +43,8 @@ void MachineConfig::finish() {
 Machine::Machine(const MachineConfig& config)
     : config_(config),
       simulation_("machine", config.simulation),
-      store_(config.memory.base, config.memory.bytes),
+      store_(config.memory.base, config.memory.bytes,
+             config.memory.huge_host_pages ? mm::HostPages::kHuge : mm::HostPages::kSmall),
       frames_(store_, config.memory.frames),
       pages_(frames_, memory_trace_, simulation_.random("fail_page_alloc"), config.memory.buddy),
       wire_("wire", simulation_, config.nic.wire_bits_per_second),

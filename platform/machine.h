@@ -36,6 +36,7 @@ struct MemoryConfig {
   MemoryMapConfig map;
   mm::PageFramesConfig frames;  ///< finish() makes it from the map
   mm::BuddyConfig buddy;
+  bool huge_host_pages = false;  ///< mm::HostPages
 };
 
 struct MachineConfig {

@@ -14,6 +14,8 @@ void register_memory(ParameterSet& set, MemoryConfig& c) {
   set.text("memory.holes", c.map.holes, "ranges without memory, OFFSET+SIZE, e.g. '1 GiB+64 MiB'; multiples of 2 MiB");
   set.text("memory.hotpluggable", c.map.hotpluggable,
            "ranges that are not there at boot, OFFSET+SIZE; multiples of 128 MiB (scenario.hotplug plugs the first)");
+  set.boolean("memory.huge_host_pages", c.huge_host_pages,
+              "2-MiB pages of the host behind DRAM: faster when much memory is used at random, dearer for each place touched");
   register_buddy(set, c.buddy);
 }
 

@@ -105,7 +105,7 @@ struct Initiator : sc_core::sc_module, sim::Clocked, tlm::tlm_bw_transport_if<> 
 struct Machine {
   mm::DramConfig config{.mapping = "ro"};
   sim::Simulation sim{"dram_bench"};
-  mm::SparseStore store{sim::PhysAddr(0), kBytes};
+  mm::SparseStore store{sim::PhysAddr(0), kBytes, mm::HostPages::kHuge};
   Initiator initiator{"db_initiator", sim, mm::dram_standard(config.standard).clock};
   mm::DramController dram{"db_dram", sim, store, config};
   Machine() {

@@ -61,7 +61,8 @@ class FlatMap {
   };
 
   std::size_t home(std::uint64_t a, std::uint32_t b) const {
-    std::uint64_t h = (a ^ (std::uint64_t{b} << 40)) * 0x9e3779b97f4a7c15;
+    // Both spread over all bits before they meet: a run of one of them under one of the other must not collide.
+    std::uint64_t h = (a ^ b * 0xff51'afd7'ed55'8ccd) * 0x9e37'79b9'7f4a'7c15;
     h ^= h >> 32;
     return h & (slots_.size() - 1);
   }

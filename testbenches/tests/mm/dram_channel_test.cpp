@@ -519,6 +519,23 @@ TEST(AddressMapping, NamedOrdersAndOnesOwn) {
   EXPECT_THROW(mm::AddressMapping("column:x,bank_group,bank,row", t, 1, 1), sim::Error);
 }
 
+TEST(AddressMapping, RunsOfBurstsAreDecodedAsEachAlone) {
+  const auto& t = mm::dram_standard("DDR5-4800BN");
+  sim::RandomStream random(4, 0, "mapping");
+  for (const char* text : {"il", "ro", "brc"}) {
+    const mm::AddressMapping map(text, t, 2, 2);
+    for (int i = 0; i < 200; ++i) {
+      const std::uint64_t first = random.below(std::uint64_t{1} << 40) / 64 * 64, bursts = 1 + random.below(70);
+      std::uint64_t at = first;
+      map.for_each_burst(first, first + 64 * bursts, [&](const mm::DramAddress& a) {
+        EXPECT_EQ(a, map.decode(at)) << text << " " << at;
+        at += 64;
+      });
+      EXPECT_EQ(at, first + 64 * bursts);
+    }
+  }
+}
+
 TEST(LatencyHistogram, QuantilesAreExactBelow4096) {
   mm::LatencyHistogram h;
   for (unsigned i = 1; i <= 100; ++i) h.add(i);

@@ -73,6 +73,16 @@ TEST(SparseStore, DiscardedPagesReadZero) {
   EXPECT_EQ(store.load<int>(kBase + 0x2000), 8);
 }
 
+TEST(SparseStore, HugeHostPagesHoldTheSame) {
+  mm::SparseStore store(kBase, 64 << 20, mm::HostPages::kHuge);
+  EXPECT_EQ(store.load<std::uint64_t>(kBase + 0x20'0000), 0u);
+  store.store<int>(kBase + 0x1f'fffc, 7);
+  store.store<int>(kBase + 0x20'0000, 8);
+  store.discard(kBase + 0x1f'f000, 0x1000);
+  EXPECT_EQ(store.load<int>(kBase + 0x1f'fffc), 0);
+  EXPECT_EQ(store.load<int>(kBase + 0x20'0000), 8);
+}
+
 TEST(SparseStore, RefusesBadRanges) {
   EXPECT_THROW(mm::SparseStore(kBase, 0), sim::Error);
   EXPECT_THROW(mm::SparseStore(kBase, 4097), sim::Error);

@@ -33,6 +33,28 @@ std::string scratch(const std::string& name) {
   return (s.dir / name).string();
 }
 
+/// A module may leave its probes as they are while nobody listens; who comes first finds them up to date.
+TEST(ProbeHub, AreBroughtUpToDateForTheFirstListener) {
+  sim::Simulation s("hub");
+  sim::Probe one(s.probes(), "one"), two(s.probes(), "two");
+  unsigned brought = 0;
+  s.probes().refresh_with([&] { two.set(++brought); });
+  struct Listener : sim::ProbeListener {
+    void on_change(const sim::Probe&, sim::Tick) override { ++changes; }
+    unsigned changes = 0;
+  } listener;
+  EXPECT_FALSE(s.probes().listened());
+  two.listen(&listener);
+  EXPECT_TRUE(s.probes().listened());
+  EXPECT_EQ(two.value(), 1u);
+  EXPECT_EQ(listener.changes, 0u);  // that was before it listened
+  one.listen(&listener);
+  EXPECT_EQ(brought, 1u);
+  one.listen(nullptr);
+  two.listen(nullptr);
+  EXPECT_FALSE(s.probes().listened());
+}
+
 /// Two of these pass work to each other; each shows its state, a counter and a busy bit.
 struct Station : sim::Clocked {
   Station(sim::Simulation& s, const std::string& name, Clock c, unsigned work)
