@@ -310,6 +310,39 @@ void DramChannel::schedule(sim::Cycle now) {
     idle_refresh_ = refresh_due_;  // or later
     return;
   }
+  if (waiting() == 1) {
+    choose_only(now);
+  } else {
+    choose_among(now);
+  }
+  for (unsigned r = 0; refresh_due_ <= next_time_ && r < ranks_.size(); ++r) {
+    if (ranks_[r].refresh_due > next_time_) continue;
+    const sim::Cycle t = std::max(refresh_time(r), now);
+    if (t > next_time_ || (t == next_time_ && next_key_ == 0)) continue;
+    next_time_ = t;
+    next_key_ = 0;
+    next_bank_ = r;
+  }
+}
+
+/// One burst waits: its command is the next one, refresh aside.
+void DramChannel::choose_only(sim::Cycle now) {
+  unsigned b = 0;
+  for (unsigned w = 0; w < occupied_.size(); ++w) {
+    if (occupied_[w] != 0) b = w * 64 + static_cast<unsigned>(std::countr_zero(occupied_[w]));
+  }
+  const Bank& bank = banks_[b];
+  if (bank.candidate == kNil) return;
+  const unsigned k = index(bank.kind), kind = kind_of(bank.kind);
+  const sim::Cycle t =
+      std::max({ready_[b].time, groups_[bank.group][k], ranks_[bank.rank].next[k], floor_[kind], now});
+  if (blocked_by_refresh(b, t)) return;
+  next_time_ = t;
+  next_key_ = ready_[b].order;
+  next_bank_ = b;
+}
+
+void DramChannel::choose_among(sim::Cycle now) {
 #pragma GCC unroll 3
   for (unsigned kind = 0; kind < kKinds; ++kind) {
     const sim::Cycle from = std::max(floor_[kind], now);
@@ -321,14 +354,6 @@ void DramChannel::schedule(sim::Cycle now) {
     next_time_ = first.time;
     next_key_ = first.order;
     next_bank_ = first.bank;
-  }
-  for (unsigned r = 0; refresh_due_ <= next_time_ && r < ranks_.size(); ++r) {
-    if (ranks_[r].refresh_due > next_time_) continue;
-    const sim::Cycle t = std::max(refresh_time(r), now);
-    if (t > next_time_ || (t == next_time_ && next_key_ == 0)) continue;
-    next_time_ = t;
-    next_key_ = 0;
-    next_bank_ = r;
   }
 }
 

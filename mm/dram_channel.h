@@ -219,6 +219,8 @@ class DramChannel {
   bool update_mode();
   void rechoose(sim::Cycle now);
   void schedule(sim::Cycle now);
+  void choose_only(sim::Cycle now);
+  void choose_among(sim::Cycle now);
   void complete(unsigned bank, sim::Cycle now);
   /// Column commands are of one kind: which of RD and WR are served is the channel's state.
   static constexpr unsigned kKinds = 3;
