@@ -42,13 +42,14 @@ CacheHierarchy::Tags::Tags(std::uint64_t bytes, unsigned ways)
     : ways_(ways),
       set_mask_(bytes / kLineBytes / ways - 1),
       tags_(bytes / kLineBytes, kNone),
-      used_(bytes / kLineBytes / ways, 0) {}
+      used_(bytes / kLineBytes / ways, 0),
+      valid_(used_) {}
 
 std::uint32_t CacheHierarchy::Tags::victim(Line line, unsigned ways) {
   const std::uint32_t set = set_of(line);
   const std::uint32_t all = ways == 32 ? ~0u : (1u << ways) - 1;
-  for (std::uint32_t i = set * ways_; i < set * ways_ + ways; ++i)
-    if (tags_[i] == kNone) return i;
+  const std::uint32_t free = ~valid_[set] & all;
+  if (free != 0) return set * ways_ + static_cast<std::uint32_t>(std::countr_zero(free));
   if ((used_[set] & all) == all) used_[set] &= ~all;
   return set * ways_ + static_cast<std::uint32_t>(std::countr_one(used_[set] & all));
 }
@@ -72,11 +73,11 @@ void CacheHierarchy::drop(unsigned core, Line line) {
   if (mine.last == line) mine.last = kNone;
   for (Tags* level : {&mine.l1, &mine.l2}) {
     const std::uint32_t i = level->find(line);
-    if (i != kMiss) level->at(i) = kNone;
+    if (i != kMiss) level->remove(line, i);
   }
 }
 
-void CacheHierarchy::drop_sharers(Line line, Entry& entry, unsigned except) {
+void CacheHierarchy::drop_some(Line line, Entry& entry, unsigned except) {
   for (std::uint32_t left = entry.sharers; left != 0; left &= left - 1) {
     const auto core = static_cast<unsigned>(std::countr_zero(left));
     if (core == except) continue;
@@ -93,7 +94,7 @@ std::uint32_t CacheHierarchy::allocate(Line line, unsigned ways) {
     ++counters_.llc_evictions;
     drop_sharers(llc_.at(i), directory_[i]);
   }
-  llc_.at(i) = line;
+  llc_.place(line, i);
   directory_[i] = Entry{};
   llc_.used(line, i);
   return i;
@@ -103,7 +104,7 @@ void CacheHierarchy::fill_l1(unsigned core, Line line) {
   Tags& l1 = cores_[core].l1;
   const std::uint32_t i = l1.victim(line, l1.ways());
   if (cores_[core].last == l1.at(i)) cores_[core].last = kNone;
-  l1.at(i) = line;
+  l1.place(line, i);
   l1.used(line, i);
 }
 
@@ -117,7 +118,7 @@ void CacheHierarchy::fill(unsigned core, Line line) {
     entry.sharers &= ~(1u << core);
     if (entry.owner == static_cast<std::int8_t>(core)) entry.owner = -1;
   }
-  l2.at(i) = line;
+  l2.place(line, i);
   l2.used(line, i);
   fill_l1(core, line);
 }
@@ -196,7 +197,7 @@ void CacheHierarchy::device_wrote(sim::PhysAddr address, std::uint64_t length) {
     std::uint32_t i = llc_.find(line);
     if (i != kMiss) {
       drop_sharers(line, directory_[i]);
-      if (!config_.ddio) llc_.at(i) = kNone;
+      if (!config_.ddio) llc_.remove(line, i);
     }
     if (!config_.ddio) continue;
     if (i == kMiss) {

@@ -94,7 +94,19 @@ class CacheHierarchy {
     /// A place for the line among the first `ways` of its set; the line that was there, or kNone, is left in
     /// it.
     std::uint32_t victim(Line line, unsigned ways);
-    Line& at(std::uint32_t index) { return tags_[index]; }
+    Line at(std::uint32_t index) const { return tags_[index]; }
+    /// Puts the line at `index`, a place of its set, instead of what was there.
+    void place(Line line, std::uint32_t index) {
+      tags_[index] = line;
+      const std::uint32_t set = set_of(line);
+      valid_[set] |= 1u << (index - set * ways_);
+    }
+    /// Takes out the line, which is at `index`.
+    void remove(Line line, std::uint32_t index) {
+      tags_[index] = kNone;
+      const std::uint32_t set = set_of(line);
+      valid_[set] &= ~(1u << (index - set * ways_));
+    }
     unsigned ways() const { return ways_; }
     std::size_t size() const { return tags_.size(); }
 
@@ -105,7 +117,7 @@ class CacheHierarchy {
     unsigned ways_;
     std::uint64_t set_mask_;
     std::vector<Line> tags_;
-    std::vector<std::uint32_t> used_;
+    std::vector<std::uint32_t> used_, valid_;  // a bit per way
   };
   /// What the LLC knows of a line.
   struct Entry {
@@ -124,7 +136,10 @@ class CacheHierarchy {
   void fill(unsigned core, Line line);
   void fill_l1(unsigned core, Line line);
   void drop(unsigned core, Line line);
-  void drop_sharers(Line line, Entry& entry, unsigned except = kMaxCores);
+  void drop_sharers(Line line, Entry& entry, unsigned except = kMaxCores) {
+    if (entry.sharers != 0) drop_some(line, entry, except);
+  }
+  void drop_some(Line line, Entry& entry, unsigned except);
   Entry& entry_of(Line line);
 
   CacheConfig config_;
