@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -15,6 +16,15 @@ Tick ticks_per_resolution_unit() {
     return fs < 1.0 ? Tick{1} : static_cast<Tick>(fs + 0.5);
   }();
   return unit;
+}
+
+/// sc_time::from_value() without the call into the library: an sc_time is its number of units of the resolution. Made for
+/// every TLM call.
+sc_core::sc_time sc_time_of(sc_core::sc_time::value_type units) {
+  sc_core::sc_time t;
+  static_assert(sizeof t == sizeof units);
+  std::memcpy(static_cast<void*>(&t), &units, sizeof t);
+  return t;
 }
 
 }  // namespace
@@ -176,7 +186,7 @@ Tick Timeline::run_until(Tick end) {
 void Timeline::measure_delay() const {
   const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
   const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
-  delay_ = sc_core::sc_time::from_value(unit_ == 1 ? ahead : (ahead + unit_ - 1) / unit_);
+  delay_ = sc_time_of(unit_ == 1 ? ahead : (ahead + unit_ - 1) / unit_);
   delay_at_ = driving_ ? now_ : kNever;
 }
 

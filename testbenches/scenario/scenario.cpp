@@ -27,6 +27,7 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.text("scenario.name", s.name, "name of the scenario in reports");
   set.choice("scenario.function", s.function, {{"vf", Function::kVf}, {"pf", Function::kPf}},
              "function whose driver holds the pool");
+  set.integer("scenario.vfs", s.vfs, 1, 7, "VFs that sriov_numvfs makes; the first holds the pool, the others have no driver");
   set.choice("scenario.device", s.device,
              {{"stays", DeviceFate::kStays}, {"removed", DeviceFate::kRemoved}, {"rebound", DeviceFate::kRebound}},
              "after the unbind the device stays, is removed, or is bound again");

@@ -40,6 +40,7 @@ enum class Hotplug : std::uint8_t {
 struct ScenarioConfig {
   std::string name = "unnamed";
   Function function = Function::kVf;
+  unsigned vfs = 1;  ///< that sriov_numvfs makes; the first one's driver is bound, the others are idle
   DeviceFate device = DeviceFate::kRemoved;
 
   std::uint64_t steady_packets = 4096;

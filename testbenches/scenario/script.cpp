@@ -69,7 +69,7 @@ int Script::bind() {
   int error = k.devices().device_bind(*pf_, pf_driver_);
   if (error != 0) return error;
   if (config_.function == Function::kVf) {
-    vf_ = pf_driver_.enable_sriov(1).front();
+    vf_ = pf_driver_.enable_sriov(config_.vfs).front();
     error = k.devices().device_bind(*vf_, vf_driver_);
     if (error == 0 && config_.held_forwarded + config_.held_redirected != 0) {
       error = pf_driver_.open_tx();
