@@ -346,7 +346,6 @@ void DramChannel::choose_among(sim::Cycle now) {
 #pragma GCC unroll 3
   for (unsigned kind = 0; kind < kKinds; ++kind) {
     const sim::Cycle from = std::max(floor_[kind], now);
-    if (!any_active(kind)) continue;
     const First& first = first_[kind];
     // One that was legal before the bus is free competes by age with those that became legal since.
     if ((known_ & bit_of(kind)) == 0 || first.time < from) find_first(kind, from);

@@ -220,7 +220,7 @@ class DramChannel {
   void rechoose(sim::Cycle now);
   void schedule(sim::Cycle now);
   void choose_only(sim::Cycle now);
-  void choose_among(sim::Cycle now);
+  [[gnu::always_inline]] inline void choose_among(sim::Cycle now);
   void complete(unsigned bank, sim::Cycle now);
   /// Column commands are of one kind: which of RD and WR are served is the channel's state.
   static constexpr unsigned kKinds = 3;
@@ -233,11 +233,6 @@ class DramChannel {
   static constexpr unsigned bit_of(unsigned kind) { return 1u << kind; }
   bool blocked_by_refresh(unsigned bank, sim::Cycle time) const;
   void offer(unsigned bank, unsigned kind);
-  bool any_active(unsigned kind) const {
-    std::uint64_t any = 0;
-    for (const std::uint64_t word : active_[kind]) any |= word;
-    return any != 0;
-  }
   void find_first(unsigned kind, sim::Cycle from);
   /// kSimple: one rank, all-bank refresh.
   template <bool kSimple>
