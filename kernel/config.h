@@ -47,6 +47,9 @@ struct KernelConfig {
   // DMA API.
   DmaMode dma_mode = DmaMode::kStrict;
   PagingMode paging = PagingMode::kSv39;
+  /// Levels of a process directory below each device context, whose process 0 has the device's domain
+  /// (DC.DPE); 0: none, as Linux 6.13 does it. 1..3 need iommu.architecture.capabilities.pd8, pd17, pd20.
+  unsigned process_directory_levels = 0;
   bool dma_coherent = true;              ///< false: dma_need_sync() is true and syncs pay per line
   unsigned flush_queue_entries = 256;    ///< IOVA_DEFAULT_FQ_SIZE, per core
   unsigned flush_queue_timeout_ms = 10;  ///< IOVA_FQ_TIMEOUT

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/iommu_driver.h"
-#include "kernel/kernel.h"
+#include "kernel/table_pointer.h"
 
 namespace kernel {
 namespace {
@@ -56,7 +56,7 @@ PhysAddr IommuDomain::table_entry(std::uint64_t iova, bool allocate) {
       value = pte::pointer(sim::to_phys(*page).value);
       store.store<std::uint64_t>(entry, value);
     }
-    table = PhysAddr(pte::address(value));
+    table = table_at(kernel_, pte::address(value), "riscv_iommu_pte_alloc");
   }
   last_region_ = region;
   last_table_ = table;
@@ -127,6 +127,7 @@ PhysAddr IommuDomain::iova_to_phys(std::uint64_t iova) const {
   PhysAddr table = root_;
   for (unsigned level = levels_; level-- > 0;) {
     const std::uint64_t index = (iova >> (sim::kPageShift + kIndexBits * level)) & ((1u << kIndexBits) - 1);
+    if (!store.contains(table, sim::kPageSize)) return PhysAddr(0);
     const auto value = store.load<std::uint64_t>(table + index * 8);
     if ((value & pte::kV) == 0) return PhysAddr(0);
     table = PhysAddr(pte::address(value));

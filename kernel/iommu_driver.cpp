@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "kernel/kernel.h"
+#include "kernel/table_pointer.h"
 
 namespace kernel {
 namespace {
@@ -71,6 +71,16 @@ void IommuDriver::check_hardware() const {
   const unsigned mode = static_cast<unsigned>(kernel_.config().paging);
   if ((capabilities_ >> (mode + 1) & 1) == 0) {
     throw sim::Error(fmt::format("kernel.paging: the IOMMU does not support Sv{}", (mode - 8) * 9 + 39));
+  }
+  if (const unsigned levels = kernel_.config().process_directory_levels;
+      levels != 0 && (capabilities_ & cap::kPd8 << (levels - 1)) == 0) {
+    throw sim::Error(
+        fmt::format("kernel.process_directory_levels: the IOMMU has no process directory of {} levels "
+                    "(iommu.architecture.capabilities.{})",
+                    levels,
+                    levels == 1   ? "pd8"
+                    : levels == 2 ? "pd17"
+                                  : "pd20"));
   }
   if (iommu::bits(capabilities_, 29, 28) == 1) {
     throw sim::Error("kernel: an IOMMU with wired interrupts only is not supported");
@@ -215,15 +225,50 @@ IommuDriver::Structures IommuDriver::structures() const {
   return {ddt_root_, command_queue_, fault_queue_, command_tail_, fault_head_, kQueueMask + 1};
 }
 
-PhysAddr IommuDriver::find_device_context(sim::RequesterId device) const {
+std::vector<IommuDriver::DirectoryEntry> IommuDriver::directory_entries() const {
+  std::vector<DirectoryEntry> all;
+  if (!probed_) return all;
   const bool extended = (capabilities_ & cap::kMsiFlat) != 0;
-  PhysAddr table = ddt_root_;
-  for (unsigned level = static_cast<unsigned>(ddt_mode_) - 2; level > 0; --level) {
-    const auto value = kernel_.store().load<std::uint64_t>(table + dc::index(extended, level, device.value) * 8);
-    if ((value & dc::kV) == 0) return PhysAddr(0);
-    table = PhysAddr(iommu::ppn_address(value));
+  const mm::SparseStore& store = kernel_.store();
+  const auto walk = [&](auto&& self, PhysAddr table, unsigned level, bool process, std::uint32_t id) -> void {
+    if (!store.contains(table, sim::kPageSize)) return;  // a pointer that somebody has corrupted
+    const unsigned bytes = level > 0 ? 8 : process ? 16 : dc::bytes(extended);
+    for (unsigned i = 0; i < sim::kPageSize / bytes; ++i) {
+      const PhysAddr at = table + i * bytes;
+      const auto value = store.load<std::uint64_t>(at);
+      if ((value & dc::kV) == 0) continue;
+      const std::uint32_t from = process ? id : id | i << dc::index_low(extended, level);
+      all.push_back({at, bytes, level, process, from});
+      if (level > 0) {
+        self(self, PhysAddr(iommu::ppn_address(value)), level - 1, process, from);
+      } else if (!process && (value & dc::kPdtv) != 0) {
+        const auto fsc = store.load<std::uint64_t>(at + 8 * dc::kFsc);
+        const auto levels = static_cast<unsigned>(iommu::bits(fsc, 63, 60));
+        if (levels >= 1 && levels <= 3) {
+          self(self, PhysAddr(iommu::bits(fsc, 43, 0) << sim::kPageShift), levels - 1, true, from);
+        }
+      }
+    }
+  };
+  walk(walk, ddt_root_, static_cast<unsigned>(ddt_mode_) - 2, false, 0);
+  return all;
+}
+
+std::uint64_t IommuDriver::write_process_context(std::uint32_t device_id, std::uint32_t pscid,
+                                                 std::uint64_t fsc) {
+  const unsigned levels = kernel_.config().process_directory_levels;
+  mm::SparseStore& store = kernel_.store();
+  const auto [root, fresh] = process_directories_.try_emplace(device_id, PhysAddr(0));
+  if (fresh) root->second = alloc_zeroed(0);
+  PhysAddr table = root->second;
+  for (unsigned level = levels - 1; level > 0; --level) {  // process 0: the first entry of each table
+    if (fresh) store.store<std::uint64_t>(table, dc::pointer(alloc_zeroed(0).value));
+    table =
+        table_at(kernel_, iommu::ppn_address(store.load<std::uint64_t>(table)), "riscv_iommu_iodir_update");
   }
-  return table + dc::index(extended, 0, device.value) * dc::bytes(extended);
+  store.store<std::uint64_t>(table + 8, fsc);
+  store.store<std::uint64_t>(table, iommu::pc::ta(pscid));
+  return iommu::pdtp(static_cast<iommu::PdtMode>(levels), root->second.value);
 }
 
 PhysAddr IommuDriver::device_context(std::uint32_t device_id) {
@@ -242,7 +287,7 @@ PhysAddr IommuDriver::device_context(std::uint32_t device_id) {
       value = dc::pointer(alloc_zeroed(0).value);
       store.store<std::uint64_t>(entry, value);
     }
-    table = PhysAddr(iommu::ppn_address(value));
+    table = table_at(kernel_, iommu::ppn_address(value), "riscv_iommu_get_dc");
   }
   return table + dc::index(extended, 0, device_id) * dc::bytes(extended);
 }
@@ -268,11 +313,16 @@ void IommuDriver::write_context(Device& device, IommuDomain* domain) {
   if (domain->type() != DomainType::kIdentity) {
     fsc = iommu::iosatp(static_cast<iommu::SatpMode>(domain->paging()), domain->root().value);
   }
+  std::uint64_t tc = dc::kV;
+  if (fsc != 0 && kernel_.config().process_directory_levels != 0) {
+    fsc = write_process_context(id, domain->id(), fsc);
+    tc |= dc::kPdtv | dc::kDpe;
+  }
   store.store<std::uint64_t>(context + 8 * dc::kFsc, fsc);
   store.store<std::uint64_t>(context + 8 * dc::kTa, dc::ta(domain->id()));
   cpu.work(cpu.costs().iommu_map_page);
   cpu.sync();
-  store.store<std::uint64_t>(context, dc::kV);
+  store.store<std::uint64_t>(context, tc);
   const Command seen[] = {cmd::iodir_inval_ddt(id)};
   execute(seen);
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -127,8 +128,15 @@ class IommuDriver {
     std::uint32_t entries = 0;                       ///< of each queue
   };
   Structures structures() const;
-  /// Address of the device context of `device`, 0 if the directory has none.
-  PhysAddr find_device_context(sim::RequesterId device) const;
+  /// A valid entry of the device directory, or of a process directory below it. Level 0: a context.
+  struct DirectoryEntry {
+    PhysAddr address;
+    unsigned bytes, level;
+    bool process;           ///< of a process directory
+    std::uint32_t id_from;  ///< lowest device id (`process`: of the device that it belongs to) it is for
+  };
+  /// All of them as they are in memory; without cost.
+  std::vector<DirectoryEntry> directory_entries() const;
 
   // Domains and devices. Task context.
   IommuDomain& domain_alloc(DomainType type, PagingMode paging);
@@ -162,6 +170,8 @@ class IommuDriver {
   void setup_interrupt();
   void setup_directory();
   void write_context(Device& device, IommuDomain* domain);
+  /// Makes `fsc` the first stage of process 0 of the device; the fsc for its device context.
+  std::uint64_t write_process_context(std::uint32_t device_id, std::uint32_t pscid, std::uint64_t fsc);
   /// Posts the commands and an IOFENCE.C behind them, and waits until it has completed.
   void execute(std::span<const iommu::Command> commands);
   void post(const iommu::Command& command);
@@ -175,6 +185,7 @@ class IommuDriver {
   std::uint64_t capabilities_ = 0;
   iommu::DdtMode ddt_mode_{};
   PhysAddr ddt_root_{0};
+  std::map<std::uint32_t, PhysAddr> process_directories_;  // root, by device id
   SpinLock command_lock_{"iommu_cmdq"};
   PhysAddr command_queue_{0}, fault_queue_{0}, fence_page_{0};
   std::uint32_t command_tail_ = 0, command_head_ = 0, fault_head_ = 0;

@@ -28,6 +28,8 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
   set.choice("kernel.paging", c.paging,
              {{"sv39", PagingMode::kSv39}, {"sv48", PagingMode::kSv48}, {"sv57", PagingMode::kSv57}},
              "first-stage page tables of a paging domain");
+  set.integer("kernel.process_directory_levels", c.process_directory_levels, 0, 3,
+              "process directory below each device context, the domain is its process 0 (DPE); 0: none");
   set.boolean("kernel.dma_coherent", c.dma_coherent, "devices snoop; false: syncs pay per line");
   set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 2, 65536,
               "IOVA_DEFAULT_FQ_SIZE, per core");

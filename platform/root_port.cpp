@@ -261,6 +261,11 @@ void RootPort::access_answered(sim::Transaction& own, Cycle seen) {
   a.own = nullptr;
   a.free_from = seen;
   if (!down_.empty()) wake_by(clock().edge(seen));
+  if (__builtin_expect(static_cast<bool>(completion_fault_), 0) && a.original != nullptr && own.is_read() &&
+      completion_fault_(a.address, config_.ecam.contains(a.address))) {
+    own.release();  // the deadline stays
+    return;
+  }
   if (a.original == nullptr) {
     ++unexpected_completions_;  // came after the timeout
     --accesses_in_use_;
@@ -293,6 +298,7 @@ void RootPort::expire(Cycle now) {
     timeouts_probe_.set(timeouts_);
     static constexpr std::uint64_t kTag = sim::digest_tag("root_port.timeout");
     simulation_.note(kTag, a.address);
+    completion_timed_out.emit({a.address, simulation_.now()});
     tlm_generic_payload& p = *a.original;
     a.original = nullptr;
     if (a.own == nullptr) --accesses_in_use_;

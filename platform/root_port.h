@@ -34,6 +34,13 @@ struct AddressWindow {
   bool contains(std::uint64_t address) const { return address - base < size; }
 };
 
+/// A CPU access got no completion in time and was answered with all ones (AER: Completion Timeout Status).
+struct CompletionTimedOut {
+  static constexpr const char* kName = "pcie_completion_timeout";
+  std::uint64_t address;  ///< as the CPU gave it
+  sim::Tick time;
+};
+
 struct RootPortConfig {
   sim::Clock clock = sim::Clock::from_hz(1'000'000'000);
   AddressWindow ecam{0x3000'0000, 0x1000'0000};
@@ -69,6 +76,13 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   /// Plugged in again.
   void insert(sim::RequesterId function);
   bool present(sim::RequesterId function) const;
+
+  /// Asked for the completion of every CPU read as it arrives; true: it is lost, and the read runs into the
+  /// completion timeout (what the read did in the device is done). Empty: none. Off, it costs one test.
+  using CompletionFault = std::function<bool(std::uint64_t address, bool config)>;
+  void set_completion_fault(CompletionFault fault) { completion_fault_ = std::move(fault); }
+  /// Listeners are called inside the port's tick.
+  sim::Tracepoint<CompletionTimedOut> completion_timed_out;
 
   const RootPortConfig& config() const { return config_; }
   bool idle() const;
@@ -163,6 +177,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   sim::Cycle mmio_open_from_ = 0;
   sim::Cycle up_open_from_ = 0;
   std::vector<Removed> removed_;
+  CompletionFault completion_fault_;
 
   std::uint64_t requests_up_ = 0;
   std::uint64_t requests_down_ = 0;

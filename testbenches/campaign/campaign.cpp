@@ -66,6 +66,8 @@ void register_plain(platform::ParameterSet& set, Campaign& c, Texts& t) {
            "host memory beyond the warm machine");
   set.time("limits.stall", c.limits.stall, sim::kMicrosecond, kLong,
            "simulated time without progress where the golden run has some");
+  c.schedule.parameters(set);
+  c.keep.parameters(set);
   for (const char* key : {"variants", "settings", "faults"}) set.leave(key);
 }
 
@@ -88,7 +90,10 @@ void flatten(const YAML::Node& map, const std::string& prefix, const std::string
 void register_fault(platform::ParameterSet& set, FaultSpec& f, std::string& when) {
   set.text("kind", f.kind, "kind of fault (poolsim list faults)");
   set.text("when", when, "trigger: a time, uniform(...), on(...), probe(...) or defuse(...)");
-  set.integer("weight", f.weight, 1, 1000, "share of the experiments, relative to the other faults");
+  set.integer("weight", f.weight, 1, 1000, "share of the fault space, relative to the other faults");
+  set.integer(
+      "runs", f.runs, 0, 1'000'000,
+      "share of the experiments, relative to the other faults (poolsim campaign allocate); 0: the weight");
   f.fault->parameters(set);
 }
 
@@ -117,7 +122,8 @@ FaultSpec parse_fault(const YAML::Node& node, const std::string& file) {
       throw sim::Error(fmt::format("when: '{}' fails {}, not {}", f.kind, f.fault->call(), f.when.event));
     }
     if (f.when.kind == Trigger::Kind::kDefUse && !f.fault->corrupts_memory()) {
-      throw sim::Error(fmt::format("when: '{}' corrupts no memory: defuse(...) is not for it", f.kind));
+      throw sim::Error(
+          fmt::format("when: defuse(...) is for one flipped bit of memory, not for '{}' like this", f.kind));
     }
     f.fault->validate();
   });
@@ -166,6 +172,8 @@ Campaign parse_campaign(const std::string& file, const std::string& text, const 
   register_plain(set, c, t);
   set.load(root, file);
   set.check([&] {
+    c.schedule.validate();
+    c.keep.validate();
     c.sampling.margin = parse_fraction("sampling.margin", t.margin, 0, 0.5);
     c.sampling.confidence = parse_fraction("sampling.confidence", t.confidence, 0.5, 0.9999);
     c.sampling.audit = parse_fraction("sampling.audit", t.audit, 0, 1);
@@ -239,20 +247,20 @@ std::string Campaign::config_digest() const {
 }
 
 Campaign::Pick Campaign::pick(std::uint64_t f) const {
-  // In turn by weight: the spec that has had least of its share goes next; the pattern repeats.
+  // In turn by share: the spec that has had least of its share goes next; the pattern repeats.
   std::uint64_t total = 0;
-  for (const FaultSpec& s : faults) total += s.weight;
+  for (const FaultSpec& s : faults) total += s.share();
   const std::uint64_t round = f / total, place = f % total;
   std::vector<std::uint64_t> had(faults.size(), 0);
   std::size_t chosen = 0;
   for (std::uint64_t i = 0; i <= place; ++i) {
     chosen = 0;
     for (std::size_t s = 1; s < faults.size(); ++s) {
-      if ((had[s] * 2 + 1) * faults[chosen].weight < (had[chosen] * 2 + 1) * faults[s].weight) chosen = s;
+      if ((had[s] * 2 + 1) * faults[chosen].share() < (had[chosen] * 2 + 1) * faults[s].share()) chosen = s;
     }
     ++had[chosen];
   }
-  return {chosen, round * faults[chosen].weight + had[chosen] - 1};
+  return {chosen, round * faults[chosen].share() + had[chosen] - 1};
 }
 
 nlohmann::ordered_json campaign_schema() {

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "testbenches/campaign/fault.h"
+#include "testbenches/campaign/keep.h"
+#include "testbenches/campaign/schedule.h"
 #include "testbenches/campaign/trigger.h"
 #include "testbenches/scenario/scenario.h"
 
@@ -24,7 +26,9 @@ struct FaultSpec {
   std::string kind;
   std::string label;  ///< the kind, or kind#2 if it is there more than once: the stratum
   Trigger when;
-  unsigned weight = 1;  ///< share of the experiments, relative to the others
+  unsigned weight = 1;  ///< share of the fault space, relative to the others
+  unsigned runs = 0;    ///< share of the experiments, relative to the others; 0: as `weight`
+  unsigned share() const { return runs != 0 ? runs : weight; }
   std::shared_ptr<Fault> fault;
 };
 
@@ -54,8 +58,10 @@ struct Campaign {
   sim::Tick ladder = 50 * sim::kMicrosecond;  ///< between two comparisons with the golden run
   bool early_stop = true;                     ///< cut what is again as the golden run
   std::vector<FaultSpec> faults;
+  ScheduleSpec schedule;
   Sampling sampling;
   Limits limits;
+  Keep keep;
 
   /// Machine and scenario of a variant, with POOLSIM_* and settings. Throws sim::Error.
   scenario::RunConfig configure(const Variant& variant) const;

@@ -72,7 +72,9 @@ SlurmIds submit_slurm_job(const SlurmJob& job, const SlurmFiles& files) {
   ids.array = output_of(fmt::format(
       "sbatch --parsable --requeue --array=0-{} --cpus-per-task={} --output={}{} {}", job.shards - 1,
       job.jobs, shell_quoted(files.directory + "/shard_%a.log"), options, shell_quoted(files.shard_script)));
-  ids.merge = output_of(fmt::format("sbatch --parsable --requeue --dependency=afterok:{} --output={}{} {}",
+  // A shard that fails for good takes the merge with it: nothing waits in the queue for ever.
+  ids.merge = output_of(fmt::format("sbatch --parsable --requeue --dependency=afterok:{} "
+                                    "--kill-on-invalid-dep=yes --output={}{} {}",
                                     ids.array, shell_quoted(files.directory + "/merge.log"), options,
                                     shell_quoted(files.merge_script)));
   return ids;

@@ -4,11 +4,11 @@
 #include <sqlite3.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <utility>
 
 #include "sim/digest.h"
+#include "testbenches/scenario/sqlite_statement.h"
 
 namespace campaign {
 namespace {
@@ -30,61 +30,8 @@ CREATE VIEW summary AS SELECT variant, kind, outcome, count(*) AS n, sum(weight)
   FROM experiment WHERE stop <> 'exhausted' GROUP BY variant, kind, outcome;
 )sql";
 
-/// What SQLite says is wrong, and the system below it.
-std::string why(sqlite3* db) {
-  std::string text = sqlite3_errmsg(db);
-  const int code = sqlite3_errcode(db);
-  if (code != SQLITE_IOERR && code != SQLITE_FULL && code != SQLITE_CANTOPEN && code != SQLITE_READONLY)
-    return text;
-  if (const int error = sqlite3_system_errno(db); error != 0)
-    text += fmt::format(" ({})", std::strerror(error));
-  return text;
-}
-
-/// A prepared statement that goes at the end of its scope.
-class Statement {
- public:
-  Statement(sqlite3* db, const std::string& sql, const std::string& file) : db_(db), file_(file) {
-    if (sqlite3_prepare_v2(db, sql.c_str(), -1, &s_, nullptr) != SQLITE_OK) fail();
-  }
-  ~Statement() { sqlite3_finalize(s_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-  bool step() {
-    const int code = sqlite3_step(s_);
-    if (code == SQLITE_ROW) return true;
-    if (code != SQLITE_DONE) fail();
-    return false;
-  }
-  std::string text(int i) const {
-    const auto* t = reinterpret_cast<const char*>(sqlite3_column_text(s_, i));
-    return t == nullptr ? std::string()
-                        : std::string(t, static_cast<std::size_t>(sqlite3_column_bytes(s_, i)));
-  }
-  std::uint64_t number(int i) const { return static_cast<std::uint64_t>(sqlite3_column_int64(s_, i)); }
-  sim::Tick time(int i) const { return sqlite3_column_type(s_, i) == SQLITE_NULL ? sim::kNever : number(i); }
-  sqlite3_stmt* get() { return s_; }
-
- private:
-  [[noreturn]] void fail() { throw Refusal(fmt::format("{}: {}", file_, why(db_))); }
-  sqlite3* db_;
-  const std::string& file_;
-  sqlite3_stmt* s_ = nullptr;
-};
-
-void bind_text(sqlite3_stmt* s, int i, std::string_view text) {
-  sqlite3_bind_text(s, i, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
-}
-void bind_number(sqlite3_stmt* s, int i, std::uint64_t n) {
-  sqlite3_bind_int64(s, i, static_cast<sqlite3_int64>(n));
-}
-void bind_time(sqlite3_stmt* s, int i, sim::Tick t) {
-  if (t == sim::kNever) {
-    sqlite3_bind_null(s, i);
-  } else {
-    bind_number(s, i, t);
-  }
-}
+using Statement = scenario::SqliteStatement<Refusal>;
+using scenario::sqlite_error;
 
 constexpr const char* kColumns =
     "id, fault, variant, kind, entity, injected_fs, acted_fs, first_divergence_fs, detected_fs, ended_fs, "
@@ -105,42 +52,36 @@ Result read_result(const Statement& s) {
 
 }  // namespace
 
-Database::Database(Database&& other) noexcept
-    : file_(std::move(other.file_)),
-      db_(std::exchange(other.db_, nullptr)),
-      insert_(std::exchange(other.insert_, nullptr)),
-      insert_cost_(std::exchange(other.insert_cost_, nullptr)) {}
+/// Statements that add rows, prepared once.
+struct Database::Inserts {
+  Statement experiment, cost;
+};
 
-Database::~Database() {
-  sqlite3_finalize(insert_);
-  sqlite3_finalize(insert_cost_);
-  sqlite3_close(db_);
-}
+void Database::Close::operator()(sqlite3* db) const { sqlite3_close(db); }
+Database::Database() = default;
+Database::Database(Database&&) noexcept = default;
+Database::~Database() = default;
 
 void Database::execute(const std::string& sql) const {
   char* message = nullptr;
-  if (sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, &message) == SQLITE_OK) return;
+  if (sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, &message) == SQLITE_OK) return;
   sqlite3_free(message);
-  throw Refusal(fmt::format("{}: {}", file_, why(db_)));
+  throw Refusal(fmt::format("{}: {}", file_, sqlite_error(db_.get())));
 }
 
-sqlite3_stmt* Database::prepare(const std::string& sql) const {
-  sqlite3_stmt* s = nullptr;
-  if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &s, nullptr) != SQLITE_OK) {
-    throw Refusal(fmt::format("{}: {}", file_, why(db_)));
-  }
-  return s;
+void Database::connect(const std::string& path, int flags, const std::string& file) {
+  sqlite3* db = nullptr;
+  const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
+  db_.reset(db);  // there is one to be closed even when it could not be opened
+  if (code != SQLITE_OK) throw Refusal(fmt::format("{}: {}", file, sqlite_error(db)));
 }
 
 Database Database::open(const std::string& file, bool write) {
   if (!std::filesystem::exists(file)) throw Refusal(fmt::format("{}: no such database", file));
   Database d;
   d.file_ = file;
-  if (sqlite3_open_v2(file.c_str(), &d.db_, write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY, nullptr) !=
-      SQLITE_OK) {
-    throw Refusal(fmt::format("{}: {}", file, why(d.db_)));
-  }
-  sqlite3_busy_timeout(d.db_, 10'000);
+  d.connect(file, write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY, file);
+  sqlite3_busy_timeout(d.db_.get(), 10'000);
   if (const std::string v = d.meta("schema"); v != kVersion) {
     throw Refusal(fmt::format("{}: no campaign database of version {}", file, kVersion));
   }
@@ -160,10 +101,7 @@ Database Database::open_for(const Campaign& campaign, const std::string& file, c
     try {
       Database d;
       d.file_ = part;
-      if (sqlite3_open_v2(part.c_str(), &d.db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr) !=
-          SQLITE_OK) {
-        throw Refusal(fmt::format("{}: {}", file, why(d.db_)));
-      }
+      d.connect(part, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, file);
       d.file_ = file;
       d.execute("PRAGMA journal_mode=WAL");
       d.execute("BEGIN");
@@ -198,15 +136,15 @@ Database Database::open_for(const Campaign& campaign, const std::string& file, c
 }
 
 std::string Database::meta(const std::string& key) const {
-  Statement s(db_, "SELECT value FROM meta WHERE key = ?", file_);
-  bind_text(s.get(), 1, key);
+  Statement s(db_.get(), "SELECT value FROM meta WHERE key = ?", file_);
+  s.bind(1, key);
   return s.step() ? s.text(0) : "";
 }
 
 void Database::set_meta(const std::string& key, const std::string& value) {
-  Statement s(db_, "INSERT OR REPLACE INTO meta VALUES(?, ?)", file_);
-  bind_text(s.get(), 1, key);
-  bind_text(s.get(), 2, value);
+  Statement s(db_.get(), "INSERT OR REPLACE INTO meta VALUES(?, ?)", file_);
+  s.bind(1, key);
+  s.bind(2, value);
   s.step();
 }
 
@@ -218,70 +156,50 @@ void Database::begin() { execute("BEGIN IMMEDIATE"); }
 void Database::commit() { execute("COMMIT"); }
 
 void Database::add(const Campaign& campaign, const Row& row) {
-  if (insert_ == nullptr) {
-    insert_ = prepare(
-        fmt::format("INSERT INTO experiment({}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", kColumns));
-    insert_cost_ = prepare("INSERT INTO cost VALUES(?,?,?)");
+  if (inserts_ == nullptr) {
+    const std::string sql =
+        fmt::format("INSERT INTO experiment({}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", kColumns);
+    inserts_.reset(
+        new Inserts{{db_.get(), sql, file_}, {db_.get(), "INSERT INTO cost VALUES(?,?,?)", file_}});
   }
-  sqlite3_stmt* s = insert_;
+  Statement& s = inserts_->experiment;
   const std::uint64_t fault = row.id / campaign.variants.size();
-  bind_number(s, 1, row.id);
-  bind_number(s, 2, fault);
-  bind_text(s, 3, campaign.variants[row.id % campaign.variants.size()].name);
-  bind_text(s, 4, campaign.faults[campaign.pick(fault).spec].label);
-  bind_text(s, 5, row.entity);
-  bind_time(s, 6, row.injected);
-  bind_time(s, 7, row.acted);
-  bind_time(s, 8, row.first_divergence);
-  bind_time(s, 9, row.detected);
-  bind_time(s, 10, row.ended);
-  bind_text(s, 11, to_string(row.outcome));
-  bind_text(s, 12, to_string(row.stop));
-  if (row.detector == Detector::kCount) {
-    sqlite3_bind_null(s, 13);
-  } else {
-    bind_text(s, 13, to_string(row.detector));
-  }
-  bind_number(s, 14, row.weight);
-  bind_number(s, 15, row.audited);
-  bind_number(s, 16, row.audit_agrees);
-  bind_text(s, 17, row.digest);
-  bind_text(s, 18, row.signature);
-  bind_text(s, 19, row.detail);
-  const auto run = [this](sqlite3_stmt* statement) {
-    const int code = sqlite3_step(statement);
-    sqlite3_reset(statement);
-    if (code != SQLITE_DONE) throw Refusal(fmt::format("{}: {}", file_, why(db_)));
-  };
-  run(s);
-  bind_number(insert_cost_, 1, row.id);
-  bind_number(insert_cost_, 2, row.cpu_us);
-  bind_number(insert_cost_, 3, row.minor_faults);
-  run(insert_cost_);
+  s.bind(1, row.id).bind(2, fault);
+  s.bind(3, campaign.variants[row.id % campaign.variants.size()].name);
+  s.bind(4, campaign.faults[campaign.pick(fault).spec].label).bind(5, std::string_view(row.entity));
+  s.bind_time(6, row.injected).bind_time(7, row.acted).bind_time(8, row.first_divergence);
+  s.bind_time(9, row.detected).bind_time(10, row.ended);
+  s.bind(11, std::string_view(to_string(row.outcome))).bind(12, std::string_view(to_string(row.stop)));
+  row.detector == Detector::kCount ? s.bind_null(13) : s.bind(13, std::string_view(to_string(row.detector)));
+  s.bind(14, row.weight).bind(15, std::uint64_t{row.audited}).bind(16, std::uint64_t{row.audit_agrees});
+  s.bind(17, std::string_view(row.digest)).bind(18, std::string_view(row.signature));
+  s.bind(19, std::string_view(row.detail));
+  s.run();
+  inserts_->cost.bind(1, row.id).bind(2, row.cpu_us).bind(3, row.minor_faults).run();
 }
 
 std::set<std::uint64_t> Database::ids() const {
   std::set<std::uint64_t> all;
-  Statement s(db_, "SELECT id FROM experiment ORDER BY id", file_);
+  Statement s(db_.get(), "SELECT id FROM experiment ORDER BY id", file_);
   while (s.step()) all.insert(all.end(), s.number(0));
   return all;
 }
 
 std::uint64_t Database::count() const {
-  Statement s(db_, "SELECT count(*) FROM experiment", file_);
+  Statement s(db_.get(), "SELECT count(*) FROM experiment", file_);
   return s.step() ? s.number(0) : 0;
 }
 
 std::optional<Result> Database::find(std::uint64_t id) const {
-  Statement s(db_, fmt::format("SELECT {} FROM experiment WHERE id = ?", kColumns), file_);
-  bind_number(s.get(), 1, id);
+  Statement s(db_.get(), fmt::format("SELECT {} FROM experiment WHERE id = ?", kColumns), file_);
+  s.bind(1, id);
   if (!s.step()) return {};
   return read_result(s);
 }
 
 void Database::each(const std::function<void(const Result&)>& visit, std::uint64_t limit) const {
-  Statement s(db_, fmt::format("SELECT {} FROM experiment WHERE id < ? ORDER BY id", kColumns), file_);
-  bind_number(s.get(), 1, std::min<std::uint64_t>(limit, ~std::uint64_t{0} >> 1));
+  Statement s(db_.get(), fmt::format("SELECT {} FROM experiment WHERE id < ? ORDER BY id", kColumns), file_);
+  s.bind(1, std::min<std::uint64_t>(limit, ~std::uint64_t{0} >> 1));
   while (s.step()) visit(read_result(s));
 }
 
@@ -296,7 +214,7 @@ std::uint64_t Database::merge(const std::string& other) {
       }
     }
     // Shards of one campaign have seen the same golden run, or they do not belong together.
-    Statement golden(shard.db_, "SELECT key, value FROM meta WHERE key LIKE 'golden_%'", shard.file_);
+    Statement golden(shard.db_.get(), "SELECT key, value FROM meta WHERE key LIKE 'golden_%'", shard.file_);
     while (golden.step()) {
       const std::string mine = meta(golden.text(0));
       if (mine.empty())
@@ -308,8 +226,8 @@ std::uint64_t Database::merge(const std::string& other) {
     }
   }
   {
-    Statement attach(db_, "ATTACH ? AS shard", file_);
-    bind_text(attach.get(), 1, other);
+    Statement attach(db_.get(), "ATTACH ? AS shard", file_);
+    attach.bind(1, other);
     attach.step();
   }
   const std::uint64_t before = count();
@@ -323,7 +241,7 @@ std::uint64_t Database::merge(const std::string& other) {
 }
 
 void Database::verify() const {
-  Statement check(db_, "PRAGMA integrity_check", file_);
+  Statement check(db_.get(), "PRAGMA integrity_check", file_);
   if (!check.step() || check.text(0) != "ok")
     throw Refusal(fmt::format("{}: damaged: {}", file_, check.text(0)));
   // Absent while rows are being added: what was killed then is checked by SQLite alone.
@@ -342,7 +260,7 @@ void Database::drop_from(std::uint64_t id) {
 
 std::string Database::rows_digest() const {
   sim::Digest digest;
-  Statement s(db_, fmt::format("SELECT {} FROM experiment ORDER BY id", kColumns), file_);
+  Statement s(db_.get(), fmt::format("SELECT {} FROM experiment ORDER BY id", kColumns), file_);
   while (s.step()) {
     std::string row;
     for (int i = 0; i < 19; ++i) row += s.text(i) + '\x1f';
@@ -369,15 +287,28 @@ void Database::finish() {
 
 std::vector<Database::Bucket> Database::buckets() const {
   std::vector<Bucket> all;
-  Statement s(db_,
+  Statement s(db_.get(),
               "SELECT signature, count, first_id, smallest_id FROM bucket ORDER BY count DESC, signature",
               file_);
   while (s.step()) all.push_back({s.text(0), s.number(1), s.number(2), s.number(3)});
   return all;
 }
 
+std::vector<std::uint64_t> Database::smallest(const std::string& signature, unsigned n) const {
+  Statement s(
+      db_.get(),
+      "SELECT id FROM experiment WHERE signature = ? ORDER BY coalesce(ended_fs - injected_fs, 9e18), id "
+      "LIMIT ?",
+      file_);
+  s.bind(1, signature);
+  s.bind(2, std::uint64_t{n});
+  std::vector<std::uint64_t> all;
+  while (s.step()) all.push_back(s.number(0));
+  return all;
+}
+
 double Database::cpu_seconds() const {
-  Statement s(db_, "SELECT sum(cpu_us) FROM cost", file_);
+  Statement s(db_.get(), "SELECT sum(cpu_us) FROM cost", file_);
   return s.step() ? static_cast<double>(s.number(0)) * 1e-6 : 0;
 }
 

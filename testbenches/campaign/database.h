@@ -17,7 +17,6 @@
 #include "testbenches/campaign/record.h"
 
 struct sqlite3;
-struct sqlite3_stmt;
 
 namespace campaign {
 
@@ -77,17 +76,23 @@ class Database {
     std::uint64_t count, first, smallest;
   };
   std::vector<Bucket> buckets() const;
+  /// Numbers of the `n` smallest examples of a bucket: least time between fault and end, then lowest number.
+  std::vector<std::uint64_t> smallest(const std::string& signature, unsigned n) const;
   /// CPU time of all experiments, in seconds.
   double cpu_seconds() const;
   const std::string& file() const { return file_; }
 
  private:
-  Database() = default;
-  sqlite3_stmt* prepare(const std::string& sql) const;
+  struct Inserts;
+  struct Close {
+    void operator()(sqlite3* db) const;
+  };
+  Database();
+  /// Opens; throws Refusal, named `file`.
+  void connect(const std::string& path, int flags, const std::string& file);
   std::string file_;
-  sqlite3* db_ = nullptr;
-  sqlite3_stmt* insert_ = nullptr;
-  sqlite3_stmt* insert_cost_ = nullptr;
+  std::unique_ptr<sqlite3, Close> db_;
+  std::unique_ptr<Inserts> inserts_;  // before the connection is closed
 };
 
 }  // namespace campaign

@@ -42,4 +42,29 @@ DefUseClass DefUse::find(sim::PhysAddr address, sim::Tick t) const {
   return c;
 }
 
+std::vector<CensusEntry> DefUse::census(std::span<const Cell> cells, unsigned low, unsigned high,
+                                        sim::Tick from, sim::Tick to) const {
+  std::vector<CensusEntry> all;
+  for (std::size_t n = 0; n < cells.size(); ++n) {
+    const unsigned end = std::min(high + 1, cells[n].bytes * 8);
+    // Word by word: its bits have their classes in common.
+    for (unsigned bit = low, next = 0; bit < end; bit = next) {
+      const std::uint64_t address = cells[n].address.value + bit / 8;
+      next =
+          std::min<unsigned>(end, static_cast<unsigned>((address / 8 + 1) * 8 - cells[n].address.value) * 8);
+      for (sim::Tick t = from; t < to;) {
+        DefUseClass c = find(sim::PhysAddr(address), t);
+        c.from = t, c.to = std::min(c.to, to);
+        t = c.to;
+        if (c.fate != ClassFate::kLive) {
+          all.push_back({n, bit, next - bit, c});
+          continue;
+        }
+        for (unsigned b = bit; b < next; ++b) all.push_back({n, b, 1, c});
+      }
+    }
+  }
+  return all;
+}
+
 }  // namespace campaign

@@ -5,7 +5,10 @@
 //   dead      the next access overwrites the word: masked, not run
 //   dormant   there is no next access: latent, not run
 //   live      the next access reads it: run once, right after the access before
-// Coordinates (cell, bit, time) are drawn uniformly, so a class comes up as often as it is large: its weight.
+// Coordinates (cell, bit, time) are drawn uniformly, so a class comes up as often as it is large and each
+// experiment weighs 1. With `each` every class is one experiment, and weighs what it is large: bits x
+// picoseconds. Either way the share of failures is that of the whole fault space S, and |S| * share their
+// number in it (Schirmeier 2015).
 #pragma once
 #include <cstdint>
 #include <map>
@@ -51,7 +54,17 @@ class WordWatch final : public mm::AccessWatch {
 enum class ClassFate : std::uint8_t { kLive, kDead, kDormant };
 struct DefUseClass {
   ClassFate fate = ClassFate::kLive;
-  sim::Tick from = 0, to = 0;  ///< (from, to]: all injections in it are the same
+  sim::Tick from = 0,
+            to = 0;  ///< [from, to): all injections in it are the same (at `from`: behind its access)
+};
+
+/// Some bits of a cell that are one experiment: of a live class one bit, of another all that are asked for.
+struct CensusEntry {
+  std::size_t cell;  ///< index
+  unsigned bit, bits;
+  DefUseClass of;  ///< within the interval asked for
+  /// Its size in bits x picoseconds. Those of all entries add up to that of the fault space, exactly.
+  std::uint64_t weight() const { return bits * (of.to / sim::kPicosecond - of.from / sim::kPicosecond); }
 };
 
 /// Accesses by word.
@@ -64,6 +77,9 @@ class DefUse {
   void load(std::span<const WordAccess> log);
   /// Of an injection into the word at `address` at `t`.
   DefUseClass find(sim::PhysAddr address, sim::Tick t) const;
+  /// Every class of bits low..high of the cells in [from, to).
+  std::vector<CensusEntry> census(std::span<const Cell> cells, unsigned low, unsigned high, sim::Tick from,
+                                  sim::Tick to) const;
 
  private:
   std::map<std::uint64_t, std::uint32_t> words_;

@@ -51,6 +51,8 @@ class Experiment {
     last_progress_ = begin_;
     progress_ = world_.observe().progress;
     campaign_.faults[plan_.spec].fault->inject(injection_);
+    put(row_.entity, injection_.entity());  // known, too, if the experiment dies of it
+    interleave(world_, campaign_.schedule, sim::RandomStream(campaign_.seed, plan_.fault, "schedule").next());
     follow();
     digest.drain();
     digest.set_tap({});
@@ -125,6 +127,10 @@ class Experiment {
     using F = FindingClass;
     const Observation& golden = golden_.rungs()[rung].observation;
     const auto found = [&](std::initializer_list<F> kinds) { return any_new(here_, golden, kinds); };
+    const auto detected_by = [&](std::initializer_list<Detector> detectors) {
+      return std::any_of(detectors.begin(), detectors.end(),
+                         [&](Detector d) { return detected(here_, golden, d); });
+    };
     if (!injection_.has_acted()) return Outcome::kNotActivated;
     if (found({F::kNullDomainOops, F::kOops}) || detected(here_, golden, Detector::kOops))
       return Outcome::kOops;
@@ -135,8 +141,8 @@ class Experiment {
     if (found({F::kUseAfterFree, F::kPoolMisuse, F::kDoubleUnmap, F::kForeignUnmap, F::kDataRace}))
       return Outcome::kUaf;
     if (finished_ && found({F::kLeakedPage, F::kLeakedMapping, F::kLeakedIova})) return Outcome::kLeak;
-    if (found({F::kIommuFault}) || detected(here_, golden, Detector::kIommu) ||
-        detected(here_, golden, Detector::kEcc))
+    if (found({F::kIommuFault}) || detected_by({Detector::kIommu, Detector::kEccCorrected,
+                                                Detector::kEccUncorrectable, Detector::kPcie}))
       return Outcome::kDetectedHw;
     if (found({F::kKernelWarning}) || detected(here_, golden, Detector::kWarning) ||
         detected(here_, golden, Detector::kDriver) || detected(here_, golden, Detector::kStack))
@@ -181,7 +187,7 @@ class Experiment {
     row_.ended = world_.now();
     row_.audited = plan_.audit;
     row_.audit_agrees = !would_stop_ || early_ == row_.outcome;
-    row_.weight = 1;
+    row_.weight = plan_.weight;
     put(row_.digest, world_.machine().simulation().digest().hex());
     put(row_.entity, injection_.entity());
     tell_detection();
@@ -245,6 +251,23 @@ void put_in_class(const Campaign& campaign, const Golden& golden, Plan& p) {
   p.fork = std::max(c.from, golden.origin());
 }
 
+/// The class whose turn it is.
+void take_class(const Campaign& campaign, const Golden& golden, std::uint64_t index, Plan& p) {
+  const std::vector<CensusEntry>& all = golden.census(p.spec);
+  p.exhausted = index >= all.size();
+  p.reached = !p.exhausted;
+  if (p.exhausted) return;
+  const CensusEntry& e = all[index];
+  p.classed = true;
+  p.target = golden.cells(p.spec)[e.cell];
+  p.target_bit = e.bit;
+  p.fate = e.of.fate;
+  p.weight = e.weight();
+  p.fork = e.of.from;
+  sim::RandomStream random(campaign.seed, p.fault, "when");  // of the audit
+  p.drawn = e.of.from + random.below(e.of.to - e.of.from);
+}
+
 }  // namespace
 
 Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id) {
@@ -257,6 +280,10 @@ Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id)
   const FaultSpec& spec = campaign.faults[p.spec];
   const Trigger& when = spec.when;
   p.audit = sim::RandomStream(campaign.seed, p.fault, "audit").unit() < campaign.sampling.audit;
+  if (when.kind == Trigger::Kind::kDefUse && when.all) {
+    take_class(campaign, golden, pick.index, p);
+    return p;
+  }
   sim::RandomStream random(campaign.seed, p.fault, "when");
   if (when.kind == Trigger::Kind::kTime || when.kind == Trigger::Kind::kDefUse) {
     p.fork = golden.origin() + when.from + (when.to > when.from ? random.below(when.to - when.from) : 0);
@@ -296,7 +323,7 @@ void not_run(const Plan& plan, Row& row) {
   row.injected = row.acted = plan.fork;
   row.first_divergence = row.detected = row.ended = sim::kNever;
   row.audit_agrees = true;
-  row.weight = 1;
+  row.weight = plan.weight;
   put(row.entity, fmt::format("{} bit {}", plan.target.what, plan.target_bit));
   put(row.signature, to_string(row.outcome));
   put(row.detail, dead ? "overwritten before it is read" : "not accessed any more");

@@ -11,7 +11,7 @@ struct Plan {
   std::uint64_t id = 0, fault = 0;  ///< fault number: the same for every variant
   std::size_t variant = 0, spec = 0;
   bool reached = false;    ///< false: the trigger never comes
-  bool exhausted = false;  ///< nth=all: there are not that many
+  bool exhausted = false;  ///< nth=all, each: there are not that many
   bool audit = false;
   sim::Tick fork = 0;      ///< last moment that it shares with the golden run
   std::uint64_t pass = 0;  ///< Injection::pass
@@ -21,6 +21,7 @@ struct Plan {
   Cell target{sim::PhysAddr(0), 0, {}};
   unsigned target_bit = 0;
   sim::Tick drawn = 0;  ///< the coordinate; `fork` is the start of its class
+  std::uint64_t weight = 1;
 };
 Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id);
 

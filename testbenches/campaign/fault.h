@@ -62,6 +62,7 @@ class Fault {
   virtual void inject(Injection& injection) = 0;
   /// Kinds that corrupt memory: what they may hit now, for defuse(...); and the bits of it.
   virtual std::vector<Cell> cells(World&) const { return {}; }
+  /// One bit is flipped, once.
   virtual bool corrupts_memory() const { return false; }
   struct BitRange {
     unsigned low = 0, high = 0;

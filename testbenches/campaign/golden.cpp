@@ -74,7 +74,32 @@ Golden Golden::record(World& world, const Campaign& campaign) {
                                  campaign.file, g.header_->accesses));
   }
   if (!g.def_use_.empty()) g.def_use_.load({g.accesses_, g.header_->accesses});
+  g.measure_spaces(campaign);
   return g;
+}
+
+void Golden::measure_spaces(const Campaign& campaign) {
+  for (std::size_t n = 0; n < campaign.faults.size(); ++n) {
+    const FaultSpec& f = campaign.faults[n];
+    censuses_.emplace_back();
+    spaces_.push_back(0);
+    if (f.when.kind != Trigger::Kind::kDefUse || cells_[n].empty()) continue;
+    const sim::Tick from = origin() + f.when.from, to = origin() + f.when.to;
+    const Fault::BitRange bits = f.fault->bits(cells_[n].front());
+    if (!f.when.all) {
+      for (const Cell& c : cells_[n]) {
+        const Fault::BitRange b = f.fault->bits(c);
+        if (b.low <= b.high)
+          spaces_[n] += (b.high - b.low + 1) * (to / sim::kPicosecond - from / sim::kPicosecond);
+      }
+      continue;
+    }
+    std::vector<CensusEntry>& all = censuses_[n];
+    all = def_use_.census(cells_[n], bits.low, bits.high, from, std::min(to, last().time));
+    for (const CensusEntry& e : all) spaces_[n] += e.weight();
+    sim::RandomStream random(campaign.seed, n, "census");
+    for (std::size_t i = all.size(); i > 1; --i) std::swap(all[i - 1], all[random.below(i)]);
+  }
 }
 
 void Golden::fill(World& world, const Campaign& campaign) {

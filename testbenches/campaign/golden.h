@@ -46,6 +46,11 @@ class Golden {
   /// Cells of fault spec `n` with a defuse trigger, as they were at the end of the warm-up.
   const std::vector<Cell>& cells(std::size_t n) const { return cells_[n]; }
   const DefUse& def_use() const { return def_use_; }
+  /// Classes of fault spec `n` with a trigger defuse(..., each), in the order in which they are run: any
+  /// first part of them is a fair sample.
+  const std::vector<CensusEntry>& census(std::size_t n) const { return censuses_[n]; }
+  /// Bits x picoseconds that fault spec `n` can hit; 0 if it is no defuse trigger.
+  std::uint64_t space(std::size_t n) const { return spaces_[n]; }
   std::string digest() const { return header_->digest; }
   sim::Tick origin() const { return header_->origin; }
 
@@ -70,6 +75,9 @@ class Golden {
   WordAccess* accesses_ = nullptr;
   std::vector<std::vector<Cell>> cells_;  // by fault spec
   DefUse def_use_;
+  void measure_spaces(const Campaign& campaign);
+  std::vector<std::vector<CensusEntry>> censuses_;  // by fault spec
+  std::vector<std::uint64_t> spaces_;
 };
 
 /// Memory that this process and all its descendants share; never given back. Touched on demand.

@@ -135,6 +135,47 @@ class TlpGoesWrong final : public Fault {
   unsigned times_ = 1;
 };
 
+/// The completion of a read never arrives: whoever asked finds out by its completion timeout.
+class CompletionLost final : public Fault {
+ public:
+  void parameters(platform::ParameterSet& set) override {
+    set.choice("of", core_, {{"device", false}, {"core", true}},
+               "a read of memory by the device, or of a device register by a core");
+    set.time("timeout", timeout_, sim::kMicrosecond, 64 * sim::kSecond,
+             "of the device; that of the cores is root_port.completion_timeout");
+    set.integer("times", times_, 1, 1'000'000, "so many in a row");
+  }
+  std::vector<std::string> sites() const override { return {"completion"}; }
+  void inject(Injection& i) override {
+    i.at("completion");
+    i.arm();
+    platform::Machine& m = i.world.machine();
+    if (core_) {
+      m.root_port().set_completion_fault(
+          [this, &i, left = times_](std::uint64_t address, bool config) mutable {
+            if (config || left == 0) return false;
+            if (--left == 0) i.release();
+            i.at(fmt::format("completion of a core's read of {:#x}", address));
+            i.acted();
+            return true;
+          });
+      return;
+    }
+    m.link().set_tlp_fault([this, &i, left = times_](tlm::tlm_generic_payload& p, bool doorbell) mutable {
+      if (doorbell || left == 0 || !p.is_read()) return platform::TlpVerdict{};
+      if (--left == 0) i.release();
+      i.at(fmt::format("completion of read {:#x} by {:#x}", p.get_address(), sim::tag_of(p).requester.value));
+      i.acted();
+      return platform::TlpVerdict{platform::TlpVerdict::What::kLose, timeout_};
+    });
+  }
+
+ private:
+  bool core_ = false;
+  sim::Tick timeout_ = 50 * sim::kMicrosecond;  // the shortest of the default range
+  unsigned times_ = 1;
+};
+
 /// A core's write to a register of the device - a tail, a doorbell - is lost, late, or comes once more.
 class DoorbellGoesWrong final : public Fault {
  public:
@@ -345,6 +386,8 @@ std::vector<FaultKind> device_kinds() {
        "a transaction of the device is lost, doubled, late, reordered, poisoned, of another requester, or "
        "wrong",
        make_fault<TlpGoesWrong>},
+      {"completion_lost", "a read's completion never arrives: the completion timeout of who asked",
+       make_fault<CompletionLost>},
       {"doorbell", "a core's write to a device register is lost, late, or comes once more",
        make_fault<DoorbellGoesWrong>},
       {"interrupt", "an interrupt is lost, late, or comes twice", make_fault<InterruptGoesWrong>},

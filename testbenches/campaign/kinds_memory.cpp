@@ -59,12 +59,18 @@ std::vector<Cell> page_table_cells(World& w) {
   return cells;
 }
 
+/// Valid entries of the device directory, or of the process directories: contexts, or pointers to tables.
+template <bool kProcess, bool kContexts>
 std::vector<Cell> directory_cells(World& w) {
   std::vector<Cell> cells;
-  for (const auto& d : w.machine().kernel().devices().devices()) {
-    const sim::PhysAddr at = w.machine().kernel().iommu().find_device_context(d->requester());
-    if (at.value == 0 || (w.machine().store().load<std::uint64_t>(at) & 1) == 0) continue;
-    cells.push_back({at, 32, fmt::format("device_context {}", d->name())});
+  for (const auto& e : w.machine().kernel().iommu().directory_entries()) {
+    if (e.process != kProcess || (e.level == 0) != kContexts) continue;
+    cells.push_back(
+        {e.address, e.bytes,
+         kContexts
+             ? fmt::format("{} of device {:#x}", kProcess ? "process_context" : "device_context", e.id_from)
+             : fmt::format("{} level {} device {:#x}", kProcess ? "process_directory" : "device_directory",
+                           e.level, e.id_from)});
   }
   return cells;
 }
@@ -134,7 +140,10 @@ struct Place {
 const std::vector<Place>& places() {
   static const std::vector<Place> all = {
       {"pte", page_table_cells},
-      {"device_context", directory_cells},
+      {"device_directory", directory_cells<false, false>},
+      {"device_context", directory_cells<false, true>},
+      {"process_directory", directory_cells<true, false>},
+      {"process_context", directory_cells<true, true>},
       {"descriptor", descriptor_cells},
       {"command", [](World& w) { return queue_cells(w, false); }},
       {"fault_record", [](World& w) { return queue_cells(w, true); }},
@@ -160,7 +169,8 @@ class DramFault final : public Fault {
   void validate() override { bits_ = bits_text_.empty() ? Bits{0, ~0u} : parse_bits(bits_text_); }
   std::vector<std::string> sites() const override { return {where_}; }
 
-  bool corrupts_memory() const override { return true; }
+  // A stuck cell outlives the next write; neighbours may lie in the next word.
+  bool corrupts_memory() const override { return mode_ == Mode::kFlip && count_ == 1; }
   std::vector<Cell> cells(World& w) const override {
     const auto place =
         std::find_if(places().begin(), places().end(), [&](const Place& p) { return where_ == p.key; });

@@ -51,7 +51,7 @@ struct Row {
   bool audit_agrees;  ///< and that was the same
   sim::Tick injected, acted, first_divergence, detected, ended;
   std::uint64_t cpu_us, minor_faults;
-  std::uint64_t weight;  ///< of its def/use class, 1 without
+  std::uint64_t weight;  ///< bits x ps of its def/use class with `each`; else 1
   char digest[36];
   char entity[96];
   char signature[192];

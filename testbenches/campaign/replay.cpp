@@ -21,7 +21,14 @@ std::uint64_t parse_id(const std::string& text) {
   return std::stoull(text);
 }
 
-Reference read_token(const std::string& text) {
+/// Of what `what` says it was made by; `build` empty: not asked.
+void check_build(const std::string& what, const std::string& made_by, const std::string& build) {
+  if (build.empty() || made_by.empty() || made_by == build) return;
+  throw NotReproducible(
+      fmt::format("{}: made by build {}, this is {} (--force tries)", what, made_by, build));
+}
+
+Reference read_token(const std::string& text, const std::string& build) {
   std::istringstream words(text);
   std::string word, file;
   std::vector<std::string> settings;
@@ -48,6 +55,7 @@ Reference read_token(const std::string& text) {
           fmt::format("token: '{}' is no field of it{}", name,
                       sim::suggestion(name, {"file", "id", "set", "digest", "outcome", "build"})));
   }
+  check_build("token", r.build, build);
   r.campaign = load_campaign(file, settings);
   return r;
 }
@@ -69,15 +77,16 @@ bool is_reference(const std::string& text) {
                      [](char c) { return c >= '0' && c <= '9'; });
 }
 
-Reference read_reference(const std::string& text) {
-  if (text.starts_with(kMagic)) return read_token(text);
-  if (const std::string line = token_in_file(text); !line.empty()) return read_token(line);
+Reference read_reference(const std::string& text, const std::string& build) {
+  if (text.starts_with(kMagic)) return read_token(text, build);
+  if (const std::string line = token_in_file(text); !line.empty()) return read_token(line, build);
   const auto hash = text.rfind('#');
   const Database db = Database::open(text.substr(0, hash));
   Reference r;
-  r.campaign = db.campaign();
   r.id = parse_id(text.substr(hash + 1));
   r.build = db.meta("build");
+  check_build(db.file(), r.build, build);
+  r.campaign = db.campaign();
   const auto result = db.find(r.id);
   if (!result) throw sim::Error(fmt::format("{}: there is no experiment {}", db.file(), r.id));
   r.digest = result->digest;

@@ -16,8 +16,9 @@ struct Reference {
   std::string digest, outcome, build;
 };
 bool is_reference(const std::string& text);
-/// Throws sim::Error, Refusal.
-Reference read_reference(const std::string& text);
+/// Throws sim::Error, Refusal. `build`: of this program; NotReproducible if another one made it - before
+/// anything else of it is read, which this one may not understand. Empty: whatever made it.
+Reference read_reference(const std::string& text, const std::string& build = "");
 /// The token of a result: needs the campaign file, not the database.
 std::string token(const Campaign& campaign, const Result& result, const std::string& build);
 

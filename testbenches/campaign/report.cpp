@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <set>
 
 #include "testbenches/scenario/markup.h"
 
@@ -38,10 +39,22 @@ PairedComparison compare(const std::string& name_a, const Failed& a, const std::
   return c;
 }
 
-std::map<std::string, Failed> failures_of(const Database& db) {
+/// Entries whose experiments are classes of the golden run: those of another variant are others, whatever
+/// their number.
+std::set<std::string> without_pairs(const Campaign& campaign) {
+  std::set<std::string> labels;
+  for (const FaultSpec& f : campaign.faults) {
+    if (f.when.kind == Trigger::Kind::kDefUse && f.when.all) labels.insert(f.label);
+  }
+  return labels;
+}
+
+std::map<std::string, Failed> failures_of(const Database& db, const Campaign& campaign) {
   std::map<std::string, Failed> all;
+  const auto unpaired = without_pairs(campaign);
   db.each([&](const Result& r) {
-    if (r.stop != to_string(Stop::kExhausted)) all[r.variant][r.fault] = is_failure(outcome_of(r.outcome));
+    if (r.stop != to_string(Stop::kExhausted) && !unpaired.contains(r.kind))
+      all[r.variant][r.fault] = is_failure(outcome_of(r.outcome));
   });
   return all;
 }
@@ -90,12 +103,11 @@ Report gather(const Database& db) {
     }
   }
   const sim::Tick span = r.to > r.from ? r.to - r.from + 1 : 1;
-  std::map<std::string, Failed> failed;
+  std::map<std::string, Failed> failed = failures_of(db, r.campaign);
   db.each([&](const Result& e) {
     StratumFigures& s = r.strata[index.at({e.variant, e.kind})];
     if (e.stop == to_string(Stop::kExhausted)) return;
     const Outcome outcome = outcome_of(e.outcome);
-    failed[e.variant][e.fault] = is_failure(outcome);
     ++s.n;
     s.acted += e.acted != sim::kNever;
     s.not_activated += outcome == Outcome::kNotActivated;
@@ -133,8 +145,9 @@ Report gather(const Database& db) {
 }
 
 std::vector<PairedComparison> compare_databases(const Database& a, const Database& b) {
-  const auto fa = failures_of(a), fb = failures_of(b);
-  const double confidence = a.campaign().sampling.confidence;
+  const Campaign of_a = a.campaign();
+  const auto fa = failures_of(a, of_a), fb = failures_of(b, b.campaign());
+  const double confidence = of_a.sampling.confidence;
   std::vector<PairedComparison> all;
   for (const auto& [name, failed] : fa) {
     auto other = fb.find(name);

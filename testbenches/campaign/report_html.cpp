@@ -185,6 +185,29 @@ std::string comparison_table(const Report& r) {
   return t.end();
 }
 
+/// Failures in the whole fault space, where its size is known; "" if it is nowhere.
+std::string extrapolation(const Report& r) {
+  HtmlTable t({"variant", "fault", "#experiments", "#failures", "#share", "#|S|, bit x us",
+               "#failures in S, bit x us"});
+  bool any = false;
+  for (const VariantEstimate& v : r.variants) {
+    for (const StratumEstimate& e : v.strata) {
+      if (e.space == 0) continue;
+      any = true;
+      const double size = static_cast<double>(e.space) * 1e-6;
+      t.row({scenario::markup_escaped(v.variant),
+             scenario::markup_escaped(e.label) + (e.whole ? " (whole)" : ""), std::to_string(e.n),
+             std::to_string(e.k), fmt::format("{:.4f}&#8239;%", 100 * e.p), fmt::format("{:.6g}", size),
+             fmt::format("{:.6g}", size * e.p)});
+    }
+  }
+  return any ? "<h2>Failures in the whole fault space</h2><p>|S| &#183; share: what variants are to be "
+               "compared by "
+               "where one has more memory, or takes longer.</p>\n" +
+                   t.end()
+             : "";
+}
+
 std::string coverage(const Report& r) {
   HtmlTable t({"variant", "fault", "#run", "#acted", "#never reached", "#failures", "#cut short", "#pruned",
                "#audited", "#audit differs", "hit"});
@@ -303,7 +326,7 @@ std::string html(const Report& r) {
       if (w < kOutcomes) used.insert(w);
     }
   }
-  s += outcome_key(used) + maps;
+  s += outcome_key(used) + maps + extrapolation(r);
   if (!r.comparisons.empty())
     s += "<h2>Variants, fault by fault</h2><p>The same faults on both; Newcombe's interval for paired "
          "shares.</p>\n" +

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -26,6 +27,10 @@ using Clock = std::chrono::steady_clock;
 std::uint64_t number_of(const char* name) {
   const char* text = std::getenv(name);
   return text == nullptr ? ~std::uint64_t{0} : std::strtoull(text, nullptr, 10);
+}
+
+std::string space_key(const std::string& variant, const std::string& label) {
+  return fmt::format("golden_space_{} {}", variant, label);
 }
 
 /// One line on stderr, now and then; over and over on the same line of a terminal.
@@ -238,6 +243,12 @@ class Coordinator {
       throw NotReproducible(
           fmt::format("{}: the golden run of {} was {}, now {}", settings_.db, key, before, text));
     }
+    for (std::size_t n = 0; n < std::min(campaign_.faults.size(), std::size(g.space)); ++n) {
+      if (g.space[n] != 0) {
+        db_.set_meta(space_key(campaign_.variants[v].name, campaign_.faults[n].label),
+                     std::to_string(g.space[n]));
+      }
+    }
     std::string findings;
     for (std::size_t k = 0; k < g.last.findings.size(); ++k) {
       if (g.last.findings[k] == 0) continue;
@@ -316,31 +327,63 @@ RunSummary run_campaign(const Campaign& campaign, const RunSettings& settings) {
   }
 }
 
-std::vector<VariantEstimate> estimate(const Campaign& campaign, const Database& db, std::uint64_t faults,
-                                      double confidence) {
-  struct Count {
-    double k = 0, n = 0, hits = 0;
-    std::uint64_t rows = 0;
-  };
-  std::map<std::string, std::map<std::string, Count>> counts;  // variant, stratum
-  std::map<std::string, std::map<std::string, std::uint64_t>> outcomes;
-  std::map<std::string, Outcome> by_key;
-  for (std::size_t o = 0; o < kOutcomes; ++o)
-    by_key[to_string(static_cast<Outcome>(o))] = static_cast<Outcome>(o);
-  const std::uint64_t limit = faults > ~std::uint64_t{0} / campaign.variants.size()
-                                  ? ~std::uint64_t{0}
-                                  : faults * campaign.variants.size();
+namespace {
+
+Outcome outcome_of(const std::string& key) {
+  for (std::size_t o = 0; o < kOutcomes; ++o) {
+    if (key == to_string(static_cast<Outcome>(o))) return static_cast<Outcome>(o);
+  }
+  throw Refusal(fmt::format("'{}' is no outcome of this version", key));
+}
+
+/// Rows of one fault entry of one variant.
+struct Tally {
+  std::uint64_t rows = 0, failures = 0;
+  double weight = 0, failed = 0, squares = 0;
+  bool exhausted = false;  ///< nth=all, each: to the end
+  std::array<double, kOutcomes> outcomes{};
+  void add(const Result& r) {
+    const auto o = outcome_of(r.outcome);
+    const double w = static_cast<double>(r.weight);
+    ++rows;
+    failures += is_failure(o);
+    weight += w, squares += w * w;
+    failed += is_failure(o) ? w : 0;
+    outcomes[static_cast<std::size_t>(o)] += w;
+  }
+  double share() const { return weight > 0 ? failed / weight : 0; }
+  /// Unequal weights tell less: Kish's effective number.
+  std::uint64_t effective() const {
+    return squares > 0 ? static_cast<std::uint64_t>(std::llround(weight * weight / squares)) : 0;
+  }
+};
+
+std::map<std::string, std::map<std::string, Tally>> tally(const Database& db, std::uint64_t limit) {
+  std::map<std::string, std::map<std::string, Tally>> all;  // variant, fault entry
   db.each(
-      [&](const Result& r) {
-        if (r.stop == to_string(Stop::kExhausted)) return;
-        Count& c = counts[r.variant][r.kind];
-        const double w = static_cast<double>(r.weight);
-        const bool failed = is_failure(by_key.at(r.outcome));
-        c.k += failed ? w : 0, c.n += w, c.hits += failed ? 1 : 0;
-        ++c.rows;
-        ++outcomes[r.variant][r.outcome];
+      [&all](const Result& r) {
+        Tally& t = all[r.variant][r.kind];
+        if (r.stop == to_string(Stop::kExhausted)) {
+          t.exhausted = true;
+        } else {
+          t.add(r);
+        }
       },
       limit);
+  return all;
+}
+
+Stratum stratum_of(const StratumEstimate& e, const Tally& t) {
+  const std::uint64_t n = t.effective();
+  return {e.weight, static_cast<std::uint64_t>(std::llround(e.p * static_cast<double>(n))), n, e.whole, e.p};
+}
+
+}  // namespace
+
+std::vector<VariantEstimate> estimate(const Campaign& campaign, const Database& db, std::uint64_t faults,
+                                      double confidence) {
+  const std::uint64_t variants = campaign.variants.size();
+  auto counts = tally(db, faults > ~std::uint64_t{0} / variants ? ~std::uint64_t{0} : faults * variants);
   double total = 0;
   for (const FaultSpec& s : campaign.faults) total += s.weight;
   std::vector<VariantEstimate> all;
@@ -348,24 +391,51 @@ std::vector<VariantEstimate> estimate(const Campaign& campaign, const Database& 
     VariantEstimate e;
     e.variant = v.name;
     std::vector<Stratum> strata;
+    std::array<double, kOutcomes> outcomes{};
     for (const FaultSpec& s : campaign.faults) {
-      const Count& c = counts[v.name][s.label];
-      e.n += c.rows, e.k += static_cast<std::uint64_t>(c.hits);
-      // Classes count by their size, so that the share is of the fault space and not of what was run.
-      const double share = c.n > 0 ? c.k / c.n : 0;
-      strata.push_back({s.weight / total,
-                        static_cast<std::uint64_t>(std::llround(share * static_cast<double>(c.rows))),
-                        c.rows});
+      const Tally& t = counts[v.name][s.label];
+      e.n += t.rows, e.k += t.failures;
+      for (std::size_t o = 0; o < kOutcomes && t.weight > 0; ++o)
+        outcomes[o] += t.outcomes[o] / t.weight * static_cast<double>(t.rows);
+      const std::string space = db.meta(space_key(v.name, s.label));
+      e.strata.push_back({s.label, t.rows, t.failures, s.weight / total, t.share(), t.exhausted && t.rows > 0,
+                          space.empty() ? 0 : std::stoull(space)});
+      strata.push_back(stratum_of(e.strata.back(), t));
     }
     const Estimate estimate = stratified(strata, confidence);
     e.p = estimate.p, e.margin = estimate.margin;
     for (std::size_t o = 0; o < kOutcomes; ++o) {
-      const char* key = to_string(static_cast<Outcome>(o));
-      if (outcomes[v.name][key] != 0) e.outcomes.emplace_back(key, outcomes[v.name][key]);
+      if (outcomes[o] > 0) {
+        e.outcomes.emplace_back(to_string(static_cast<Outcome>(o)),
+                                static_cast<std::uint64_t>(std::llround(outcomes[o])));
+      }
     }
     all.push_back(std::move(e));
   }
   return all;
+}
+
+std::vector<std::uint64_t> allocate(const Campaign& campaign, const Database& pilot, std::uint64_t total) {
+  constexpr std::uint64_t kPilot = 30;
+  auto counts = tally(pilot, ~std::uint64_t{0});
+  std::vector<Stratum> strata;
+  double sum = 0;
+  for (const FaultSpec& s : campaign.faults) sum += s.weight;
+  for (const FaultSpec& s : campaign.faults) {
+    Stratum all{s.weight / sum, 0, 0, true, -1};
+    for (const Variant& v : campaign.variants) {
+      const Tally& t = counts[v.name][s.label];
+      if (!t.exhausted && t.rows < kPilot) {
+        throw sim::Error(fmt::format("{}: {} has {} experiments with {}: a pilot needs {}", pilot.file(),
+                                     s.label, t.rows, v.name, kPilot));
+      }
+      const std::uint64_t n = t.effective();
+      all.k += static_cast<std::uint64_t>(std::llround(t.share() * static_cast<double>(n))), all.n += n;
+      all.whole = all.whole && t.exhausted;
+    }
+    strata.push_back(all);
+  }
+  return neyman(strata, total, 1);
 }
 
 std::uint64_t stopping_point(const Campaign& campaign, const Database& db, std::size_t* look) {

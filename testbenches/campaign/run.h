@@ -43,12 +43,27 @@ struct RunSummary {
 RunSummary run_campaign(const Campaign& campaign, const RunSettings& settings);
 
 /// Share of failures of one variant over faults [0, faults), in strata by fault spec.
+/// The part of it that one fault entry is.
+struct StratumEstimate {
+  std::string label;
+  std::uint64_t n = 0, k = 0;  ///< experiments, failures
+  double weight = 0;           ///< share of the fault space
+  double p = 0;                ///< share of failures, classes weighted by their size
+  bool whole = false;          ///< there is nothing of it that was not run
+  /// |S|, bits x picoseconds, of a trigger defuse(...); |S| * p is the number of failures in it, by which
+  /// variants compare. 0: not known.
+  std::uint64_t space = 0;
+};
 struct VariantEstimate {
   std::string variant;
   std::uint64_t n = 0, k = 0;
   double p = 0, margin = 0;
-  std::vector<std::pair<std::string, std::uint64_t>> outcomes;  ///< by key, weighted by class
+  std::vector<std::pair<std::string, std::uint64_t>> outcomes;  ///< experiments, by key, weighted by class
+  std::vector<StratumEstimate> strata;                          ///< by fault entry
 };
+/// Experiments for each fault entry of the next campaign by Neyman's rule (`runs:` of the file), of `total`;
+/// from a pilot. Throws sim::Error if an entry has fewer than 30 experiments in a variant.
+std::vector<std::uint64_t> allocate(const Campaign& campaign, const Database& pilot, std::uint64_t total);
 std::vector<VariantEstimate> estimate(const Campaign& campaign, const Database& db, std::uint64_t faults,
                                       double confidence);
 /// The number of faults at which the rule of stopping ends the campaign: the first look at which all variants

@@ -45,6 +45,8 @@ SlurmctldLogFile=$dir/slurmctld.log
 SlurmdLogFile=$dir/slurmd.%n.log
 SlurmdParameters=config_overrides
 SlurmdTimeout=10
+# What was queued again may start after so many seconds (120 by default).
+AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none

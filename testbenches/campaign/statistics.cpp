@@ -46,11 +46,30 @@ Estimate stratified(const std::vector<Stratum>& strata, double confidence) {
       continue;
     }
     const double n = static_cast<double>(s.n);
-    p += s.weight * static_cast<double>(s.k) / n;
+    p += s.weight * (s.p >= 0 ? s.p : static_cast<double>(s.k) / n);
+    if (s.whole) continue;
     const double centre = (static_cast<double>(s.k) + z * z / 2) / (n + z * z);
     variance += s.weight * s.weight * centre * (1 - centre) / (n + z * z);
   }
   return {p, z * std::sqrt(variance)};
+}
+
+std::vector<std::uint64_t> neyman(const std::vector<Stratum>& strata, std::uint64_t total,
+                                  std::uint64_t least) {
+  constexpr double z = 1.96;
+  std::vector<double> share;
+  double sum = 0;
+  for (const Stratum& s : strata) {
+    const double p = (static_cast<double>(s.k) + z * z / 2) / (static_cast<double>(s.n) + z * z);
+    share.push_back(s.whole ? 0 : s.weight * std::sqrt(p * (1 - p)));
+    sum += share.back();
+  }
+  std::vector<std::uint64_t> all;
+  for (std::size_t h = 0; h < strata.size(); ++h) {
+    const double n = sum > 0 ? static_cast<double>(total) * share[h] / sum : 0;
+    all.push_back(strata[h].whole ? 0 : std::max(least, static_cast<std::uint64_t>(std::llround(n))));
+  }
+  return all;
 }
 
 double mcnemar_exact(std::uint64_t only_a, std::uint64_t only_b) {

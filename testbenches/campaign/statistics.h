@@ -22,6 +22,8 @@ std::uint64_t sample_size(double e, double confidence, std::uint64_t population 
 struct Stratum {
   double weight;  ///< share of the fault space; all add up to 1
   std::uint64_t k, n;
+  bool whole = false;  ///< all that there is was run: no error of sampling
+  double p = -1;       ///< weighted share of failures, where it is not k / n
 };
 struct Estimate {
   double p, margin;
@@ -29,6 +31,12 @@ struct Estimate {
 /// Stratified estimate of a proportion and the half width of its interval. Variances by Wilson's centre, so
 /// that 0 of n does not look certain.
 Estimate stratified(const std::vector<Stratum>& strata, double confidence);
+
+/// Neyman's allocation: of `total` experiments, how many to give to each stratum so that the estimate is as
+/// sure as can be, n_h ~ W_h sqrt(p_h (1 - p_h)). p by Wilson's centre; none gets less than `least`, a whole
+/// one none more.
+std::vector<std::uint64_t> neyman(const std::vector<Stratum>& strata, std::uint64_t total,
+                                  std::uint64_t least);
 
 /// Two-sided p-value of McNemar's exact test: `only_a` pairs failed with A alone, `only_b` with B alone.
 double mcnemar_exact(std::uint64_t only_a, std::uint64_t only_b);

@@ -94,7 +94,7 @@ std::string Trigger::mark() const {
 }
 
 Trigger parse_trigger(const std::string& text) {
-  static const std::regex interval(R"((uniform|defuse)\(\s*([^,]+?)\s*,\s*([^,]+?)\s*\))");
+  static const std::regex interval(R"((uniform|defuse)\(\s*([^,]+?)\s*,\s*([^,]+?)\s*(?:,\s*(each)\s*)?\))");
   static const std::regex on(R"(on\(\s*([^,\s]+)\s*(?:,\s*nth\s*=\s*(.+?))?\s*\))");
   static const std::regex probe(R"(probe\(\s*([^\s=!<>]+)\s*(==|!=|>=|<=|>|<)\s*(\S+?)\s*\))");
   std::smatch m;
@@ -102,6 +102,9 @@ Trigger parse_trigger(const std::string& text) {
   if (std::regex_match(text, m, interval)) {
     t.kind = m[1] == "defuse" ? Trigger::Kind::kDefUse : Trigger::Kind::kTime;
     t.from = parse_time(m[2]), t.to = parse_time(m[3]);
+    t.all = m[4].matched;
+    if (t.all && t.kind == Trigger::Kind::kTime)
+      throw sim::Error(fmt::format("'{}': 'each' is for defuse(...)", text));
     if (t.from >= t.to)
       throw sim::Error(fmt::format("'{}': the second time must be later than the first", text));
   } else if (std::regex_match(text, m, on)) {

@@ -9,6 +9,7 @@
 //   on(dma_map_page, nth=all)             each in turn: experiment after experiment
 //   probe(kernel.core0.context == 2)      the first time that this is so after the warm-up
 //   defuse(0, 5ms)                        kinds that corrupt memory: classes between two accesses (defuse.h)
+//   defuse(0, 5ms, each)                  every class in turn, once, weighted by its size
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -30,7 +31,7 @@ struct Trigger {
   sim::Tick from = 0, to = 0;         ///< kTime, kDefUse: after the warm-up; a single time if equal
   std::string event;                  ///< kEvent: name; kProbe: path
   std::uint64_t first = 1, last = 1;  ///< kEvent: nth
-  bool all = false;                   ///< kEvent: nth=all
+  bool all = false;                   ///< kEvent: nth=all; kDefUse: each
   std::string relation;               ///< kProbe: one of == != >= <= > <
   std::uint64_t value = 0;
 

@@ -84,7 +84,7 @@ void blame(Row& row, Outcome outcome, const std::string& signature, const std::s
   row.detector = Detector::kCount;
   row.detected = row.first_divergence = row.ended = sim::kNever;
   row.audit_agrees = true;
-  row.weight = 1;
+  row.weight = std::max<std::uint64_t>(1, row.weight);
   row.digest[0] = 0;
   put(row.signature, signature);
   put(row.detail, detail);
@@ -281,6 +281,7 @@ class Worker {
     Plan plan = share_[at_->plan].first;
     Row& row = current_row();
     row.id = plan.id;
+    row.weight = plan.weight;
     row.state.store(0);
     row.injected = row.acted = world_.now();
     row.crash_chain[0] = row.entity[0] = 0;
@@ -372,6 +373,8 @@ void Batch::variant_process() {
     golden_->last = golden.last().observation;
     golden_->events = golden.last().events;
     golden_->seconds = cpu_of_all();
+    for (std::size_t n = 0; n < std::min(campaign_.faults.size(), std::size(golden_->space)); ++n)
+      golden_->space[n] = golden.space(n);
     std::vector<std::pair<Plan, std::size_t>> work;
     for (std::size_t n = 0; n < ids_.size(); ++n) {
       if (complete(n)) continue;

@@ -26,6 +26,7 @@ struct GoldenSummary {
   sim::Tick origin, end;
   Observation last;
   std::uint64_t events;
+  std::uint64_t space[256];  ///< of the first fault specs, Golden::space()
   double seconds;   ///< CPU time to build, warm up and walk it
   char error[512];  ///< of the user's input, or empty
 };

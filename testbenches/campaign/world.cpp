@@ -12,8 +12,12 @@ const char* to_string(Detector d) {
   switch (d) {
     case Detector::kIommu:
       return "iommu";
-    case Detector::kEcc:
-      return "ecc";
+    case Detector::kEccCorrected:
+      return "ecc corrected";
+    case Detector::kEccUncorrectable:
+      return "ecc uncorrectable";
+    case Detector::kPcie:
+      return "pcie";
     case Detector::kWarning:
       return "kernel warning";
     case Detector::kOops:
@@ -38,7 +42,14 @@ World::World(const Campaign& campaign, const Variant& variant, scenario::RunOpti
   m.iommu().faulted.subscribe([this](const iommu::Fault& f) {
     if (f.recorded) detected(Detector::kIommu);
   });
-  m.dram().faults().errors.subscribe([this](const mm::MemoryError&) { detected(Detector::kEcc); });
+  m.dram().faults().errors.subscribe([this](const mm::MemoryError& e) {
+    detected(e.outcome == mm::EccOutcome::kUncorrectable ? Detector::kEccUncorrectable
+                                                         : Detector::kEccCorrected);
+  });
+  // The requester sees it: a read of the device without data, an access of a core without completion.
+  m.nic().trace().read_failed.subscribe([this](const nic::ReadFailed&) { detected(Detector::kPcie); });
+  m.root_port().completion_timed_out.subscribe(
+      [this](const platform::CompletionTimedOut&) { detected(Detector::kPcie); });
   m.kernel().trace().warn.subscribe([this](const kernel::Warn&) { detected(Detector::kWarning); });
   m.kernel().trace().oops.subscribe([this](const kernel::Oops&) { detected(Detector::kOops); });
   m.memory_trace().page_alloc_failed.subscribe(

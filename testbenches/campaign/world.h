@@ -14,7 +14,17 @@
 namespace campaign {
 
 /// Who in the system itself can notice that something is wrong.
-enum class Detector : std::uint8_t { kIommu, kEcc, kWarning, kOops, kDriver, kStack, kCount };
+enum class Detector : std::uint8_t {
+  kIommu,
+  kEccCorrected,
+  kEccUncorrectable,
+  kPcie,  ///< a completion timeout, of the device or the root port; a read of the device that was refused
+  kWarning,
+  kOops,
+  kDriver,
+  kStack,
+  kCount
+};
 const char* to_string(Detector d);
 inline constexpr std::size_t kDetectors = static_cast<std::size_t>(Detector::kCount);
 
@@ -52,6 +62,9 @@ class World {
   /// Calls back at `t`, inside the Timeline, behind everything else of that time.
   void at(sim::Tick t, std::function<void()> call);
 
+  /// Something that must live as long as the machine.
+  void keep(std::shared_ptr<void> what) { kept_.push_back(std::move(what)); }
+
   platform::Machine& machine() { return run_.machine(); }
   scenario::Script& script() { return run_.script(); }
   scenario::ScenarioRun& run() { return run_; }
@@ -70,6 +83,7 @@ class World {
     std::multimap<sim::Tick, std::function<void()>> calls_;
   };
   void detected(Detector d);
+  std::vector<std::shared_ptr<void>> kept_;  // before the machine: it goes last
   const Campaign& campaign_;
   scenario::RunConfig config_;
   scenario::ScenarioRun run_;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "testbenches/campaign/cluster.h"
+#include "testbenches/campaign/keep.h"
 #include "testbenches/campaign/replay.h"
 #include "testbenches/campaign/report.h"
 #include "testbenches/campaign/run.h"
@@ -58,6 +59,15 @@ ordered_json figures(const Campaign& c, const Database& db) {
         {"name", e.variant}, {"experiments", e.n}, {"failures", e.k}, {"share", e.p}, {"margin", e.margin}};
     v["golden_findings"] = db.meta("golden_findings_" + e.variant);
     for (const auto& [outcome, n] : e.outcomes) v["outcomes"][outcome] = n;
+    for (const auto& s : e.strata) {
+      ordered_json one = {{"fault", s.label}, {"experiments", s.n}, {"failures", s.k}, {"share", s.p}};
+      if (s.whole) one["whole"] = true;
+      if (s.space != 0) {
+        one["space_bit_ps"] = s.space;
+        one["failures_in_space_bit_ps"] = static_cast<double>(s.space) * s.p;
+      }
+      v["faults"].push_back(std::move(one));
+    }
     j["variants"].push_back(std::move(v));
   }
   j["buckets"] = ordered_json::array();
@@ -159,6 +169,14 @@ int guarded(const std::function<int()>& action) {
   }
 }
 
+/// What the file wants kept, beside the database.
+void keep(const std::string& file, bool quiet) {
+  const Database db = Database::open(file);
+  campaign::keep_examples(db, [quiet](const std::string& dir) {
+    if (!quiet) std::fprintf(stderr, "keeps %s\n", dir.c_str());
+  });
+}
+
 int run(const Campaign& c, Options o, const cli::Context& context) {
   campaign::catch_signals();
   campaign::RunSettings s;
@@ -178,6 +196,8 @@ int run(const Campaign& c, Options o, const cli::Context& context) {
     std::fprintf(stderr, "interrupted; poolsim campaign resume %s goes on\n", o.db.c_str());
     return cli::kInterrupted;
   }
+  // Of a part, whoever merges keeps.
+  if (r.complete && s.shard.count == 1) keep(o.db, o.quiet);
   if (r.failures != 0) return cli::kFindings;
   const bool open = c.sampling.margin > 0 && !r.enough && r.margin > c.sampling.margin;
   return !r.complete || open ? cli::kInconclusive : cli::kOk;
@@ -284,7 +304,10 @@ std::function<int()> setup_merge(CLI::App& app, const cli::Context& context) {
       const Database db = Database::open(o->db);
       show(c, db, context);
       const std::uint64_t missing = campaign::stopping_point(c, db) * c.variants.size();
-      if (db.count() >= missing) return cli::kOk;
+      if (db.count() >= missing) {
+        keep(o->db, false);
+        return cli::kOk;
+      }
       std::fprintf(stderr, "%llu experiments are missing\n",
                    static_cast<unsigned long long>(missing - db.count()));
       return cli::kInconclusive;
@@ -345,6 +368,32 @@ std::function<int()> setup_compare(CLI::App& app, const cli::Context& context) {
   };
 }
 
+std::function<int()> setup_allocate(CLI::App& app, const cli::Context& context) {
+  auto o = std::make_shared<Options>();
+  o->limit = 1000;
+  app.add_option("database", o->db, "of a pilot: at least 30 experiments for each fault and variant")
+      ->required();
+  app.add_option("--experiments,-n", o->limit, "to share out among the faults")->capture_default_str();
+  app.footer(
+      "Neyman's rule: the same total tells most. Put the numbers into the campaign file, as runs: of each "
+      "fault.");
+  return [o, &context] {
+    return guarded([&] {
+      const Database db = Database::open(o->db);
+      const Campaign c = db.campaign();
+      const auto runs = campaign::allocate(c, db, o->limit);
+      cli::Table t({"fault", "weight", "runs"});
+      ordered_json j = ordered_json::array();
+      for (std::size_t n = 0; n < runs.size(); ++n) {
+        t.row({c.faults[n].label, std::to_string(c.faults[n].weight), std::to_string(runs[n])});
+        j.push_back({{"fault", c.faults[n].label}, {"weight", c.faults[n].weight}, {"runs", runs[n]}});
+      }
+      std::printf("%s\n", context.json ? j.dump(2).c_str() : t.text(context.terminal).c_str());
+      return cli::kOk;
+    });
+  };
+}
+
 std::function<int()> setup_shrink(CLI::App& app, const cli::Context& context) {
   auto o = std::make_shared<Options>();
   app.add_option("experiment", o->reference, "DB#ID, or a token")->required();
@@ -399,6 +448,7 @@ const cli::Subcommand kCampaign(
           {"merge", "Put the databases of shards together", setup_merge},
           {"report", "Page, CSV, JUnit XML of a database", setup_report},
           {"compare", "The same faults in two databases", setup_compare},
+          {"allocate", "How to share out experiments after a pilot", setup_allocate},
           {"shrink", "A failure in a smaller world", setup_shrink},
           {"schema", "JSON schema of campaign files", setup_schema},
       };

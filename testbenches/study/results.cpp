@@ -9,6 +9,7 @@
 
 #include "sim/error.h"
 #include "testbenches/scenario/run.h"
+#include "testbenches/scenario/sqlite_statement.h"
 
 namespace study {
 namespace {
@@ -102,44 +103,10 @@ std::optional<double> Results::value(const Measure& measure, std::size_t point, 
 // ---- Store ----
 
 namespace {
+using Statement = scenario::SqliteStatement<sim::Error>;
+}
 
-class Statement {
- public:
-  Statement(sqlite3* db, const char* sql) {
-    ok_ = sqlite3_prepare_v2(db, sql, -1, &s_, nullptr) == SQLITE_OK;
-  }
-  ~Statement() { sqlite3_finalize(s_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-  Statement& text(int i, const std::string& t) {
-    sqlite3_bind_text(s_, i, t.data(), static_cast<int>(t.size()), SQLITE_TRANSIENT);
-    return *this;
-  }
-  Statement& number(int i, std::uint64_t n) {
-    sqlite3_bind_int64(s_, i, static_cast<sqlite3_int64>(n));
-    return *this;
-  }
-  Statement& real(int i, double d) {
-    sqlite3_bind_double(s_, i, d);
-    return *this;
-  }
-  /// SQLITE_ROW, SQLITE_DONE, or an error.
-  int step() { return ok_ ? sqlite3_step(s_) : SQLITE_ERROR; }
-  std::string column(int i) {
-    const auto* t = reinterpret_cast<const char*>(sqlite3_column_text(s_, i));
-    return t == nullptr ? std::string()
-                        : std::string(t, static_cast<std::size_t>(sqlite3_column_bytes(s_, i)));
-  }
-  double real(int i) { return sqlite3_column_double(s_, i); }
-
- private:
-  sqlite3_stmt* s_ = nullptr;
-  bool ok_ = false;
-};
-
-}  // namespace
-
-void Store::fail() { throw sim::Error(fmt::format("{}: {}", file_, sqlite3_errmsg(db_.get()))); }
+void Store::fail() { throw sim::Error(fmt::format("{}: {}", file_, scenario::sqlite_error(db_.get()))); }
 
 Store::Store(const std::string& file, const std::string& build) : file_(file) {
   sqlite3* db = nullptr;
@@ -153,42 +120,38 @@ Store::Store(const std::string& file, const std::string& build) : file_(file) {
       " digest TEXT NOT NULL, error TEXT NOT NULL, cpu_seconds REAL NOT NULL, PRIMARY KEY(point, seed)) "
       "STRICT;";
   if (sqlite3_exec(db_.get(), kTables, nullptr, nullptr, nullptr) != SQLITE_OK) fail();
-  Statement made(db_.get(), "SELECT value FROM meta WHERE key='build'");
-  const int code = made.step();
-  if (code == SQLITE_ROW && made.column(0) != build) {
+  Statement made(db_.get(), "SELECT value FROM meta WHERE key='build'", file_);
+  if (!made.step()) {
+    Statement(db_.get(), "INSERT INTO meta VALUES('build', ?)", file_).bind(1, build).run();
+  } else if (made.text(0) != build) {
     throw NotReproducible(
         fmt::format("{}: made by another build ({}); its figures and new ones would not compare: "
                     "give another --db, or remove it",
-                    file, made.column(0)));
+                    file, made.text(0)));
   }
-  if (code == SQLITE_ROW) return;
-  if (Statement(db_.get(), "INSERT INTO meta VALUES('build', ?)").text(1, build).step() != SQLITE_DONE)
-    fail();
 }
 
 void Store::Close::operator()(sqlite3* db) const { sqlite3_close(db); }
 Store::~Store() = default;
 
 std::optional<Run> Store::find(const Point& point, std::uint64_t seed) {
-  Statement s(db_.get(), "SELECT figures, digest, error FROM run WHERE point=? AND seed=?");
-  const int code = s.text(1, key_of(point)).number(2, seed).step();
-  if (code == SQLITE_DONE) return std::nullopt;
-  if (code != SQLITE_ROW) fail();
-  Run run{seed, std::nullopt, s.column(1), s.column(2)};
-  if (run.error.empty()) run.figures = Json::parse(s.column(0)).get<Figures>();
+  Statement s(db_.get(), "SELECT figures, digest, error FROM run WHERE point=? AND seed=?", file_);
+  if (!s.bind(1, key_of(point)).bind(2, seed).step()) return std::nullopt;
+  Run run{seed, std::nullopt, s.text(1), s.text(2)};
+  if (run.error.empty()) run.figures = Json::parse(s.text(0)).get<Figures>();
   return run;
 }
 
 void Store::add(const Point& point, const Run& run, double cpu_seconds) {
   const std::string figures = run.figures ? Json(*run.figures).dump() : "{}";
-  Statement s(db_.get(), "INSERT OR REPLACE INTO run VALUES(?, ?, ?, ?, ?, ?)");
-  s.text(1, key_of(point)).number(2, run.seed).text(3, figures).text(4, run.digest).text(5, run.error);
-  if (s.real(6, cpu_seconds).step() != SQLITE_DONE) fail();
+  Statement s(db_.get(), "INSERT OR REPLACE INTO run VALUES(?, ?, ?, ?, ?, ?)", file_);
+  s.bind(1, key_of(point)).bind(2, run.seed).bind(3, figures).bind(4, run.digest).bind(5, run.error);
+  s.bind(6, cpu_seconds).run();
 }
 
 double Store::cpu_seconds() {
-  Statement s(db_.get(), "SELECT total(cpu_seconds) FROM run");
-  return s.step() == SQLITE_ROW ? s.real(0) : 0;
+  Statement s(db_.get(), "SELECT total(cpu_seconds) FROM run", file_);
+  return s.step() ? s.real(0) : 0;
 }
 
 // ---- run ----

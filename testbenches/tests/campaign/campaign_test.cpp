@@ -1,69 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Campaigns on the real machine. The coordinator runs no SystemC itself; every test is a process of its own.
-#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <thread>
 
 #include "testbenches/campaign/replay.h"
 #include "testbenches/campaign/report.h"
-#include "testbenches/campaign/run.h"
 #include "testbenches/campaign/shrink.h"
+#include "testbenches/tests/campaign/campaign_fixture.h"
 
 namespace {
 
-using namespace campaign;
-namespace fs = std::filesystem;
-
-const std::string kSource = POOLSIM_SOURCE_DIR;
-const std::string kBase = kSource + "/testbenches/scenarios/unbind_short.yaml";
-
-/// A campaign on unbind_short with these fault lines.
-Campaign make(const std::string& faults, unsigned experiments, const std::string& more = "") {
-  const std::string text =
-      "schema: 1\nname: test\nbase: x\nseed: 7\nwarmup: on(driver_bound, nth=2)\n"
-      "settings: {memory.size: 64 MiB, dram.ecc.secded: false, pool.strategy: scan}\n" +
-      more + "sampling: {experiments: " + std::to_string(experiments) +
-      "}\nwindow: {ladder: 20 us}\nfaults:\n" + faults;
-  std::ifstream in(kBase);
-  std::ostringstream base;
-  base << in.rdbuf();
-  return parse_campaign("test.yaml", text, kBase, base.str());
-}
+using namespace campaign_test;
 
 const char* const kMixed =
     "  - {kind: dram, where: pte, when: \"uniform(0, 300us)\"}\n"
     "  - {kind: iotlb, when: \"uniform(0, 200us)\"}\n"
     "  - {kind: page_alloc, when: \"on(page_alloc_call, nth=all)\"}\n"
     "  - {kind: take_away, when: \"uniform(0, 200us)\"}\n";
-
-class CampaignRun : public ::testing::Test {
- protected:
-  CampaignRun() : dir_(fs::temp_directory_path() / fmt::format("poolsim_campaign_{}", ::getpid())) {
-    fs::create_directories(dir_);
-  }
-  ~CampaignRun() override { fs::remove_all(dir_); }
-  std::string file(const std::string& name) const { return (dir_ / name).string(); }
-  RunSettings settings(const std::string& db, unsigned jobs = 2) const {
-    RunSettings s;
-    s.db = file(db);
-    s.jobs = jobs;
-    s.quiet = true;
-    s.build = "this";
-    return s;
-  }
-  std::string rows(const std::string& db) const { return Database::open(file(db)).meta("rows_digest"); }
-
- private:
-  fs::path dir_;
-};
 
 TEST_F(CampaignRun, IsTheSameForAnyNumberOfWorkersAndShards) {
   const Campaign c = make(kMixed, 24);
@@ -127,7 +84,8 @@ TEST_F(CampaignRun, EveryKindOfFaultActs) {
     faults += "  - {kind: " + kind + ", when: \"" + when + "\"}\n";
   };
   for (const char* where :
-       {"pte", "device_context", "descriptor", "command", "fault_record", "struct_page", "packet"}) {
+       {"pte", "device_context", "device_directory", "process_context", "process_directory", "descriptor",
+        "command", "fault_record", "struct_page", "packet"}) {
     add(std::string("dram, where: ") + where, "uniform(0, 100us)");
   }
   add("dram, where: pte, mode: stuck1, bits: 56..62", "uniform(0, 100us)");
@@ -152,6 +110,8 @@ TEST_F(CampaignRun, EveryKindOfFaultActs) {
                            "doorbell, how: late",
                            "doorbell, how: spurious",
                            "skb_kept, longest: 10 ms",
+                           "completion_lost, of: device",
+                           "completion_lost, of: core",
                            "dma_after_reset"}) {
     add(kind, "uniform(0, 100us)");
   }
@@ -166,7 +126,8 @@ TEST_F(CampaignRun, EveryKindOfFaultActs) {
   add("dma_map", "on(dma_map_call, nth=1)");
   add("track", "on(track_call, nth=1)");
   Campaign c = make(faults, 1, "");
-  c.settings.insert(c.settings.end(), {"link.root_credits.posted_headers=32", "pool.strategy=xarray_merged"});
+  c.settings.insert(c.settings.end(), {"link.root_credits.posted_headers=32", "pool.strategy=xarray_merged",
+                                       "kernel.process_directory_levels=2"});
   c.sampling.experiments = c.faults.size();
   run_campaign(c, settings("a.db"));
   std::set<std::string> used;
@@ -187,23 +148,41 @@ TEST_F(CampaignRun, EveryKindOfFaultActs) {
   });
 }
 
-// The question of the thread: pages that come back when their VF is gone bring the stock kernel down.
-TEST_F(CampaignRun, VfDisableShowsLateUnmapsOfStockAndOfNoFix) {
+// The question of the thread: pages that come back when their VF is gone bring the stock kernel down. One
+// variant a process: they share nothing but the faults.
+class VfDisable : public CampaignRun, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(VfDisable, ShowsLateUnmapsOfStockAndOfNoFix) {
   Campaign c = load_campaign(kSource + "/testbenches/campaigns/vf_disable.yaml");
   c.sampling.experiments = 16;
+  std::erase_if(c.variants, [](const Variant& v) { return v.name != GetParam(); });
+  ASSERT_EQ(c.variants.size(), 1u);
   run_campaign(c, settings("a.db"));
-  unsigned stock = 0;
+  const bool stock = std::string(GetParam()) == "stock";
+  unsigned oopses = 0, rows = 0;
   Database::open(file("a.db")).each([&](const Result& r) {
+    ++rows;
     EXPECT_NE(r.outcome, "stall") << r.id;
-    if (r.variant != "stock") {
-      EXPECT_FALSE(r.outcome == "oops" || r.outcome == "leak")
-          << r.variant << " " << r.id << " " << r.signature;
+    if (!stock) {
+      EXPECT_FALSE(r.outcome == "oops" || r.outcome == "leak") << r.id << " " << r.signature;
     } else if (r.outcome == "oops") {
-      ++stock;
+      ++oopses;
       EXPECT_TRUE(r.signature.starts_with("oops: late_unmap at ")) << r.signature;
     }
   });
-  EXPECT_GT(stock, 3u);
+  EXPECT_EQ(rows, 16u);
+  EXPECT_EQ(oopses > 3, stock) << oopses;
+}
+
+INSTANTIATE_TEST_SUITE_P(EachVariant, VfDisable, ::testing::Values("stock", "scan", "xarray_merged"),
+                         [](const auto& info) { return std::string(info.param); });
+
+// The three above are all that the file has.
+TEST(VfDisableFile, HasNoOtherVariant) {
+  const Campaign c = load_campaign(kSource + "/testbenches/campaigns/vf_disable.yaml");
+  ASSERT_EQ(c.variants.size(), 3u);
+  for (const Variant& v : c.variants)
+    EXPECT_TRUE(v.name == "stock" || v.name == "scan" || v.name == "xarray_merged") << v.name;
 }
 
 // Classes between two accesses: what is pruned would have come to the same, and shards cannot tell.

@@ -64,7 +64,8 @@ class Refusals : public ::testing::Test {
       ::dup2(::open(file(name).c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644), fd);
     }
     before();
-    std::vector<char*> words{const_cast<char*>(POOLSIM_COMMAND), const_cast<char*>("campaign")};
+    std::vector<char*> words{const_cast<char*>(POOLSIM_COMMAND)};
+    if (arguments.front() != "replay") words.push_back(const_cast<char*>("campaign"));
     for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
     words.push_back(nullptr);
     ::execv(words[0], words.data());
@@ -230,6 +231,25 @@ TEST_F(Refusals, AnotherBuild) {
   EXPECT_NE(resumed.err.find("was made by build 0123456789abcdef"), std::string::npos) << resumed.err;
   EXPECT_EQ(merge().code, 4);
   EXPECT_EQ(campaign::Database::open(file("s1.db")).count(), 20u);
+}
+
+// What another build recorded is not run as if it were ours, even where this one cannot read it any more.
+TEST_F(Refusals, AnExperimentOfAnotherBuildIsNotReplayed) {
+  ASSERT_EQ(run("a.db").code, 0);
+  EXPECT_EQ(poolsim({"replay", file("a.db") + "#7"}).code, 0);
+  sql("a.db", "UPDATE meta SET value = '0123456789abcdef' WHERE key = 'build'");
+  const std::string before = text_of(file("a.db"));
+  const Ended other = poolsim({"replay", file("a.db") + "#7"});
+  EXPECT_EQ(other.code, 4);
+  EXPECT_NE(other.err.find("a.db: made by build 0123456789abcdef, this is "), std::string::npos) << other.err;
+  EXPECT_EQ(other.out, "");
+  EXPECT_EQ(poolsim({"replay", file("a.db") + "#7", "--force"}).code, 0) << "nothing has changed in between";
+  EXPECT_EQ(text_of(file("a.db")), before);
+  sql("a.db", "UPDATE meta SET value = 'faults: {of: tomorrow}' WHERE key = 'campaign_text'");
+  EXPECT_EQ(poolsim({"replay", file("a.db") + "#7"}).code, 4);
+  const std::string token = "poolsim:campaign file=" + file("c.yaml") + " id=7 build=0123456789abcdef";
+  EXPECT_EQ(poolsim({"replay", token}).code, 4);
+  EXPECT_EQ(campaign::Database::open(file("a.db")).count(), 40u);
 }
 
 }  // namespace

@@ -46,9 +46,35 @@ TEST(Statistics, StrataThatWereNotLookedAtStayUncertain) {
   EXPECT_NEAR(stratified({{0.25, 10, 100}, {0.75, 0, 100}}, 0.95).p, 0.025, 1e-12);
 }
 
+TEST(Statistics, NeymanGivesMoreWhereItIsLessCertain) {
+  // sqrt(p (1 - p)) is 0.5 and 0.3: 5 to 3.
+  const auto n = neyman({{0.5, 5000, 10000}, {0.5, 1000, 10000}}, 800, 1);
+  EXPECT_NEAR(static_cast<double>(n[0]), 500, 1);
+  EXPECT_NEAR(static_cast<double>(n[1]), 300, 1);
+  // No failure so far is no certainty; what was run to its end needs nothing more.
+  const auto other = neyman({{0.5, 0, 30}, {0.5, 15, 30, true}}, 100, 1);
+  EXPECT_EQ(other[0], 100u);
+  EXPECT_EQ(other[1], 0u);
+  // The variance with it is smaller than with equal parts.
+  const auto margin = [](std::uint64_t a, std::uint64_t b) {
+    return stratified({{0.9, a / 2, a}, {0.1, b / 2, b}}, 0.95).margin;
+  };
+  const auto best = neyman({{0.9, 50, 100}, {0.1, 50, 100}}, 1000, 1);
+  EXPECT_EQ(best[0], 900u);
+  EXPECT_LT(margin(best[0], best[1]), margin(500, 500));
+}
+
+TEST(Statistics, AWholeStratumHasNoErrorOfSampling) {
+  EXPECT_EQ(stratified({{1, 3, 40, true}}, 0.95).margin, 0);
+  EXPECT_NEAR(stratified({{1, 3, 40, true, 0.2}}, 0.95).p, 0.2, 1e-12) << "weighted share";
+}
+
 TEST(Statistics, PairsThatAgreeSayNothing) {
   EXPECT_EQ(mcnemar_exact(0, 0), 1);
   EXPECT_NEAR(mcnemar_exact(10, 0), 2 * std::pow(0.5, 10), 1e-12);
+  EXPECT_NEAR(mcnemar_exact(12, 2), 2.0 * (1 + 14 + 91) / 16384, 1e-12);
+  EXPECT_EQ(mcnemar_exact(12, 2), mcnemar_exact(2, 12));
+  EXPECT_EQ(mcnemar_exact(5, 5), 1);
   // Newcombe 1998, table I, method 10: 36+... paired example (e,f,g,h) = (36, 12, 2, 0)
   const Interval d = paired_difference(36, 12, 2, 0, 0.95);
   EXPECT_NEAR(d.low, 0.0569, 5e-4);

@@ -137,6 +137,32 @@ TEST(RootPort, RemovedFunctionGetsUnsupportedRequestAndAnswersNothing) {
   EXPECT_EQ(b.iommu.requests.back().address, 0x4000u);
 }
 
+TEST(RootPort, ALostCompletionEndsInTheTimeoutAndIsTold) {
+  Bench b;
+  unsigned asked = 0;
+  b.port.set_completion_fault([&asked](std::uint64_t, bool config) { return !config && asked++ == 0; });
+  std::vector<platform::CompletionTimedOut> told;
+  b.port.completion_timed_out.subscribe(
+      [&told](const platform::CompletionTimedOut& e) { told.push_back(e); });
+  b.cpu.send(kRead, kMmio + 0x10, 4);
+  b.run();
+  // The device has answered; the completion is what was lost.
+  ASSERT_EQ(b.bar.requests.size(), 1u);
+  ASSERT_EQ(b.cpu.answers.size(), 1u);
+  EXPECT_EQ(b.cpu.answers[0].data, 0xffff'ffffu);
+  EXPECT_NEAR(static_cast<double>(b.cpu.answers[0].time) / sim::kMicrosecond, 50.0, 0.1);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].address, kMmio + 0x10);
+  EXPECT_NEAR(static_cast<double>(told[0].time) / sim::kMicrosecond, 50.0, 0.1);
+  EXPECT_TRUE(b.port.idle()) << "its tag is free again";
+  const Tick before = b.s.now();
+  b.cpu.send(kRead, kMmio + 0x20, 4);
+  b.run();
+  ASSERT_EQ(b.cpu.answers.size(), 2u);
+  EXPECT_LT(b.cpu.answers[1].time, before + 5 * sim::kMicrosecond) << "the next one gets through";
+  EXPECT_EQ(told.size(), 1u);
+}
+
 TEST(RootPort, RemovalWhileAReadIsOnTheLinkEndsInTheTimeout) {
   Bench b;
   b.space.latency = 1000;  // 4 us
