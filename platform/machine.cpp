@@ -106,6 +106,17 @@ void Machine::stats(const std::function<void(std::string_view, double, std::stri
   part("kernel", kernel_);
   part("pages", pages_);
   part("pools", pools_);
+  const auto defrag = [&](std::string_view family, const nic::IpDefrag& d) {
+    const auto figure = [&](std::string_view name, std::uint64_t value, std::string_view unit) {
+      out(fmt::format("stack.{}.{}", family, name), static_cast<double>(value), unit);
+    };
+    figure("reassembled", d.reassembled(), "datagrams");
+    figure("timeouts", d.timeouts(), "datagrams");
+    figure("drops", d.drops(), "fragments");
+    figure("waiting", d.fragments_waiting(), "fragments");
+  };
+  defrag("ipv4_defrag", stack_.defrag());
+  defrag("ipv6_defrag", stack_.defrag6());
 }
 
 void Machine::check_conservation() const {
