@@ -28,6 +28,12 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
   set.choice("kernel.paging", c.paging,
              {{"sv39", PagingMode::kSv39}, {"sv48", PagingMode::kSv48}, {"sv57", PagingMode::kSv57}},
              "first-stage page tables of a paging domain");
+  set.choice("kernel.identity_pages", c.identity_pages,
+             {{"bypass", kernel::IdentityPages::kBypass},
+              {"4K", kernel::IdentityPages::k4K},
+              {"2M", kernel::IdentityPages::k2M},
+              {"1G", kernel::IdentityPages::k1G}},
+             "passthrough, swiotlb: no page table, or one of memory to itself with pages up to this size");
   set.boolean("kernel.dma_coherent", c.dma_coherent, "devices snoop; false: syncs pay per line");
   set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 2, 65536,
               "IOVA_DEFAULT_FQ_SIZE, per core");
