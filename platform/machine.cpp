@@ -72,6 +72,7 @@ Machine::Machine(const MachineConfig& config)
   root_port_.to_iommu.bind(iommu_.device);
   iommu_.downstream.bind(interconnect_.add_initiator("iommu"));
   iommu_.walker.bind(interconnect_.add_initiator("walker"));
+  connect_messages(link_, root_port_, iommu_);
   cpu_port_.socket.bind(interconnect_.add_initiator("cpu"));
   interconnect_.add_target("dram", {config.memory.base.value, config.memory.bytes}).bind(dram_.port);
   interconnect_.add_target("imsic", {config.imsic.base, config.imsic.size()}).bind(imsic_.port);
