@@ -362,7 +362,8 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
   if (iommu_.translated.enabled()) {
     iommu_.translated.emit({sim::RequesterId(slot.request.device_id), sim::Iova(slot.request.iova),
                             sim::PhysAddr(slot.phys), payload.get_data_length(), slot.write, slot.hit,
-                            slot.page_shift, sim_.now()});
+                            slot.page_shift, sim_.now(),
+                            slot.request.address_type == sim::AddressType::kTranslated});
   }
   payload.set_address(slot.phys);
   if (qos_) stamp(payload, slot);

@@ -19,6 +19,7 @@ struct Translated {
   bool iotlb_hit = false;
   std::uint8_t page_shift = 12;  ///< log2 of the page size the translation was valid for
   sim::Tick time = 0;
+  bool by_device = false;  ///< the device had translated it (AT = 10b): `iova` is what it sent
 };
 
 /// A device request was refused. `recorded` is false when DTF or a full or disabled queue kept it from

@@ -11,6 +11,11 @@
 
 namespace kernel {
 
+/// What an identity domain is made of: nothing (the IOMMU passes everything through), or a page table that
+/// maps memory and interrupt files to themselves, with pages of at most log2 bytes
+/// (iommu_create_device_direct_mappings).
+enum class IdentityPages : std::uint8_t { kBypass = 0, k4K = 12, k2M = 21, k1G = 30 };
+
 /// How the DMA API translates for a device (kernel: iommu=, iommu.strict=, iommu.passthrough=).
 enum class DmaMode : std::uint8_t {
   kDirect,       ///< no IOMMU in the path: dma-direct, address = physical
@@ -50,6 +55,7 @@ struct KernelConfig {
   /// Levels of a process directory below each device context, whose process 0 has the device's domain
   /// (DC.DPE); 0: none, as Linux 6.13 does it. 1..3 need iommu.architecture.capabilities.pd8, pd17, pd20.
   unsigned process_directory_levels = 0;
+  IdentityPages identity_pages = IdentityPages::kBypass;  ///< passthrough, swiotlb
   bool dma_coherent = true;              ///< false: dma_need_sync() is true and syncs pay per line
   unsigned flush_queue_entries = 256;    ///< IOVA_DEFAULT_FQ_SIZE, per core
   unsigned flush_queue_timeout_ms = 10;  ///< IOVA_FQ_TIMEOUT

@@ -63,6 +63,38 @@ PhysAddr IommuDomain::table_entry(std::uint64_t iova, bool allocate) {
   return table + leaf * 8;
 }
 
+bool IommuDomain::map_identity(std::uint64_t base, std::uint64_t size, unsigned page_shift) {
+  KFUNC("iommu_map");
+  Context& cpu = this_cpu();
+  mm::SparseStore& store = kernel_.store();
+  std::uint64_t at = base;
+  while (at < base + size) {
+    unsigned leaf = (page_shift - sim::kPageShift) / kIndexBits;  // level of the leaf entry
+    const auto bytes = [](unsigned level) { return std::uint64_t{sim::kPageSize} << (kIndexBits * level); };
+    while (leaf > 0 && (at % bytes(leaf) != 0 || at + bytes(leaf) > base + size)) --leaf;
+    PhysAddr table = root_;
+    for (unsigned level = levels_ - 1; level > leaf; --level) {
+      const std::uint64_t index = (at >> (sim::kPageShift + kIndexBits * level)) & ((1u << kIndexBits) - 1);
+      const PhysAddr entry = table + index * 8;
+      auto value = store.load<std::uint64_t>(entry);
+      if ((value & pte::kV) == 0) {
+        const auto page = kernel_.pages().alloc_pages(0, mm::kNumaNoNode, mm::kGfpZero);
+        if (!page) return false;
+        tables_.push_back(*page);
+        value = pte::pointer(sim::to_phys(*page).value);
+        store.store<std::uint64_t>(entry, value);
+      }
+      table = PhysAddr(pte::address(value));
+    }
+    cpu.work(cpu.costs().iommu_map_page);
+    const std::uint64_t index = (at >> (sim::kPageShift + kIndexBits * leaf)) & ((1u << kIndexBits) - 1);
+    store.store<std::uint64_t>(table + index * 8, pte::leaf(at, kLeafFlags));
+    mapped_pages_ += bytes(leaf) / sim::kPageSize;
+    at += bytes(leaf);
+  }
+  return true;
+}
+
 bool IommuDomain::gone() const {
   if (!freed_) return false;
   auto& trace = kernel_.trace().domain_used_after_free;

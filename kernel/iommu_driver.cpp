@@ -310,7 +310,7 @@ void IommuDriver::write_context(Device& device, IommuDomain* domain) {
   }
   if (domain == nullptr) return;
   std::uint64_t fsc = 0;
-  if (domain->type() != DomainType::kIdentity) {
+  if (domain->has_table()) {
     fsc = iommu::iosatp(static_cast<iommu::SatpMode>(domain->paging()), domain->root().value);
   }
   std::uint64_t tc = dc::kV;
@@ -339,8 +339,22 @@ IommuDomain& IommuDriver::domain_alloc(DomainType type, PagingMode paging) {
   if (type != DomainType::kIdentity) {
     domain.root_ = alloc_zeroed(0);
     domain.tables_.push_back(sim::to_pfn(domain.root_));
+  } else if (kernel_.config().identity_pages != IdentityPages::kBypass) {
+    setup_identity(domain);
   }
   return domain;
+}
+
+void IommuDriver::setup_identity(IommuDomain& domain) {
+  KFUNC("iommu_create_device_direct_mappings");
+  const KernelConfig& config = kernel_.config();
+  const auto shift = static_cast<unsigned>(config.identity_pages);
+  domain.root_ = alloc_zeroed(0);
+  domain.tables_.push_back(sim::to_pfn(domain.root_));
+  const mm::SparseStore& store = kernel_.store();
+  const bool mapped = domain.map_identity(store.base().value, store.bytes(), shift) &&
+                      domain.map_identity(config.imsic_base.value, config.cores * config.imsic_stride, shift);
+  if (!mapped) throw sim::Error("kernel.identity_pages: no memory for the page table");
 }
 
 // The table pages go back only after the fence: until then a walk may still read them.
@@ -348,7 +362,7 @@ void IommuDriver::domain_free(IommuDomain& domain) {
   KFUNC("iommu_domain_free");
   if (domain.freed_) return;
   domain.flush_all_queues();
-  if (domain.type() != DomainType::kIdentity) flush_iotlb_all(domain);
+  if (domain.has_table()) flush_iotlb_all(domain);
   domain.freed_ = true;
   domain.last_region_ = ~std::uint64_t{0};
   for (const sim::Pfn page : domain.tables_) {

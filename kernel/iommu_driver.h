@@ -53,6 +53,11 @@ class IommuDomain {
   std::uint64_t unmap(std::uint64_t iova, std::uint64_t size);
   /// Software walk without cost; 0 if not mapped.
   PhysAddr iova_to_phys(std::uint64_t iova) const;
+  /// [base, base + size) to itself with the largest pages up to 1 << `page_shift` that alignment allows.
+  /// False: no memory for a table. Task context, before the domain is attached.
+  bool map_identity(std::uint64_t base, std::uint64_t size, unsigned page_shift);
+  /// An identity domain without a table has none.
+  bool has_table() const { return root_.value != 0; }
   std::uint64_t mapped_pages() const { return mapped_pages_; }
   std::uint64_t table_pages() const { return tables_.size(); }
 
@@ -169,6 +174,7 @@ class IommuDriver {
   void check_hardware() const;
   void setup_interrupt();
   void setup_directory();
+  void setup_identity(IommuDomain& domain);
   void write_context(Device& device, IommuDomain* domain);
   /// Makes `fsc` the first stage of process 0 of the device; the fsc for its device context.
   std::uint64_t write_process_context(std::uint32_t device_id, std::uint32_t pscid, std::uint64_t fsc);

@@ -73,6 +73,7 @@ Machine::Machine(const MachineConfig& config)
   root_port_.to_iommu.bind(iommu_.device);
   iommu_.downstream.bind(interconnect_.add_initiator("iommu"));
   iommu_.walker.bind(interconnect_.add_initiator("walker"));
+  connect_messages(link_, root_port_, iommu_);
   cpu_port_.socket.bind(interconnect_.add_initiator("cpu"));
   interconnect_.add_target("dram", {config.memory.base.value, config.memory.bytes}).bind(dram_.port);
   interconnect_.add_target("imsic", {config.imsic.base, config.imsic.size()}).bind(imsic_.port);
@@ -107,6 +108,17 @@ void Machine::stats(const std::function<void(std::string_view, double, std::stri
   part("kernel", kernel_);
   part("pages", pages_);
   part("pools", pools_);
+  const auto defrag = [&](std::string_view family, const nic::IpDefrag& d) {
+    const auto figure = [&](std::string_view name, std::uint64_t value, std::string_view unit) {
+      out(fmt::format("stack.{}.{}", family, name), static_cast<double>(value), unit);
+    };
+    figure("reassembled", d.reassembled(), "datagrams");
+    figure("timeouts", d.timeouts(), "datagrams");
+    figure("drops", d.drops(), "fragments");
+    figure("waiting", d.fragments_waiting(), "fragments");
+  };
+  defrag("ipv4_defrag", stack_.defrag());
+  defrag("ipv6_defrag", stack_.defrag6());
 }
 
 void Machine::check_conservation() const {

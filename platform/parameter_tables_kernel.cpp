@@ -30,6 +30,12 @@ void register_kernel(ParameterSet& set, kernel::KernelConfig& c) {
              "first-stage page tables of a paging domain");
   set.integer("kernel.process_directory_levels", c.process_directory_levels, 0, 3,
               "process directory below each device context, the domain is its process 0 (DPE); 0: none");
+  set.choice("kernel.identity_pages", c.identity_pages,
+             {{"bypass", kernel::IdentityPages::kBypass},
+              {"4K", kernel::IdentityPages::k4K},
+              {"2M", kernel::IdentityPages::k2M},
+              {"1G", kernel::IdentityPages::k1G}},
+             "passthrough, swiotlb: no page table, or one of memory to itself with pages up to this size");
   set.boolean("kernel.dma_coherent", c.dma_coherent, "devices snoop; false: syncs pay per line");
   set.integer("kernel.flush_queue_entries", c.flush_queue_entries, 2, 65536,
               "IOVA_DEFAULT_FQ_SIZE, per core");

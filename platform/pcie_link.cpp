@@ -57,6 +57,10 @@ tlm::tlm_initiator_socket<64>& PcieLink::exit_of(Stream s) {
 
 std::uint64_t PcieLink::request_bytes(Stream s, const tlm_generic_payload& p) const {
   if (s == kConfig) return bare_wire_bytes(config_, p.is_write() ? p.get_data_length() : 0);
+  if (s >= kStreams) {
+    const PcieMessage m = PcieMessage::of(p);
+    return message_wire_bytes(config_, m.data_bytes(), m.has_process_id);
+  }
   const bool prefix = sim::tag_of(p).has_process_id;
   return p.is_write() ? write_wire_bytes(config_, p.get_address(), p.get_data_length(), prefix)
                       : read_request_wire_bytes(config_, p.get_address(), p.get_data_length(), prefix);
@@ -139,6 +143,7 @@ PcieLink::TlpPiece PcieLink::next_piece(CreditClass c, const Train& t) const {
     const std::uint32_t bytes = first_completion_bytes(config_, address, left < request_left ? left : request_left);
     return {bytes, bytes, bare_wire_bytes(config_, bytes)};
   }
+  if (t.stream >= kStreams) return {left, PcieMessage::of(p).data_bytes(), request_bytes(t.stream, p)};
   if (t.stream == kConfig) {
     const std::uint32_t data = p.is_write() ? left : 0;
     return {left, data, bare_wire_bytes(config_, data)};
@@ -327,13 +332,17 @@ void PcieLink::deliver_requests(Direction& d, Cycle now) {
     const Request r = d.requests.front();
     if (r.payload != nullptr && flow_[r.stream].open_from > now) return;
     d.requests.pop();
-    (r.stream == kDma ? up_requests_ : down_requests_).set(d.requests.size());
+    (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
     if (d.credits.limited()) {
       d.credits.give_back(r.posted ? CreditClass::kPosted : CreditClass::kNonPosted, r.data_credits, clock().edge(now));
       if (r.payload == nullptr) continue;
     }
     if (r.posted) ++d.posted_delivered;
     ++d.requests_delivered;
+    if (r.stream >= kStreams) {
+      deliver_message(r.stream, *r.payload);
+      continue;
+    }
     static constexpr std::uint64_t kTag = sim::digest_tag("link.request");
     simulation_.note(kTag, r.payload->get_address(),
                      r.payload->get_data_length() << 3 | unsigned{r.payload->is_write()} << 2 | r.stream);
@@ -350,6 +359,22 @@ void PcieLink::deliver_requests(Direction& d, Cycle now) {
         break;
     }
   }
+}
+
+void PcieLink::send(const PcieMessage& message) {
+  sim::Transaction& t = message.carry(simulation_.payloads());
+  send_request(message.upstream() ? kMessageUp : kMessageDown, t, seen_at(simulation_.now()));
+}
+
+void PcieLink::deliver_message(Stream s, tlm_generic_payload& p) {
+  const PcieMessage message = PcieMessage::of(p);
+  p.release();
+  ++messages_[s == kMessageDown];
+  static constexpr std::uint64_t kTag = sim::digest_tag("link.message");
+  simulation_.note(kTag, message.payload,
+                   static_cast<std::uint64_t>(message.kind) << 32 | message.function.value);
+  const auto& to = s == kMessageUp ? message_to_root : message_to_device;
+  if (to) to(message);
 }
 
 void PcieLink::deliver_completions(Direction& d, Cycle now) {
@@ -469,6 +494,8 @@ void PcieLink::stats(const std::function<void(std::string_view, double, std::str
   };
   direction("up", up_);
   direction("down", down_);
+  report("up.messages", static_cast<double>(messages_[0]), "1");
+  report("down.messages", static_cast<double>(messages_[1]), "1");
   report("malformed", static_cast<double>(malformed_), "1");
   report("bandwidth", tlp_bits_per_second(config_), "bit/s");
 }

@@ -25,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "platform/pcie_message.h"
 #include "platform/pcie_tlp.h"
 #include "platform/ports.h"
 #include "platform/ring.h"
@@ -54,6 +55,12 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   TargetPort<PcieLink> from_root_config;
   TargetPort<PcieLink> from_root_mmio;
 
+  /// Messages of ATS and PRI travel as posted requests, in order with them. Toward the device or the root by
+  /// their kind. Calling context: inside the Timeline; seen at the next edge.
+  void send(const PcieMessage& message);
+  /// Called when one has arrived. Empty: nobody understands messages there, and they are dropped.
+  std::function<void(const PcieMessage&)> message_to_root, message_to_device;
+
   const PcieLinkConfig& config() const { return config_; }
 
   // Faults. Off, they cost one test a transaction.
@@ -77,7 +84,16 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   friend class InitiatorPort<PcieLink>;
 
   /// The three streams of requests; each enters by a target socket and leaves by an initiator socket.
-  enum Stream : unsigned { kDma = 0, kConfig = 1, kMmio = 2, kStreams = 3 };
+  /// Messages have no sockets and no back-pressure: their senders bound them.
+  enum Stream : unsigned {
+    kDma = 0,
+    kConfig = 1,
+    kMmio = 2,
+    kStreams = 3,
+    kMessageUp = 3,
+    kMessageDown = 4,
+    kAll = 5
+  };
 
   struct Request {
     sim::Cycle due = 0;
@@ -139,7 +155,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   unsigned debug(unsigned stream, tlm::tlm_generic_payload&);
 
   bool is_posted(Stream s, const tlm::tlm_generic_payload& p) const { return s != kConfig && p.is_write(); }
-  Direction& request_direction(Stream s) { return s == kDma ? up_ : down_; }
+  Direction& request_direction(Stream s) { return s == kDma || s == kMessageUp ? up_ : down_; }
   Direction& completion_direction(Stream s) { return s == kDma ? down_ : up_; }
   tlm::tlm_target_socket<64>& entry_of(Stream s);
   tlm::tlm_initiator_socket<64>& exit_of(Stream s);
@@ -164,6 +180,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   void answer(Stream s, tlm::tlm_generic_payload& p);
   bool full(Stream s) const;
   void deliver_requests(Direction& d, sim::Cycle now);
+  void deliver_message(Stream s, tlm::tlm_generic_payload& p);
   void deliver_completions(Direction& d, sim::Cycle now);
   void launch_waiting_reads();
   void end_requests(sim::Cycle now);
@@ -173,7 +190,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   PcieLinkConfig config_;
   Direction up_;
   Direction down_;
-  Flow flow_[kStreams];
+  Flow flow_[kAll];
   Ring<WaitingRead> waiting_reads_{16};
   /// What a fault keeps: to be sent, or (a lost read) answered, at a time.
   struct Kept {
@@ -188,6 +205,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   unsigned tags_free_;
   std::uint64_t reads_outstanding_ = 0;
   std::uint64_t malformed_ = 0;
+  std::uint64_t messages_[2] = {0, 0};  // delivered up, down
 
   sim::Probe up_requests_;
   sim::Probe down_requests_;

@@ -135,6 +135,10 @@ std::uint64_t completion_wire_bytes(const PcieLinkConfig& link, std::uint64_t ad
   return padded(link, length) + completion_tlps(link, address, length) * (per_tlp(link) + kHeader3Dw);
 }
 
+std::uint64_t message_wire_bytes(const PcieLinkConfig& link, std::uint64_t data_bytes, bool pasid_prefix) {
+  return padded(link, data_bytes) + per_tlp(link) + kHeader4Dw + (pasid_prefix ? 4u : 0u);
+}
+
 std::uint64_t bare_wire_bytes(const PcieLinkConfig& link, std::uint64_t payload_bytes) {
   return padded(link, payload_bytes) + per_tlp(link) + kHeader3Dw;
 }

@@ -74,6 +74,8 @@ std::uint64_t write_wire_bytes(const PcieLinkConfig& link, std::uint64_t address
 std::uint64_t read_request_wire_bytes(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length,
                                       bool pasid_prefix = false);
 std::uint64_t completion_wire_bytes(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length);
+/// A message: 4 DW header, `data_bytes` (ATS Invalidate Request: 8, all others of ATS and PRI: none).
+std::uint64_t message_wire_bytes(const PcieLinkConfig& link, std::uint64_t data_bytes, bool pasid_prefix);
 /// A configuration request, or a completion without data.
 std::uint64_t bare_wire_bytes(const PcieLinkConfig& link, std::uint64_t payload_bytes = 0);
 

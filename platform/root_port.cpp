@@ -79,8 +79,8 @@ RootPort::~RootPort() {
 }
 
 bool RootPort::idle() const {
-  return down_.empty() && up_.empty() && device_answers_.empty() && cpu_answers_.empty() &&
-         accesses_in_use_ == 0 && posted_in_flight_.value() == 0;
+  return down_.empty() && messages_down_.empty() && up_.empty() && device_answers_.empty() &&
+         cpu_answers_.empty() && accesses_in_use_ == 0 && posted_in_flight_.value() == 0;
 }
 
 bool RootPort::on_bus(RequesterId f) const {
@@ -312,7 +312,16 @@ void RootPort::send_up(Cycle now) {
   while (!up_.empty() && up_.front().due <= now) {
     tlm_generic_payload& p = *up_.front().payload;
     const RequesterId requester = sim::tag_of(p).requester;
-    if (!on_bus(requester) || (!removed_.empty() && removed(requester, now))) {
+    const bool absent = !on_bus(requester) || (!removed_.empty() && removed(requester, now));
+    if (up_.front().message) {
+      up_.pop();
+      const PcieMessage message = PcieMessage::of(p);
+      p.release();
+      if (absent) ++unsupported_up_;
+      if (!absent && message_to_iommu) message_to_iommu(message);
+      continue;
+    }
+    if (absent) {
       up_.pop();
       ++unsupported_up_;
       static constexpr std::uint64_t kTag = sim::digest_tag("root_port.unsupported_request");
@@ -335,6 +344,31 @@ void RootPort::send_up(Cycle now) {
       respond(from_link, up_stall_, p);
     } else {
       device_answers_.push({after_upstream(now + 1), &p});
+    }
+  }
+}
+
+void RootPort::from_link_message(const PcieMessage& message) {
+  const Cycle due = after_upstream(seen_at(simulation_.now()));
+  up_.push({due, &message.carry(simulation_.payloads()), true});
+  wake_by(clock().edge(due));
+}
+
+void RootPort::to_device_message(const PcieMessage& message) {
+  const Cycle due = seen_at(simulation_.now()) + config_.downstream_cycles - 1;
+  messages_down_.push({due, &message.carry(simulation_.payloads()), true});
+  wake_by(clock().edge(due));
+}
+
+void RootPort::send_messages_down(Cycle now) {
+  while (!messages_down_.empty() && messages_down_.front().due <= now) {
+    tlm_generic_payload* p = messages_down_.pop().payload;
+    const PcieMessage message = PcieMessage::of(*p);
+    p->release();
+    if (!on_bus(message.function) || removed(message.function, now)) {
+      ++unsupported_down_;
+    } else if (message_to_link) {
+      message_to_link(message);
     }
   }
 }
@@ -373,6 +407,7 @@ Cycle RootPort::next_work() const {
   };
   if (!up_.empty() && up_open_from_ != kNeverCycle) earlier(std::max(up_.front().due, up_open_from_));
   if (!device_answers_.empty()) earlier(device_answers_.front().due);
+  if (!messages_down_.empty()) earlier(messages_down_.front().due);
   if (!down_.empty()) {
     // Beyond its due time it waits for END_REQ or for a free access slot; both come with a tick.
     const bool is_config = config_.ecam.contains(down_.front().payload->get_address());
@@ -406,6 +441,7 @@ sim::Wakeup RootPort::tick(Cycle now) {
   send_up(now);
   if (accesses_in_use_ != 0) expire(now);
   if (!down_.empty()) send_down(now);
+  if (!messages_down_.empty()) send_messages_down(now);
   give_answers(now);
   if (up_stall_.from <= now && up_.size() < config_.upstream_buffer) end_request(from_link, up_stall_);
   if (down_stall_.from <= now && down_.size() < config_.downstream_buffer) end_request(from_cpu, down_stall_);

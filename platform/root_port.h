@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "platform/pcie_message.h"
 #include "platform/ports.h"
 #include "platform/ring.h"
 #include "sim/simulation.h"
@@ -84,6 +85,13 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   /// Listeners are called inside the port's tick.
   sim::Tracepoint<CompletionTimedOut> completion_timed_out;
 
+  /// Messages of ATS and PRI: from the link in order with the device's requests, and down to it. Those of or
+  /// for a function that is not there are dropped. Calling context: inside the Timeline; seen at the next
+  /// edge.
+  void from_link_message(const PcieMessage& message);
+  void to_device_message(const PcieMessage& message);
+  std::function<void(const PcieMessage&)> message_to_link, message_to_iommu;
+
   const RootPortConfig& config() const { return config_; }
   bool idle() const;
   void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>&) const;
@@ -98,6 +106,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   struct Item {
     sim::Cycle due = 0;
     tlm::tlm_generic_payload* payload = nullptr;
+    bool message = false;
   };
   /// A CPU access on the link. The link gets a payload of our own, so that a late answer harms nobody.
   struct Access {
@@ -144,6 +153,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void send_down(sim::Cycle now);
   bool send_down_one(tlm::tlm_generic_payload& p, sim::Cycle now);
   void send_up(sim::Cycle now);
+  void send_messages_down(sim::Cycle now);
   tlm::tlm_sync_enum hand_over(InitiatorPort<RootPort>& port, sim::Cycle& open_from,
                                tlm::tlm_generic_payload& p);
   void access_answered(sim::Transaction& own, sim::Cycle seen);
@@ -163,7 +173,8 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   sim::Cycle timeout_cycles_;
 
   Ring<Item> down_{16};            // CPU requests
-  Ring<Item> up_{64};              // device requests
+  Ring<Item> up_{64};              // device requests and messages
+  Ring<Item> messages_down_{4};
   Ring<Item> device_answers_{64};  // completions of device reads
   Ring<Answer> cpu_answers_{16};
   Stall down_stall_;

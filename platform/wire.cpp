@@ -39,6 +39,13 @@ std::uint16_t finish(std::uint32_t sum) {
   return static_cast<std::uint16_t>(~sum);
 }
 
+constexpr std::size_t kMaxIpPayload = 65535 - nic::kIpv4HeaderBytes;
+
+/// What a fragment carries of its datagram.
+std::size_t fragment_bytes(const FrameStream& stream) {
+  return (stream.payload_bytes + nic::kUdpHeaderBytes) / 8 * 8;
+}
+
 }  // namespace
 
 bool verify_payload(std::span<const std::uint8_t> payload, std::uint64_t* sequence) {
@@ -57,6 +64,7 @@ WireGenerator::WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim,
       rate_(bits_per_second),
       gaps_(sim.random("wire.arrivals")),
       mix_(sim.random("wire.flows")),
+      fragments_(sim.random("wire.fragments")),
       sent_probe_(sim.probes(), "wire.frames_sent", 32) {
   wire.bind(*this);
 }
@@ -69,6 +77,10 @@ sim::Tick WireGenerator::frame_time(std::size_t bytes) const {
 void WireGenerator::send(FrameStream stream) {
   POOLSIM_ASSERT(stream.capture != nullptr || (stream.payload_bytes >= kStamp && stream.payload_bytes <= 1472));
   POOLSIM_ASSERT(stream.burst >= 1 && stream.flows >= 1 && stream.flow.src_port + stream.flows <= 65536);
+  if (stream.kind == FrameKind::kFragments) {
+    POOLSIM_ASSERT(stream.fragments >= 2 && stream.count % stream.fragments == 0 &&
+                   stream.fragments * fragment_bytes(stream) <= kMaxIpPayload);
+  }
   if (stream.capture != nullptr) stream.count = stream.capture->size();
   if (stream.count == 0) return;
   stream.start = std::max(stream.start, timeline().now());
@@ -83,6 +95,7 @@ void WireGenerator::send(FrameStream stream) {
 void WireGenerator::build_template(const FrameStream& stream) {
   in_burst_ = 0;
   if (stream.capture != nullptr) return;
+  if (stream.kind == FrameKind::kFragments) return build_datagram(stream);
   std::vector<std::uint8_t> payload(stream.payload_bytes, 0);
   for (std::size_t i = kStamp; i < payload.size(); ++i) payload[i] = static_cast<std::uint8_t>(i * 7 + 1);
   switch (stream.kind) {
@@ -100,6 +113,8 @@ void WireGenerator::build_template(const FrameStream& stream) {
       template_ = nic::build_tcp_frame(stream.flow, 0, 0, flags, payload);
       break;
     }
+    case FrameKind::kFragments:
+      return;
   }
   const auto packet = nic::parse_ip(template_);
   POOLSIM_ASSERT(packet.has_value());
@@ -115,6 +130,82 @@ void WireGenerator::build_template(const FrameStream& stream) {
   transport_sum_ = static_cast<std::uint16_t>(~(template_[check] << 8 | template_[check + 1]));
 }
 
+/// The headers are those of any fragment but for identification, offset and checksum.
+void WireGenerator::build_datagram(const FrameStream& stream) {
+  const std::size_t bytes = fragment_bytes(stream);
+  std::vector<std::uint8_t> data(stream.fragments * bytes - nic::kUdpHeaderBytes, 0);
+  for (std::size_t i = kStamp; i < data.size(); ++i) data[i] = static_cast<std::uint8_t>(i * 7 + i / 251);
+  const auto whole = nic::build_udp_frame(stream.flow, 0, data);
+  template_.assign(whole.begin(), whole.begin() + kTransport);
+  put16(&template_[kIp + 2], static_cast<std::uint16_t>(nic::kIpv4HeaderBytes + bytes));
+  put16(&template_[kIp + 10], 0);
+  ip_sum_ = sum16(&template_[kIp], nic::kIpv4HeaderBytes) - sum16(&template_[kIp + 6], 2);
+  datagram_.assign(whole.begin() + kTransport, whole.end());
+  transport_sum_ = static_cast<std::uint16_t>(~(datagram_[6] << 8 | datagram_[7]));
+  next_of_flow_.assign(stream.flows, {});
+  datagrams_left_ = stream.count / stream.fragments;
+  late_.reset();
+}
+
+/// Of a flow chosen at random: of its datagram, or of its next one as long as there are some.
+WireGenerator::Fragment WireGenerator::next_fragment(const FrameStream& stream) {
+  std::size_t flow = stream.flows == 1 ? 0 : mix_.below(stream.flows);
+  while (datagrams_left_ == 0 && next_of_flow_[flow].index == 0) flow = (flow + 1) % stream.flows;
+  Fragment& f = next_of_flow_[flow];
+  if (f.index == 0) {
+    --datagrams_left_;
+    f.src_port = static_cast<std::uint16_t>(stream.flow.src_port + flow);
+    f.sequence = sequence_++;
+    constexpr std::size_t kFiller = nic::kUdpHeaderBytes + kStamp;
+    f.hash = sim::hash64(&datagram_[kFiller], datagram_.size() - kFiller, f.sequence);
+    const std::uint64_t stamp[2] = {f.sequence, f.hash};
+    std::uint8_t bytes[kStamp];
+    std::memcpy(bytes, stamp, kStamp);
+    const std::uint16_t check =
+        finish(transport_sum_ + static_cast<std::uint32_t>(flow) + sum16(bytes, kStamp));
+    f.checksum = check == 0 ? 0xffff : check;
+  }
+  const Fragment due = f;
+  f.index = static_cast<std::uint16_t>((f.index + 1u) % stream.fragments);
+  return due;
+}
+
+std::size_t WireGenerator::send_fragment(FrameStream& stream) {
+  Fragment fragment;
+  if (late_) {
+    fragment = *late_;
+    late_.reset();
+  } else {
+    fragment = next_fragment(stream);
+    if (stream.count > 1 && one_in(stream.reordered_ppm)) {
+      late_ = fragment;
+      fragment = next_fragment(stream);
+    }
+  }
+  const std::size_t bytes = fragment_bytes(stream), frame = std::max(kTransport + bytes, nic::kMinFrameBytes);
+  if (one_in(stream.lost_ppm)) return frame;
+  sim::Transaction* t = sim_.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, frame);
+  std::uint8_t* f = t->bytes().data();
+  std::memcpy(f, template_.data(), kTransport);
+  std::memcpy(f + kTransport, &datagram_[fragment.index * bytes], bytes);
+  std::fill(f + kTransport + bytes, f + frame, std::uint8_t{0});
+  constexpr std::uint32_t kMoreFragments = 0x2000;
+  const auto id = static_cast<std::uint16_t>(fragment.sequence);
+  const bool last = fragment.index + 1u == stream.fragments;
+  const auto offset = static_cast<std::uint16_t>(fragment.index * bytes / 8 | (last ? 0 : kMoreFragments));
+  put16(f + kIp + 4, id);
+  put16(f + kIp + 6, offset);
+  put16(f + kIp + 10, finish(ip_sum_ + id + offset));
+  if (fragment.index == 0) {
+    put16(f + kUdpPort, fragment.src_port);
+    put16(f + kUdpChecksum, fragment.checksum);
+    const std::uint64_t stamp[2] = {fragment.sequence, fragment.hash};
+    std::memcpy(f + kTransport + nic::kUdpHeaderBytes, stamp, kStamp);
+  }
+  hand_over(*t);
+  return frame;
+}
+
 /// Sends the stream's next frame; its length.
 std::size_t WireGenerator::send_next(FrameStream& stream) {
   if (stream.capture != nullptr) {
@@ -124,6 +215,7 @@ std::size_t WireGenerator::send_next(FrameStream& stream) {
     hand_over(*captured);
     return bytes.size();
   }
+  if (stream.kind == FrameKind::kFragments) return send_fragment(stream);
   sim::Transaction* t = sim_.payloads().acquire(tlm::TLM_WRITE_COMMAND, 0, template_.size());
   std::uint8_t* f = t->bytes().data();
   std::memcpy(f, template_.data(), template_.size());

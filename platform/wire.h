@@ -20,7 +20,8 @@ enum class FrameKind : std::uint8_t {
   kUdp,             ///< datagrams over IPv4
   kFirstFragment,   ///< first fragments of IPv4 datagrams, each of another datagram
   kFirstFragment6,  ///< the same over IPv6
-  kTcp              ///< segments of one connection, in sequence
+  kTcp,             ///< segments of one connection, in sequence
+  kFragments        ///< whole datagrams over IPv4, each in several fragments; some may get lost or overtaken
 };
 
 /// When the frames of a stream start.
@@ -48,8 +49,16 @@ struct FrameStream {
   bool tcp_push = false;      ///< kTcp: PSH in every segment: receivers do not wait for more
   Arrivals arrivals = Arrivals::kConstant;
   std::uint32_t burst = 1;  ///< frames of a burst
-  /// kUdp: so many flows, mixed at random, that differ in their source port (flow.src_port and following).
+  /// kUdp, kFragments: so many flows, mixed at random, that differ in their source port (flow.src_port and
+  /// following). The fragments of one datagram keep their order; those of datagrams of several flows
+  /// interleave.
   std::uint32_t flows = 1;
+  /// kFragments: of a datagram; `count` is a multiple of it. Each carries payload_bytes + 8, rounded down to
+  /// a multiple of 8, of the datagram, which has at most 65515 B (RFC 791).
+  std::uint32_t fragments = 2;
+  /// kFragments: shares of the fragments in parts per million. A lost one leaves its place on the line empty;
+  /// a reordered one changes places with the one behind it, of whatever datagram.
+  std::uint32_t lost_ppm = 0, reordered_ppm = 0;
   /// Instead of made frames: those of a capture, one after the other (count is theirs), with their own timing or,
   /// without `recorded_times`, by `interval` and `arrivals`.
   std::shared_ptr<const std::vector<CapturedFrame>> capture = nullptr;
@@ -74,9 +83,20 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
   sim::Tick frame_time(std::size_t bytes) const;
 
  private:
+  /// A fragment that is due: which one, of which datagram.
+  struct Fragment {
+    std::uint64_t sequence = 0;  // of the datagram
+    std::uint16_t index = 0, src_port = 0, checksum = 0;
+    std::uint64_t hash = 0;  // second word of the stamp
+  };
+
   sim::Wakeup tick(sim::Cycle now) override;
   void build_template(const FrameStream& stream);
+  void build_datagram(const FrameStream& stream);
   std::size_t send_next(FrameStream& stream);
+  Fragment next_fragment(const FrameStream& stream);
+  std::size_t send_fragment(FrameStream& stream);
+  bool one_in(std::uint32_t ppm) { return ppm != 0 && fragments_.below(1'000'000) < ppm; }
   void hand_over(sim::Transaction& t);
   sim::Tick next_start(FrameStream& stream, sim::Tick due);
 
@@ -97,6 +117,11 @@ class WireGenerator : public sc_core::sc_module, public sim::Clocked, public tlm
   std::uint32_t in_burst_ = 0;  // frames of the present burst that have been sent
   sim::Tick burst_start_ = 0;
   sim::RandomStream gaps_, mix_;  // Poisson arrivals; which flow
+  sim::RandomStream fragments_;   // which of them are lost or late
+  std::vector<std::uint8_t> datagram_;  // kFragments: its IP payload, template_ being the headers before it
+  std::vector<Fragment> next_of_flow_;  // index 0: a new datagram is due
+  std::uint64_t datagrams_left_ = 0;    // to begin
+  std::optional<Fragment> late_;        // goes after the one that overtakes it
   sim::Probe sent_probe_;
 };
 

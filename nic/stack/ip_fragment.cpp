@@ -90,6 +90,8 @@ Skb* IpDefrag::complete(Queue& q) {
     (last == nullptr ? head : last->frag_list) = skb;
     last = skb;
   }
+  head->truesize =
+      static_cast<decltype(head->truesize)>(q.truesize);  // ip_frag_reasm: the socket pays for all
   return head;
 }
 

@@ -138,6 +138,17 @@ void NetStack::verify(const Skb& skb, std::size_t header_bytes) {
   if (!verify_(payload, &sequence)) ++counters_.corrupt;
 }
 
+void NetStack::verify_datagram(const Skb& skb) {
+  if (!verify_) return;
+  std::vector<std::uint8_t> whole;
+  for (const Skb* s = &skb; s != nullptr; s = s->frag_list) {
+    const auto part = skbs_.bytes(*s).subspan(s->ip.payload_offset, s->ip.payload_bytes);
+    whole.insert(whole.end(), part.begin(), part.end());
+  }
+  std::uint64_t sequence = 0;
+  if (!verify_(std::span<const std::uint8_t>(whole).subspan(kUdpHeaderBytes), &sequence)) ++counters_.corrupt;
+}
+
 UdpSocket& NetStack::bind_udp(std::uint16_t port, std::uint64_t rcvbuf) {
   udp_sockets_.push_back(std::make_unique<UdpSocket>(*this, port, rcvbuf));
   udp_ports_[port] = udp_sockets_.back().get();

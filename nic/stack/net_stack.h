@@ -39,7 +39,9 @@ class NetStack {
   SkbAllocator& skbs() { return skbs_; }
   SoftNet& softnet() { return softnet_; }
   IpDefrag& defrag() { return defrag4_; }
+  const IpDefrag& defrag() const { return defrag4_; }
   IpDefrag& defrag6() { return defrag6_; }
+  const IpDefrag& defrag6() const { return defrag6_; }
   SkbDefer& defer() { return defer_; }
   const StackConfig& config() const { return config_; }
   void set_verifier(Verifier verify) { verify_ = std::move(verify); }
@@ -97,6 +99,8 @@ class NetStack {
   void udp_rcv(Skb* skb);
   void tcp_rcv(Skb* skb);
   void verify(const Skb& skb, std::size_t header_bytes);
+  /// Of a UDP datagram that was put together: what its fragments carry, one after the other.
+  void verify_datagram(const Skb& skb);
   void drop(Skb* skb, std::uint64_t& counter) {
     ++counter;
     skbs_.kfree_skb(skb);

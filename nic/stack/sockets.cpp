@@ -77,9 +77,15 @@ void UdpSocket::udp_queue_rcv_skb(Skb* skb) {
 
 void UdpSocket::consume(Skb* skb) {
   KFUNC("udp_recvmsg");
-  pay_recvmsg(skb->length);
+  std::uint32_t bytes = 0;
+  for (const Skb* s = skb; s != nullptr; s = s->frag_list) bytes += s->length;
+  pay_recvmsg(bytes);
   ++stack_.counters_.read;
-  if (skb->frag_list == nullptr) stack_.verify(*skb, kUdpHeaderBytes);
+  if (skb->frag_list == nullptr) {
+    stack_.verify(*skb, kUdpHeaderBytes);
+  } else {
+    stack_.verify_datagram(*skb);
+  }
   stack_.skbs().kfree_skb(skb);
 }
 

@@ -22,6 +22,8 @@ constexpr Knob kKnobs[] = {
     {"scenario.held_udp", 0},
     {"scenario.held_fragments", 0},
     {"scenario.held_fragments6", 0},
+    {"scenario.steady_datagrams", 0},
+    {"scenario.held_datagrams", 0},
     {"scenario.held_tcp", 0},
     {"scenario.held_tcp_ooo", 0},
     {"scenario.held_packet", 0},

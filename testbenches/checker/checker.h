@@ -155,6 +155,7 @@ class Checker {
   void on(const kernel::Oops& e);
   void on(const kernel::Warn& e);
   void on(const iommu::Translated& e);
+  void judge_translated(const iommu::Translated& e, std::uint32_t index, std::uint64_t frame);
   void on(const iommu::Fault& e);
   void on(const nic::PacketArrived& e);
   void on(const nic::PacketDropped& e);

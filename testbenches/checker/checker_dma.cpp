@@ -297,6 +297,31 @@ std::optional<std::uint64_t> Checker::landing(const DeviceShadow& d, std::uint64
   return (std::uint64_t{frame} << sim::kPageShift) | (iova & (sim::kPageSize - 1));
 }
 
+/// A request that the device had translated itself: the page must be one that the domain still maps
+/// somewhere.
+void Checker::judge_translated(const iommu::Translated& e, std::uint32_t index, std::uint64_t frame) {
+  const DeviceShadow& d = devices_[index];
+  if (d.domain == kNoIndex || table_.has_value(d.domain, static_cast<std::uint32_t>(frame))) return;
+  ++summary_.stale_hits;
+  report(FindingClass::kStaleIotlb, index * 2 + e.write, frame, e.iova.value, [&](Finding& f) {
+    f.place = "translation cache of the device (ATC)";
+    f.who = describe(d);
+    f.whom = describe_page(sim::Pfn(frame));
+    f.detail = fmt::format(
+        "{} of {} bytes, translated by the device to {:#x}, which its page table does not map any more",
+        e.write ? "a write" : "a read", e.length, e.phys.value);
+  });
+  const PageShadow* page = head_page(sim::Pfn(frame));
+  if (!e.write || page == nullptr || !page->allocated || page->mappings != 0) return;
+  report(FindingClass::kDmaNotOwned, index, frame, e.iova.value, [&](Finding& f) {
+    f.place = "IOMMU";
+    f.who = describe(d);
+    f.whom = describe_page(sim::Pfn(frame));
+    f.detail =
+        "written through a stale translation of the device into a page that is not mapped for any device";
+  });
+}
+
 void Checker::on(const iommu::Translated& e) {
   const std::uint32_t index = device_of(e.requester);
   if (index == kNoIndex) return;
@@ -304,7 +329,9 @@ void Checker::on(const iommu::Translated& e) {
   const std::uint64_t last = e.iova.value + (e.length != 0 ? e.length - 1 : 0);
   for (std::uint64_t p = page_of(e.iova.value); p <= page_of(last); ++p) {
     const std::uint64_t frame = page_of(e.phys.value) + (p - page_of(e.iova.value));
-    if (d.domain != kNoIndex && table_.find(p, d.domain) != frame) {
+    if (e.by_device) {
+      judge_translated(e, index, frame);
+    } else if (d.domain != kNoIndex && table_.find(p, d.domain) != frame) {
       const PageShadow* page = head_page(sim::Pfn(frame));
       if (e.iotlb_hit) ++summary_.stale_hits;
       report(FindingClass::kStaleIotlb, index * 2 + e.write, frame, e.iova.value, [&](Finding& f) {

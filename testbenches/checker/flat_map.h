@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small open-addressing hash from (64-bit, 32-bit) keys to 32-bit values: what the checker looks up for
 // every transaction. Linear probing, backward-shift deletion, no allocation while the number of entries does
-// not grow. Never iterated, so the order of its slots cannot reach any output.
+// not grow. Iterated only for a yes or no, so the order of its slots cannot reach any output.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -52,6 +52,13 @@ class FlatMap {
   }
 
   std::size_t size() const { return used_; }
+  /// Does any key (., b) have this value? Looks at all of them.
+  bool has_value(std::uint32_t b, std::uint32_t value) const {
+    for (const Slot& s : slots_) {
+      if (s.value == value && s.b == b) return true;
+    }
+    return false;
+  }
 
  private:
   struct Slot {

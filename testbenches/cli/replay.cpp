@@ -54,7 +54,7 @@ int replay_experiment(const Options& o, const cli::Context& context) {
 
 int replay_token(const Options& o, const cli::Context& context) {
   const explore::Token token = explore::read_token(o.replay.capture);
-  const explore::Replayed r = explore::replay(token, o.vcd);
+  const explore::Replayed r = explore::replay(token, o.vcd, o.perfetto);
   const bool same = token.digest.empty() || token.digest == r.outcome.digest;
   const bool found = token.finding.empty() ? !r.outcome.findings.empty() : r.outcome.has(token.finding);
   if (context.json) {
@@ -89,7 +89,7 @@ const cli::Subcommand kReplay(
                      "campaign's database")
           ->required();
       app.add_option("--vcd", o->vcd, "token, DB#ID: write a waveform");
-      app.add_option("--perfetto", o->perfetto, "capture, DB#ID: write a timeline for ui.perfetto.dev (Chrome trace JSON)");
+      app.add_option("--perfetto", o->perfetto, "write a timeline for ui.perfetto.dev (Chrome trace JSON)");
       app.add_option("--pcap", o->pcap, "DB#ID: write the packets");
       app.add_flag("--force", o->force, "DB#ID: although another build made it");
       app.add_option("--strategy", o->strategy,
@@ -104,7 +104,8 @@ const cli::Subcommand kReplay(
       return [o, &context]() -> int {
         if (campaign::is_reference(o->replay.capture)) return replay_experiment(*o, context);
         if (explore::is_token(o->replay.capture)) {
-          if (!o->perfetto.empty()) throw sim::Error("--perfetto: not for a token of poolsim explore; --vcd is");
+          if (!o->pcap.empty())
+            throw sim::Error("--pcap: not for a token of poolsim explore; --vcd and --perfetto are");
           return replay_token(*o, context);
         }
         o->replay.perfetto = o->perfetto;

@@ -13,6 +13,7 @@
 #include "testbenches/checker/report.h"
 #include "testbenches/cli/table.h"
 #include "testbenches/scenario/processes.h"
+#include "testbenches/trace/perfetto.h"
 #include "waveforms/vcd.h"
 
 namespace explore {
@@ -222,7 +223,7 @@ std::string matrix(const std::vector<Json>& results, bool colour) {
   return table.text(colour);
 }
 
-Replayed replay(const Token& token, const std::string& vcd) {
+Replayed replay(const Token& token, const std::string& vcd, const std::string& perfetto) {
   Replayed result;
   Json j;
   const auto run = [&]() -> Json {
@@ -234,12 +235,18 @@ Replayed replay(const Token& token, const std::string& vcd) {
       writer = std::make_unique<waveforms::VcdWriter>(stage.machine().simulation().probes(), vcd,
                                                       waveforms::VcdOptions{});
     }
+    std::unique_ptr<trace::PerfettoRecorder> recorder;
+    if (!perfetto.empty()) {
+      recorder = std::make_unique<trace::PerfettoRecorder>(trace::Observed::of(stage.machine()), perfetto);
+    }
     stage.warm_up();
     std::vector<Record> records(1u << 16);
     ScheduleOracle oracle(records.data(), records.size());
     oracle.start(token.schedule, {});
+    if (recorder) stage.on_new_finding([&](const checker::Finding& f) { recorder->finding(f); });
     const StageResult r = stage.race(oracle);
     if (writer) writer->close();
+    if (recorder) recorder->close();
     Json out;
     out["digest"] = r.digest;
     out["finished"] = r.finished;

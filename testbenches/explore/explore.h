@@ -38,12 +38,12 @@ std::string matrix(const std::vector<nlohmann::ordered_json>& results, bool colo
 bool interrupted();
 void catch_interrupts();
 
-/// Runs the token's schedule. `vcd`: waveform file, or empty.
+/// Runs the token's schedule. `vcd`: waveform file, `perfetto`: timeline; each may be empty.
 struct Replayed {
   Outcome outcome;
   std::string report;
 };
-Replayed replay(const Token& token, const std::string& vcd);
+Replayed replay(const Token& token, const std::string& vcd, const std::string& perfetto = {});
 
 /// The token, without a file, with fewer departures, pages, packets and cores that leads to the same class of finding.
 struct Shrunk {

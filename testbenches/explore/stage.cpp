@@ -249,7 +249,10 @@ StageResult Stage::race(ScheduleOracle& oracle) {
       kernel().cores(), [this](const checker::DataRace& race) { checker_.raced(race); });
   kernel().trace().memory_access.subscribe([this](const kernel::MemoryAccess& e) { races_->on(e); });
   kernel().trace().ordered.subscribe([this](const kernel::Ordered& e) { races_->on(e); });
-  checker_.on_new_finding([this](checker::Finding& f) { note_other_side(f); });
+  checker_.on_new_finding([this](checker::Finding& f) {
+    note_other_side(f);
+    if (on_new_finding_) on_new_finding_(f);
+  });
   checker_.forgive([this, &baton] {
     sim::Tick held = baton.all_held();
     for (unsigned cpu = 0; cpu < kernel().cores(); ++cpu) held = std::max(held, kernel().core(cpu).held());

@@ -94,6 +94,11 @@ class Stage {
   /// Calling context: a signal handler (no allocation).
   void note_held_cores(char* to, std::size_t size);
 
+  /// Called with each new finding of the race, complete with its other side. Before race().
+  void on_new_finding(std::function<void(const checker::Finding&)> call) {
+    on_new_finding_ = std::move(call);
+  }
+
   // --- for stories ---
   /// Makes the IOMMU work and binds a device whose driver has a page_pool and nothing else.
   void bind_device();
@@ -143,6 +148,7 @@ class Stage {
   std::vector<kernel::Task*> tasks_;
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<History> history_;
+  std::function<void(const checker::Finding&)> on_new_finding_;
   const kernel::Core* accused_ = nullptr;  // by a finding that no running code makes
   unsigned running_ = 0;
   bool warm_ = false, ended_ = false;

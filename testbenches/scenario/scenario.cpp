@@ -15,6 +15,16 @@ void ScenarioConfig::validate() const {
     if (bytes < 16 || bytes > 1472) refuse(field, fmt::format("{} B is not in 16..1472 B", bytes));
   }
   if (held_fragments != 0 && held_payload_bytes < 32) refuse("held_payload", "a first fragment needs 32 B or more");
+  for (const auto& [field, count, bytes] :
+       {std::tuple{"steady_payload", steady_datagrams, steady_payload_bytes},
+        std::tuple{"held_payload", held_datagrams, held_payload_bytes}}) {
+    const std::uint64_t datagram = std::uint64_t{datagram_fragments} * ((bytes + 8) / 8 * 8);
+    if (count != 0 && datagram > 65'515) {
+      refuse(field, fmt::format("{} fragments of it are a datagram of {} B, and IPv4 has at most 65515 B "
+                                "(scenario.datagram_fragments)",
+                                datagram_fragments, datagram));
+    }
+  }
   if (held_deferred != 0 && steady_payload_bytes > 1440) refuse("steady_payload", "TCP segments carry at most 1440 B");
   if (function == Function::kPf && held_forwarded + held_redirected != 0)
     refuse(held_forwarded != 0 ? "held_forwarded" : "held_redirected", "packets leave through the PF, so the pool must be a VF's");
@@ -36,6 +46,20 @@ void register_all(platform::ParameterSet& set, RunConfig& config) {
   set.integer("scenario.held_udp", s.held_udp, 0, 1'000'000, "datagrams that stay unread in a socket");
   set.integer("scenario.held_fragments", s.held_fragments, 0, 60'000, "first fragments whose rest never comes");
   set.integer("scenario.held_fragments6", s.held_fragments6, 0, 60'000, "the same over IPv6");
+  set.integer("scenario.steady_datagrams", s.steady_datagrams, 0, 1'000'000,
+              "IPv4 datagrams in fragments, each with steady_payload, after the steady packets; read at once "
+              "if complete");
+  set.integer(
+      "scenario.held_datagrams", s.held_datagrams, 0, 1'000'000,
+      "the same with held_payload, unread: complete ones wait in a socket, others in defragmentation");
+  set.integer("scenario.datagram_fragments", s.datagram_fragments, 2, 2'729,
+              "fragments of each of these datagrams");
+  set.integer("scenario.fragment_flows", s.fragment_flows, 1, 20'000,
+              "flows of one sender whose datagrams interleave, by source port");
+  set.integer("scenario.fragment_loss", s.fragment_loss_ppm, 0, 1'000'000,
+              "of the fragments of these datagrams, in a million, never arrive");
+  set.integer("scenario.fragment_reorder", s.fragment_reorder_ppm, 0, 1'000'000,
+              "of them, in a million, are overtaken by the next fragment");
   set.integer("scenario.held_tcp", s.held_tcp, 0, 1'000'000, "TCP segments in sequence that stay unread");
   set.integer("scenario.held_tcp_ooo", s.held_tcp_ooo, 0, 1'000'000, "TCP segments after a gap that is never filled");
   set.integer("scenario.held_packet", s.held_packet, 0, 1'000'000,

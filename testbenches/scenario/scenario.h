@@ -48,6 +48,11 @@ struct ScenarioConfig {
   std::uint64_t held_udp = 200;       ///< datagrams nobody reads
   std::uint64_t held_fragments = 56;  ///< first fragments without the rest
   std::uint64_t held_fragments6 = 0;  ///< the same over IPv6
+  std::uint64_t steady_datagrams = 0;  ///< datagrams in fragments, read at once where no fragment got lost
+  std::uint64_t held_datagrams = 0;    ///< the same, unread: in a socket, or in defragmentation
+  unsigned datagram_fragments = 2;     ///< fragments of each of these
+  unsigned fragment_flows = 1;         ///< flows whose datagrams interleave on the line
+  unsigned fragment_loss_ppm = 0, fragment_reorder_ppm = 0;  ///< shares of these fragments
   std::uint64_t held_tcp = 0;         ///< TCP segments in sequence, unread
   std::uint64_t held_tcp_ooo = 0;     ///< TCP segments after a gap that is never filled
   std::uint64_t held_packet = 0;      ///< datagrams that were read, with a clone in a packet socket nobody reads

@@ -39,6 +39,7 @@ void Script::administrator() {
   });
   if (config_.hotplug == Hotplug::kOffline) plug(true);
   steady_traffic();
+  fragmented_traffic();
   captured_traffic();
   held_traffic();
   unbind_at_ = kernel::this_cpu().now();
@@ -98,6 +99,15 @@ platform::FrameStream Script::stream(platform::FrameKind kind, std::uint16_t por
   return s;
 }
 
+platform::FrameStream Script::fragments(std::uint16_t port, std::uint64_t datagrams, unsigned bytes) const {
+  auto s = stream(platform::FrameKind::kFragments, port, datagrams * config_.datagram_fragments, bytes);
+  s.fragments = config_.datagram_fragments;
+  s.flows = config_.fragment_flows;
+  s.lost_ppm = config_.fragment_loss_ppm;
+  s.reordered_ppm = config_.fragment_reorder_ppm;
+  return s;
+}
+
 void Script::wait_for_wire() {
   while (!machine_.wire().idle() || !machine_.nic().idle()) kernel::usleep(10);
   kernel::usleep(machine_.config().driver.itr_us + 10);  // the last moderated interrupt
@@ -129,6 +139,13 @@ void Script::steady_traffic() {
     cycles_per_packet_ =
         static_cast<double>(after.poll_cycles - before.poll_cycles) / static_cast<double>(after.packets - before.packets);
   }
+}
+
+void Script::fragmented_traffic() {
+  if (config_.steady_datagrams == 0) return;
+  kernel::usleep(20);  // the device has fetched its first descriptors
+  receive(fragments(kReadPort, config_.steady_datagrams, config_.steady_payload_bytes));
+  while (read_->queued() != 0) kernel::usleep(10);
 }
 
 void Script::open_held_sockets() {
@@ -202,6 +219,7 @@ void Script::held_traffic() {
   machine_.wire().send(stream(platform::FrameKind::kUdp, kHeldPort, config_.held_udp, bytes));
   machine_.wire().send(stream(platform::FrameKind::kFirstFragment, kHeldPort, config_.held_fragments, bytes));
   machine_.wire().send(stream(platform::FrameKind::kFirstFragment6, kHeldPort, config_.held_fragments6, segment));
+  machine_.wire().send(fragments(kHeldPort, config_.held_datagrams, bytes));
   machine_.wire().send(segments(kTcpPort, config_.held_tcp, kFirstSequence));
   machine_.wire().send(segments(kTcpGapPort, config_.held_tcp_ooo, kFirstSequence + segment));
   wait_for_wire();

@@ -48,6 +48,7 @@ class Script {
 
   void administrator();
   void steady_traffic();
+  void fragmented_traffic();
   void captured_traffic();
   void held_traffic();
   void open_held_sockets();
@@ -57,6 +58,7 @@ class Script {
   void leaving_traffic();
   /// Sends, and waits until the stack has it.
   void receive(platform::FrameStream stream);
+  platform::FrameStream fragments(std::uint16_t port, std::uint64_t datagrams, unsigned bytes) const;
   platform::FrameStream segments(std::uint16_t port, std::uint64_t count, std::uint32_t sequence) const;
   void unbind();
   /// The first hotpluggable range comes on line, or goes.

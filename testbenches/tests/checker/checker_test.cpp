@@ -107,6 +107,17 @@ struct Story {
     checker.on(pagepool::StateRelease{pool, Pfn(pfn), 0, where()});
     checker.on(mm::PageFreed{Pfn(pfn), 0});
   }
+  /// With AT = 10: to an address that the device translated itself.
+  void device_writes_translated(std::uint64_t pfn) {
+    iommu::Translated t;
+    t.requester = device.requester();
+    t.iova = Iova(to_phys(Pfn(pfn)).value);
+    t.phys = to_phys(Pfn(pfn));
+    t.length = 64;
+    t.write = t.by_device = true;
+    t.time = now();
+    checker.on(t);
+  }
   void device_writes(std::uint64_t iova, std::uint64_t pfn, bool hit = true) {
     iommu::Translated t;
     t.requester = device.requester();
@@ -260,6 +271,28 @@ TEST(Checker, WriteThroughAStaleIotlbEntry) {
   EXPECT_EQ(s.checker.summary().stale_hits, 2u);
   EXPECT_EQ(s.count(FindingClass::kDmaNotOwned), 1u);
   EXPECT_EQ(s.count(FindingClass::kUseAfterFree), 1u);
+}
+
+TEST(Checker, WriteThroughAStaleTranslationOfTheDevice) {
+  Story s;
+  s.bind();
+  s.page(0x1001, 0xfff01000);
+  s.page(0x1002, 0xfff02000);
+  s.device_writes_translated(0x1001);
+  s.device_writes_translated(0x1002);
+  s.expect_only({});
+  s.release(0x1001, 0xfff01000);
+  s.device_writes_translated(0x1002);
+  s.expect_only({});
+  s.device_writes_translated(0x1001);  // the device's cache was not told
+  s.expect_only({FindingClass::kStaleIotlb, FindingClass::kUseAfterFree});
+  EXPECT_EQ(s.count(FindingClass::kStaleIotlb), 1u);
+  EXPECT_NE(s.checker.findings().all().front().place.find("ATC"), std::string::npos);
+  s.checker.on(mm::PageAllocated{Pfn(0x1001), 0, 0});
+  s.checker.on(mm::PageHeld{Pfn(0x1001), "page cache", 1});
+  s.device_writes_translated(0x1001);
+  EXPECT_EQ(s.count(FindingClass::kStaleIotlb), 2u);
+  EXPECT_EQ(s.count(FindingClass::kDmaNotOwned), 1u);
 }
 
 TEST(Checker, PrefetchedDescriptorWritesIntoTheNextMapping) {

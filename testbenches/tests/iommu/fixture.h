@@ -279,15 +279,16 @@ class RegisterPort final : public sc_core::sc_module, public sim::Clocked, publi
 
 /// Everything together. Device ids used by the tests get contexts by attach().
 struct World {
+  /// `direct`: `device` is bound to the IOMMU; else the caller binds somebody else.
   explicit World(const std::string& name, iommu::IommuConfig config = {}, sim::TimeMode mode = {},
-                 Cycle memory_latency = 20)
+                 Cycle memory_latency = 20, bool direct = true)
       : sim(name, {1, 0, mode}),
         store(sim::PhysAddr(kDram), 64 << 20),
         memory((name + "_memory").c_str(), sim, store, memory_latency),
         unit((name + "_iommu").c_str(), sim, config),
         device((name + "_device").c_str(), sim),
         registers((name + "_registers").c_str(), sim) {
-    device.dma.bind(unit.device);
+    if (direct) device.dma.bind(unit.device);
     registers.socket.bind(unit.registers);
     unit.downstream.bind(memory.downstream);
     unit.walker.bind(memory.walker);

@@ -128,6 +128,30 @@ TEST(DmaPassthrough, AddressesAreIdentical) {
   EXPECT_EQ(f.unmaps.at(0).result, UnmapResult::kDone);
 }
 
+/// Pages of the identity domain, and tables that 1 GiB of memory and an interrupt file need: the root, one of
+/// the middle level for each, and the leaf tables.
+class IdentityDomain : public testing::TestWithParam<std::pair<IdentityPages, std::uint64_t>> {};
+INSTANTIATE_TEST_SUITE_P(Pages, IdentityDomain,
+                         testing::Values(std::pair{IdentityPages::k4K, 1 + 2 + 512 + 1},
+                                         std::pair{IdentityPages::k2M, 1 + 2 + 1},
+                                         std::pair{IdentityPages::k1G, 1 + 1 + 1}));
+
+TEST_P(IdentityDomain, MapsMemoryToItselfWithTheLargestPagesThatFit) {
+  KernelConfig c = mode(DmaMode::kPassthrough);
+  c.identity_pages = GetParam().first;
+  Fixture f(c);
+  f.task([&] {
+    const sim::Pfn p = f.page();
+    const Iova iova = f.map(p);
+    EXPECT_EQ(iova.value, sim::to_phys(p).value);
+    EXPECT_EQ(f.device->dma_ops(), DmaOps::kDirect);
+    EXPECT_EQ(f.domain().mapped_pages(), f.k.store().bytes() / sim::kPageSize + c.cores);
+    EXPECT_EQ(f.domain().table_pages(), GetParam().second);
+    f.unmap(iova);
+  });
+  EXPECT_TRUE(f.finished);
+}
+
 TEST(DmaCoherent, AllocAndFree) {
   Fixture f(mode(DmaMode::kStrict));
   f.task([&] {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What few drivers switch on: packet and fragment checksums, RFCTL, IPv6 mobility in RSS, CFI and MAC control
-// filters, double VLAN, anti-spoof checks, frames with their own FCS, MSI, PBA clear, I/O space, flush before
-// the interrupt.
+// What few drivers switch on: packet and fragment checksums, PCSD, CRCOFL (SCTP), RFCTL, IPv6 mobility in
+// RSS, CFI and MAC control filters, double VLAN, anti-spoof checks, frames with their own FCS, MSI, PBA
+// clear, I/O space, flush before the interrupt.
 #include <gtest/gtest.h>
 
 #include "nic/device/frame.h"
@@ -72,6 +72,93 @@ TEST(PacketChecksum, FragmentsOfUdpWithIppcse) {
   EXPECT_EQ(d.status_error() & rxd::UDPV, 0u);
   d = receive(h, build_udp_frame(flow(), 7, payload));  // no fragment: nothing to report
   EXPECT_EQ(d.qw0 >> 48, 0u);
+}
+
+TEST(Pcsd, ChoosesBetweenTheHashAndTheChecksumWithTheIdentification) {
+  Host h;
+  h.bring_up();
+  h.write(reg::MRQC, mrqc::kRss | mrqc::IPV4 | mrqc::UDP_IPV4);
+  for (unsigned i = 0; i < 10; ++i) h.write(reg::RSSRK(i), 0x01234567u * (i + 1));
+  const std::vector<std::uint8_t> payload(40, 0x3C);
+  const auto f = build_udp_frame(flow(), 0x4321, payload);
+  h.write(reg::RXCSUM, rxcsum::TUOFLD | rxcsum::PCSD);
+  const RxDescriptor with = receive(h, f);
+  h.write(reg::RXCSUM, rxcsum::TUOFLD | 34);
+  const RxDescriptor without = receive(h, f);
+  EXPECT_EQ(with.rss_type(), 7u);  // UDP over IPv4
+  EXPECT_EQ(without.rss_type(), 7u);
+  EXPECT_EQ(without.qw0 >> 32, std::uint64_t{plain_sum(std::span(f).subspan(34))} << 16 | 0x4321);
+  EXPECT_NE(with.rss_hash(), 0u);
+  EXPECT_NE(with.rss_hash(), without.rss_hash());
+  // The hash is that of the flow, whatever the packet carries.
+  h.write(reg::RXCSUM, rxcsum::PCSD);
+  EXPECT_EQ(receive(h, build_udp_frame(flow(), 9, std::vector<std::uint8_t>(90, 1))).rss_hash(),
+            with.rss_hash());
+}
+
+// RFC 3720, appendix B.4.
+TEST(Crcofl, Crc32cAgreesWithThePublishedVectors) {
+  std::array<std::uint8_t, 32> bytes{};
+  EXPECT_EQ(~crc32c(~0u, bytes), 0x8A9136AAu);
+  bytes.fill(0xFF);
+  EXPECT_EQ(~crc32c(~0u, bytes), 0x62A8AB43u);
+  for (unsigned i = 0; i < 32; ++i) bytes[i] = static_cast<std::uint8_t>(i);
+  EXPECT_EQ(~crc32c(~0u, bytes), 0x46DD794Eu);
+}
+
+/// An SCTP packet over IPv4: common header and a DATA chunk of 20 bytes, with its CRC.
+std::vector<std::uint8_t> sctp_frame() {
+  auto f = from_hex("5254001234560200000000990800");
+  const auto headers = from_hex(
+      "45000034000000004084"
+      "0000"
+      "0a0000020a000001"
+      "0fa00fa1deadbeef00000000"
+      "0003001400000001000000000000000041424344");
+  f.insert(f.end(), headers.begin(), headers.end());
+  const std::uint16_t sum = static_cast<std::uint16_t>(~plain_sum(std::span(f).subspan(14, 20)));
+  f[24] = static_cast<std::uint8_t>(sum >> 8);
+  f[25] = static_cast<std::uint8_t>(sum);
+  // Bit by bit, written independently of the device's.
+  std::uint32_t crc = ~0u;
+  for (const std::uint8_t byte : std::span(f).subspan(34)) {
+    crc ^= byte;
+    for (unsigned bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82F63B78u : 0);
+  }
+  for (unsigned i = 0; i < 4; ++i) f[42 + i] = static_cast<std::uint8_t>(~crc >> (8 * i));
+  f.resize(std::max<std::size_t>(f.size(), 80), 0);  // padding is not part of the packet
+  return f;
+}
+
+TEST(Crcofl, TheCrcOfSctpIsVerifiedWhenItIsOnAndOnlyThen) {
+  Host h;
+  h.bring_up();
+  const auto good = sctp_frame();
+  ASSERT_EQ(std::size_t{14 + 52}, 14 + static_cast<std::size_t>(good[16] * 256 + good[17]));
+  h.write(reg::RXCSUM, rxcsum::IPOFLD | rxcsum::CRCOFL | rxcsum::PCSD);
+  RxDescriptor d = receive(h, good);
+  EXPECT_EQ(d.packet_type(), rxd::IPV4 | rxd::SCTP);
+  EXPECT_EQ(d.status_error(), rxd::DD | rxd::EOP | rxd::IPCS | rxd::L4I);
+  for (const std::size_t at :
+       {std::size_t{34}, std::size_t{43}, std::size_t{65}}) {  // port, CRC, last data byte
+    auto damaged = good;
+    damaged[at] ^= 0x40;
+    EXPECT_EQ(receive(h, damaged).status_error(), rxd::DD | rxd::EOP | rxd::IPCS | rxd::L4I | rxd::L4E) << at;
+  }
+  auto padding = good;
+  padding[70] = 1;
+  EXPECT_EQ(receive(h, padding).status_error() & rxd::L4E, 0u);
+  // TUOFLD is for TCP and UDP, CRCOFL for SCTP alone.
+  auto damaged = good;
+  damaged[60] ^= 1;
+  h.write(reg::RXCSUM, rxcsum::IPOFLD | rxcsum::TUOFLD | rxcsum::PCSD);
+  EXPECT_EQ(receive(h, damaged).status_error() & (rxd::L4I | rxd::L4E), 0u);
+  const std::vector<std::uint8_t> payload(40, 0x3C);
+  auto udp = build_udp_frame(flow(), 1, payload);
+  udp[45] ^= 1;
+  EXPECT_NE(receive(h, udp).status_error() & rxd::L4E, 0u);
+  h.write(reg::RXCSUM, rxcsum::IPOFLD | rxcsum::CRCOFL | rxcsum::PCSD);
+  EXPECT_EQ(receive(h, udp).status_error() & (rxd::L4I | rxd::L4E), 0u);
 }
 
 TEST(Rfctl, SwitchesOffWhatItNames) {

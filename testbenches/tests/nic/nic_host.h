@@ -25,8 +25,9 @@ struct Tlp {
 
 class Host {
  public:
+  /// `direct`: `memory` is bound to the device's DMA; else the caller puts something between.
   explicit Host(const std::string& name = "h", const nic::NicConfig& config = {},
-                sim::SimulationConfig time = {})
+                sim::SimulationConfig time = {}, bool direct = true)
       : sim((name + "_sim"), time),
         store(sim::PhysAddr(kMemory), 64u << 20),
         nic((name + "_nic").c_str(), sim, config),
@@ -35,7 +36,7 @@ class Host {
         mmio((name + "_mmio").c_str(), sim),
         wire((name + "_wire").c_str(), sim),
         sink((name + "_sink").c_str()) {
-    nic.dma.bind(memory.port);
+    if (direct) nic.dma.bind(memory.port);
     this->config.out.bind(nic.config);
     mmio.out.bind(nic.mmio);
     wire.out.bind(nic.wire_in);

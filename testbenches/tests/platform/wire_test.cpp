@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace {
 
@@ -149,6 +151,163 @@ TEST(WireGenerator, MixedFlowsAllOccurAndTheirChecksumsAreRight) {
     EXPECT_EQ(nic::internet_checksum({&f[p->payload_offset], p->payload_bytes}, pseudo), 0);
   }
   for (const unsigned n : seen) EXPECT_NEAR(n, 125, 60);
+}
+
+/// What a receiver puts together: datagrams by identification, from whatever arrived of them.
+struct Datagrams {
+  struct Datagram {
+    std::map<std::uint32_t, std::vector<std::uint8_t>> parts;
+    std::uint32_t total = 0;  // known from the last fragment
+    std::uint16_t port = 0;
+  };
+  void add(const std::vector<std::uint8_t>& frame) {
+    const auto p = nic::parse_ipv4(frame);  // checks the header checksum
+    ASSERT_TRUE(p);
+    ASSERT_TRUE(p->is_fragment());
+    Datagram& d = by_id[p->id];
+    const auto begin = frame.begin() + static_cast<std::ptrdiff_t>(p->payload_offset);
+    ASSERT_TRUE(d.parts
+                    .emplace(p->fragment_offset,
+                             std::vector(begin, begin + static_cast<std::ptrdiff_t>(p->payload_bytes)))
+                    .second);
+    if (!p->more_fragments) d.total = p->fragment_offset + static_cast<std::uint32_t>(p->payload_bytes);
+    if (p->fragment_offset == 0) d.port = p->src_port;
+  }
+  /// The UDP datagram, nothing if something is missing.
+  static std::vector<std::uint8_t> whole(const Datagram& d) {
+    std::vector<std::uint8_t> bytes;
+    for (const auto& [offset, part] : d.parts) {
+      if (offset != bytes.size()) return {};
+      bytes.insert(bytes.end(), part.begin(), part.end());
+    }
+    return bytes.size() == d.total ? bytes : std::vector<std::uint8_t>{};
+  }
+  std::map<std::uint32_t, Datagram> by_id;
+};
+
+Line& fragment_line(Line& l, std::uint64_t datagrams, std::uint32_t fragments, std::uint32_t flows) {
+  l.stream.kind = platform::FrameKind::kFragments;
+  l.stream.fragments = fragments;
+  l.stream.count = datagrams * fragments;
+  l.stream.payload_bytes = 1472;
+  l.stream.flows = flows;
+  return l;
+}
+
+TEST(WireGenerator, FragmentsMakeTheDatagramsThatWereSent) {
+  Line l("l");
+  fragment_line(l, 200, 5, 8).run();
+  ASSERT_EQ(l.sink.frames.size(), 1000u);
+  Datagrams got;
+  bool interleaved = false;
+  std::uint32_t last_id = 0;
+  for (const auto& f : l.sink.frames) {
+    EXPECT_EQ(f.size(), 14u + 20 + 1480);
+    got.add(f);
+    const std::uint32_t id = nic::parse_ipv4(f)->id;
+    interleaved |= id < last_id;
+    last_id = id;
+  }
+  EXPECT_TRUE(interleaved);
+  ASSERT_EQ(got.by_id.size(), 200u);
+  std::map<std::uint16_t, unsigned> of_port;
+  for (const auto& [id, d] : got.by_id) {
+    const auto udp = Datagrams::whole(d);
+    ASSERT_EQ(udp.size(), 5u * 1480);
+    std::uint64_t sequence = 0;
+    EXPECT_TRUE(platform::verify_payload(std::span(udp).subspan(8), &sequence));
+    EXPECT_EQ(sequence, id);
+    std::uint32_t pseudo = 17 + static_cast<std::uint32_t>(udp.size());
+    for (std::uint32_t a : {l.stream.flow.src_ip, l.stream.flow.dst_ip}) pseudo += (a >> 16) + (a & 0xffff);
+    EXPECT_EQ(nic::internet_checksum(udp, pseudo), 0);
+    ++of_port[d.port];
+  }
+  EXPECT_EQ(of_port.size(), 8u);
+  // Line rate: 1514 + 24 bytes at 10 Gb/s are 1230.4 ns.
+  EXPECT_NEAR(static_cast<double>(l.sink.times[999] - l.sink.times[0]) / 999 * 1e-6, 1230.4, 0.01);
+}
+
+TEST(WireGenerator, FragmentsOfOneFlowComeInOrderAndTheLargestDatagramFits) {
+  Line l("l");
+  fragment_line(l, 20, 44, 1).run();  // 44 x 1480 = 65120 B
+  ASSERT_EQ(l.sink.frames.size(), 880u);
+  for (std::uint32_t i = 0; i < 880; ++i) {
+    const auto p = nic::parse_ipv4(l.sink.frames[i]);
+    ASSERT_TRUE(p);
+    EXPECT_EQ(p->id, i / 44);
+    EXPECT_EQ(p->fragment_offset, i % 44 * 1480);
+    EXPECT_EQ(p->more_fragments, i % 44 != 43);
+  }
+}
+
+TEST(WireGenerator, ShortFragmentsArePadded) {
+  Line l("l");
+  fragment_line(l, 10, 2, 1);
+  l.stream.payload_bytes = 16;
+  l.run();
+  Datagrams got;
+  for (const auto& f : l.sink.frames) {
+    EXPECT_EQ(f.size(), nic::kMinFrameBytes);
+    got.add(f);
+  }
+  std::uint64_t sequence = 0;
+  for (const auto& [id, d] : got.by_id) {
+    const auto udp = Datagrams::whole(d);
+    ASSERT_EQ(udp.size(), 48u);
+    EXPECT_TRUE(platform::verify_payload(std::span(udp).subspan(8), &sequence));
+  }
+}
+
+TEST(WireGenerator, LostFragmentsLeaveTheirPlaceEmpty) {
+  Line l("l");
+  fragment_line(l, 4000, 3, 1).stream.lost_ppm = 100'000;
+  l.run();
+  Datagrams got;
+  for (const auto& f : l.sink.frames) got.add(f);
+  unsigned whole = 0;
+  for (const auto& [id, d] : got.by_id) whole += Datagrams::whole(d).empty() ? 0 : 1;
+  EXPECT_NEAR(static_cast<double>(l.sink.frames.size()) / 12'000, 0.9, 0.012);  // 4 sigma
+  EXPECT_NEAR(whole / 4000.0, 0.9 * 0.9 * 0.9, 0.03);
+  EXPECT_EQ(l.wire.frames_sent(), l.sink.frames.size());
+  // Every frame that came, came when it would have without the loss: on the grid of 1230.4 ns, to the
+  // sender's clock.
+  for (const sim::Tick t : l.sink.times) {
+    const double place = static_cast<double>(t - l.sink.times.front()) * 1e-6 / 1230.4;
+    EXPECT_NEAR(place, std::round(place), 16 / 1230.4);
+  }
+}
+
+TEST(WireGenerator, ReorderedFragmentsAreOvertakenByOneAndNoneIsMissing) {
+  Line l("l");
+  fragment_line(l, 1000, 4, 1).stream.reordered_ppm = 200'000;
+  l.run();
+  ASSERT_EQ(l.sink.frames.size(), 4000u);
+  unsigned overtaken = 0;
+  std::vector<bool> seen(4000);
+  for (std::uint32_t i = 0; i < 4000; ++i) {
+    const auto p = nic::parse_ipv4(l.sink.frames[i]);
+    ASSERT_TRUE(p);
+    const std::uint32_t n = p->id * 4 + p->fragment_offset / 1480;
+    EXPECT_LE(n > i ? n - i : i - n, 1u) << i;
+    overtaken += n + 1 == i ? 1 : 0;
+    seen.at(n) = true;
+  }
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), true), 4000);
+  // A fragment that is sent late is not asked again: one in (1/p + 1) places.
+  EXPECT_NEAR(overtaken / 4000.0, 0.2 / 1.2, 0.03);
+}
+
+TEST(WireGenerator, FragmentStreamsOfOneSeedAreEqualAndOfTwoSeedsAreNot) {
+  Line a("a", 5), b("b", 5), c("c", 6);
+  for (Line* l : {&a, &b, &c}) {
+    fragment_line(*l, 50, 3, 4);
+    l->stream.lost_ppm = l->stream.reordered_ppm = 100'000;
+    l->wire.send(l->stream);
+  }
+  for (Line* l : {&a, &b, &c}) l->s.timeline().run_until(10 * sim::kMillisecond);
+  EXPECT_EQ(a.sink.frames, b.sink.frames);
+  EXPECT_EQ(a.sink.times, b.sink.times);
+  EXPECT_NE(a.sink.frames, c.sink.frames);
 }
 
 TEST(WireGenerator, ACaptureKeepsItsTimingOrTakesARate) {

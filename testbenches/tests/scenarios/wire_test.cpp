@@ -60,6 +60,48 @@ TEST(Pcap, ARunIsRecordedAndReplayed) {
   EXPECT_NE(second[0].digest, second[1].digest);
 }
 
+TEST(Fragments, AreCompletedOrHeldAndTimeOut) {
+  // 100 datagrams of 3 fragments that are read, 40 that nobody reads; four in five fragments arrive. What is
+  // complete is read, or waits in the socket; the rest waits in defragmentation until ip_expire().
+  scenario::ScenarioRun run(
+      configure({"scenario.steady_packets=0", "scenario.held_udp=0", "scenario.held_fragments=0",
+                 "scenario.steady_datagrams=100", "scenario.held_datagrams=40",
+                 "scenario.datagram_fragments=3", "scenario.fragment_flows=4",
+                 "scenario.fragment_loss=200000", "scenario.fragment_reorder=100000", "scenario.interval=2us",
+                 "scenario.device=stays", "pool.strategy=robust_dma_api", "scenario.close_delay=1s",
+                 "scenario.end_delay=40s", "stack.ipfrag_time=30s"}),
+      {});
+  auto& stack = run.machine().stack();
+  std::uint64_t waiting = 0;
+  run.machine().kernel().trace().device_unbinding.subscribe(
+      [&](const kernel::DeviceUnbinding&) { waiting = stack.defrag().fragments_waiting(); });
+  const auto result = run.run();
+  EXPECT_TRUE(result.finished);
+  const auto& defrag = stack.defrag();
+  // 0.8^3 = 0.51 of them are complete: 51 and 20.
+  EXPECT_NEAR(static_cast<double>(defrag.reassembled()), 71, 24);
+  EXPECT_NEAR(static_cast<double>(stack.counters().read), 51, 20);
+  EXPECT_LT(stack.counters().read, defrag.reassembled());
+  EXPECT_EQ(stack.counters().corrupt, 0u);
+  EXPECT_GT(waiting, 0u);
+  EXPECT_GT(defrag.timeouts(), 0u);
+  EXPECT_EQ(defrag.fragments_waiting(), 0u);
+  // Conservation: every frame was part of a whole datagram, or was dropped by the timeout.
+  EXPECT_EQ(stack.counters().received, result.packets);
+  EXPECT_EQ(defrag.drops() + defrag.reinits() + stack.counters().malformed, 0u);
+  EXPECT_EQ(result.packets, 3 * defrag.reassembled() + waiting);
+  EXPECT_EQ(result.leaked_pages, 0u);
+}
+
+TEST(Fragments, ADatagramThatIsTooLongIsRefused) {
+  try {
+    configure({"scenario.held_datagrams=1", "scenario.datagram_fragments=50"});
+    FAIL() << "accepted";
+  } catch (const sim::Error& e) {
+    EXPECT_NE(std::string(e.what()).find("65515"), std::string::npos) << e.what();
+  }
+}
+
 TEST(Arrivals, OfEveryKindReachTheSocket) {
   const auto make = [](const char* arrivals) {
     return scenario::Job{configure({std::string("scenario.arrivals=") + arrivals, "scenario.interval=2us",
