@@ -30,12 +30,14 @@ std::string top_of(const std::string& chain) {
 
 class Experiment {
  public:
-  Experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row)
+  Experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row,
+             const Deviation* deviation)
       : world_(world),
         campaign_(campaign),
         golden_(golden),
         plan_(plan),
         row_(row),
+        deviation_(deviation),
         injection_(world, sim::RandomStream(campaign.seed, plan.fault, "fault")) {
     injection_.pass = plan.pass;
     injection_.target = plan.target;
@@ -80,7 +82,16 @@ class Experiment {
       if (!injection_.has_acted() && !injection_.armed()) return stop(Stop::kWindow, rung);
       // A scenario that ends earlier or later than the golden run is judged after its own end.
       const bool last = to_end && rung == end;
-      world_.run_until(last ? rungs[rung].time + campaign_.limits.stall : rungs[rung].time);
+      const sim::Tick to = last ? rungs[rung].time + campaign_.limits.stall : rungs[rung].time;
+      if (deviation_ != nullptr && deviation_->at <= to) {
+        world_.run_until(deviation_->at);
+        interleave(world_, deviation_->schedule, deviation_->seed);
+        deviation_ = nullptr;
+      }
+      world_.run_until(to);
+      // As long as a schedule (schedule.h) held cores, and no less, it may take longer.
+      for (sim::Tick more = to + held(); last && !world_.ended() && world_.now() < more; more = to + held())
+        world_.run_until(more);
       world_.machine().simulation().digest().drain();
       const std::uint64_t interval = std::exchange(interval_, 0);
       here_ = world_.observe();
@@ -99,13 +110,22 @@ class Experiment {
     stop(Stop::kWindow, end);
   }
 
+  /// How long a schedule has held the core that it held longest; 0 without one.
+  sim::Tick held() {
+    sim::Tick longest = 0;
+    kernel::Kernel& k = world_.machine().kernel();
+    for (unsigned cpu = 0; cpu < k.cores(); ++cpu) longest = std::max(longest, k.core(cpu).held());
+    return longest;
+  }
+
   /// No progress for limits.stall, while the golden run made some in the same time.
   bool stalled(std::size_t rung) {
     if (here_.progress != progress_) {
       progress_ = here_.progress;
       last_progress_ = world_.now();
+      held_before_ = held();
     }
-    if (world_.now() < last_progress_ + campaign_.limits.stall) return false;
+    if (world_.now() < last_progress_ + campaign_.limits.stall + held() - held_before_) return false;
     const auto rungs = golden_.rungs();
     return rungs[rung].observation.progress > rungs[golden_.rung_at(last_progress_)].observation.progress;
   }
@@ -222,8 +242,9 @@ class Experiment {
   const Golden& golden_;
   const Plan& plan_;
   Row& row_;
+  const Deviation* deviation_;  // still to come
   Injection injection_;
-  sim::Tick begin_ = 0, diverged_ = sim::kNever, last_progress_ = 0;
+  sim::Tick begin_ = 0, diverged_ = sim::kNever, last_progress_ = 0, held_before_ = 0;
   std::uint64_t next_event_ = 0, interval_ = 0, progress_ = 0;
   Observation here_;
   std::size_t rung_ = 0;
@@ -309,9 +330,9 @@ Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id)
   return p;
 }
 
-void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan,
-                    Row& row) {
-  Experiment(world, campaign, golden, plan, row).run();
+void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row,
+                    const Deviation* deviation) {
+  Experiment(world, campaign, golden, plan, row, deviation).run();
 }
 
 void not_run(const Plan& plan, Row& row) {

@@ -25,8 +25,15 @@ struct Plan {
 };
 Plan make_plan(const Campaign& campaign, const Golden& golden, std::uint64_t id);
 
+/// From `at` on another order of the cores than that of the campaign: what the experiment would have led to.
+struct Deviation {
+  sim::Tick at;
+  ScheduleSpec schedule;
+  std::uint64_t seed;
+};
 /// Runs the experiment on `world`, which stands at plan.fork, and fills the row. The world is used up.
-void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row);
+void run_experiment(World& world, const Campaign& campaign, const Golden& golden, const Plan& plan, Row& row,
+                    const Deviation* deviation = nullptr);
 /// The row of an experiment of a dead or dormant class: known without running it.
 void not_run(const Plan& plan, Row& row);
 /// The row of an experiment whose trigger never comes: known without running it.

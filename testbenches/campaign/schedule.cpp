@@ -45,9 +45,29 @@ void ScheduleSpec::validate() {
   }
 }
 
+namespace {
+explore::Policy policy_of(const ScheduleSpec& spec, std::uint64_t seed, platform::Machine& machine) {
+  explore::Policy policy;
+  sim::RandomStream random(seed, 0, "schedule");
+  policy.seed = random.next();
+  if (spec.strategy == ScheduleSpec::Strategy::kRandom) {
+    policy.kind = explore::Policy::Kind::kRandom;
+    policy.switch_probability = spec.switch_probability;
+  } else if (spec.strategy == ScheduleSpec::Strategy::kPct) {
+    policy.kind = explore::Policy::Kind::kPct;
+    policy.cores = machine.kernel().cores();
+    for (unsigned d = 1; d < spec.depth; ++d)
+      policy.change_at.push_back(1 + static_cast<std::uint32_t>(random.below(spec.points)));
+    std::sort(policy.change_at.begin(), policy.change_at.end());
+  }
+  return policy;
+}
+}  // namespace
+
 void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed) {
   if (spec.strategy == ScheduleSpec::Strategy::kNatural) return;
   platform::Machine& m = world.machine();
+  if (world.schedule != nullptr) return world.schedule->start(spec.steps, policy_of(spec, seed, m));
   const auto idle = [&m] {
     for (unsigned cpu = 0; cpu < m.kernel().cores(); ++cpu) {
       if (!m.kernel().core(cpu).idle()) return false;
@@ -57,23 +77,9 @@ void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed) {
   for (unsigned i = 0; i < 1000 && !idle() && !world.ended(); ++i)
     world.run_until(world.now() + sim::kMicrosecond);
   if (!idle() || world.ended()) return;
-  explore::Policy policy;
-  sim::RandomStream random(seed, 0, "schedule");
-  policy.seed = random.next();
-  if (spec.strategy == ScheduleSpec::Strategy::kRandom) {
-    policy.kind = explore::Policy::Kind::kRandom;
-    policy.switch_probability = spec.switch_probability;
-  } else if (spec.strategy == ScheduleSpec::Strategy::kPct) {
-    policy.kind = explore::Policy::Kind::kPct;
-    policy.cores = m.kernel().cores();
-    for (unsigned d = 1; d < spec.depth; ++d)
-      policy.change_at.push_back(1 + static_cast<std::uint32_t>(random.below(spec.points)));
-    std::sort(policy.change_at.begin(), policy.change_at.end());
-  }
-  const auto oracle = std::make_shared<explore::ScheduleOracle>(nullptr, 0);
-  oracle->start(spec.steps, policy);
-  world.keep(oracle);
-  m.simulation().set_oracle(*oracle);
+  world.schedule = std::make_shared<explore::ScheduleOracle>(nullptr, 0);
+  world.schedule->start(spec.steps, policy_of(spec, seed, m));
+  m.simulation().set_oracle(*world.schedule);
   kernel::Baton& baton = m.kernel().explore(spec.longest_hold);
   m.nic().trace().buffer_written.subscribe([&baton](const nic::BufferWritten&) { baton.hardware_event(); });
   m.iommu().translated.subscribe([&baton](const iommu::Translated&) { baton.hardware_event(); });

@@ -36,8 +36,8 @@ struct ScheduleSpec {
   void validate();
 };
 
-/// From now on the spec decides. Runs `world` on to the next moment at which all cores are idle, at most 1
-/// ms. `seed`: of the experiment.
+/// From now on the spec decides, whoever did before. Runs `world` on to the next moment at which all cores
+/// are idle, at most 1 ms. `seed`: of the experiment.
 void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed);
 
 }  // namespace campaign

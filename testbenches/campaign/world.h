@@ -62,8 +62,8 @@ class World {
   /// Calls back at `t`, inside the Timeline, behind everything else of that time.
   void at(sim::Tick t, std::function<void()> call);
 
-  /// Something that must live as long as the machine.
-  void keep(std::shared_ptr<void> what) { kept_.push_back(std::move(what)); }
+  /// Who orders the cores; null: simulated time (schedule.h).
+  std::shared_ptr<explore::ScheduleOracle> schedule;
 
   platform::Machine& machine() { return run_.machine(); }
   scenario::Script& script() { return run_.script(); }
@@ -83,7 +83,6 @@ class World {
     std::multimap<sim::Tick, std::function<void()>> calls_;
   };
   void detected(Detector d);
-  std::vector<std::shared_ptr<void>> kept_;  // before the machine: it goes last
   const Campaign& campaign_;
   scenario::RunConfig config_;
   scenario::ScenarioRun run_;

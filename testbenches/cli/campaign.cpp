@@ -11,6 +11,7 @@
 
 #include "testbenches/campaign/cluster.h"
 #include "testbenches/campaign/keep.h"
+#include "testbenches/campaign/point_of_no_return.h"
 #include "testbenches/campaign/replay.h"
 #include "testbenches/campaign/report.h"
 #include "testbenches/campaign/run.h"
@@ -426,6 +427,53 @@ std::function<int()> setup_shrink(CLI::App& app, const cli::Context& context) {
   };
 }
 
+std::function<int()> setup_no_return(CLI::App& app, const cli::Context& context) {
+  auto o = std::make_shared<Options>();
+  auto r = std::make_shared<campaign::ReturnOptions>();
+  r->schedule.strategy = campaign::ScheduleSpec::Strategy::kRandom;
+  r->jobs = std::max(1u, std::thread::hardware_concurrency());
+  app.add_option("experiment", o->reference, "DB#ID, or a token, of a failure")->required();
+  app.add_option("--points", r->points, "times between fault and detection, or end")
+      ->check(CLI::Range(2, 1000))
+      ->capture_default_str();
+  app.add_option("--runs", r->runs, "at each of them")->check(CLI::Range(1, 100'000))->capture_default_str();
+  app.add_option("--switch", r->schedule.switch_text, "probability that a core gives way at a point")
+      ->capture_default_str();
+  app.add_option("--jobs,-j", r->jobs, "runs at a time")->check(CLI::Range(1, 1024))->capture_default_str();
+  app.footer("Up to each time the run is as recorded, from there on the order of the cores is drawn anew.");
+  return [o, r, &context] {
+    return guarded([&] {
+      r->schedule.validate();
+      const campaign::Reference reference = campaign::read_reference(o->reference, explore::build_id());
+      const campaign::ReturnCurve curve = campaign::point_of_no_return(reference, *r);
+      if (!curve.reproduced)
+        throw campaign::NotReproducible(fmt::format("{} does not end as recorded", o->reference));
+      cli::Table t({"from the fault, us", "failed", "of", "share"});
+      ordered_json j = {{"outcome", reference.outcome}, {"points", ordered_json::array()}};
+      for (const auto& p : curve.points) {
+        const double us = static_cast<double>(p.at) / sim::kMicrosecond;
+        const campaign::Interval i = campaign::wilson(p.failed, p.runs, 0.95);
+        t.row({fmt::format("{:.3f}", us), std::to_string(p.failed), std::to_string(p.runs),
+               fmt::format("[{:.2f}, {:.2f}]", i.low, i.high)});
+        j["points"].push_back(
+            {{"at_fs", p.at}, {"failed", p.failed}, {"runs", p.runs}, {"low", i.low}, {"high", i.high}});
+      }
+      const sim::Tick end = curve.no_return();
+      j["no_return_fs"] = end == sim::kNever ? ordered_json() : ordered_json(end);
+      if (context.json) {
+        std::printf("%s\n", j.dump(2).c_str());
+      } else {
+        std::printf("%s\n%s\n", t.text(context.terminal).c_str(),
+                    end == sim::kNever ? "no time from which on all fail"
+                                       : fmt::format("all fail from {:.3f} us after the fault on",
+                                                     static_cast<double>(end) / sim::kMicrosecond)
+                                             .c_str());
+      }
+      return cli::kOk;
+    });
+  };
+}
+
 std::function<int()> setup_schema(CLI::App&, const cli::Context&) {
   return [] {
     std::printf("%s\n", campaign::campaign_schema().dump(2).c_str());
@@ -450,6 +498,7 @@ const cli::Subcommand kCampaign(
           {"compare", "The same faults in two databases", setup_compare},
           {"allocate", "How to share out experiments after a pilot", setup_allocate},
           {"shrink", "A failure in a smaller world", setup_shrink},
+          {"no-return", "Up to when a failure could still have gone well", setup_no_return},
           {"schema", "JSON schema of campaign files", setup_schema},
       };
       auto actions = std::make_shared<std::vector<std::pair<CLI::App*, std::function<int()>>>>();

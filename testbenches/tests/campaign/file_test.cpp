@@ -2,6 +2,7 @@
 // schedule: and keep: of a campaign file; and that every word of every section is checked.
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <valijson/adapters/nlohmann_json_adapter.hpp>
@@ -10,6 +11,7 @@
 #include <valijson/validator.hpp>
 
 #include "testbenches/campaign/keep.h"
+#include "testbenches/campaign/point_of_no_return.h"
 #include "testbenches/campaign/replay.h"
 #include "testbenches/tests/campaign/campaign_fixture.h"
 
@@ -43,8 +45,45 @@ TEST_F(CampaignRun, AScheduleIsDrawnForEachExperimentAndReplays) {
   EXPECT_EQ(digests("natural.db").size(), 1u) << "the same order each time";
   EXPECT_EQ(digests("random.db").size(), 4u);
   EXPECT_GT(digests("pct.db").size(), 1u);
+  // Cores that were held are no stall: nothing was injected.
+  for (const char* db : {"random.db", "pct.db"}) {
+    for (const Result& each : rows_of(file(db))) EXPECT_NE(each.outcome, "stall") << db << " " << each.id;
+  }
   const Result r = rows_of(file("random.db")).at(1);
   EXPECT_EQ(replay({random, r.id, r.digest, r.outcome, "this"}, {}).digest, r.digest);
+}
+
+// A mapping whose PTE has lost its V bit is found when it is unmapped, whatever the cores do: no return from
+// the fault on. A run that does not come to what is recorded is told, and no curve is made of it.
+TEST_F(CampaignRun, ThePointOfNoReturnOfALostPteIsTheFault) {
+  const Campaign c = make("  - {kind: dram, where: pte, bits: 0, when: \"uniform(0, 200us)\"}\n", 12);
+  run_campaign(c, settings("a.db"));
+  const auto all = rows_of(file("a.db"));
+  const auto found = std::find_if(all.begin(), all.end(), [](const Result& r) {
+    return r.signature.find("kernel_warning at iommu_dma_unmap_page") != r.signature.npos;
+  });
+  ASSERT_NE(found, all.end());
+  ReturnOptions o;
+  o.points = 3, o.runs = 3, o.jobs = 2;
+  o.schedule.strategy = ScheduleSpec::Strategy::kRandom;
+  o.schedule.switch_text = "20%";
+  o.schedule.validate();
+  const ReturnCurve curve = point_of_no_return({c, found->id, found->digest, found->outcome, "this"}, o);
+  ASSERT_TRUE(curve.reproduced);
+  ASSERT_EQ(curve.points.size(), 3u);
+  EXPECT_EQ(curve.points[0].at, 0u);
+  EXPECT_LT(curve.points[1].at, curve.points[2].at);
+  EXPECT_EQ(curve.no_return(), 0u);
+  const ReturnCurve other = point_of_no_return({c, found->id, found->digest, "sdc", "this"}, o);
+  EXPECT_FALSE(other.reproduced);
+  EXPECT_TRUE(other.points.empty());
+}
+
+TEST(ReturnCurve, NoReturnIsWhereAllFailToTheEnd) {
+  ReturnCurve c{{{0, 1, 4}, {10, 4, 4}, {20, 3, 4}, {30, 4, 4}, {40, 4, 4}}, true};
+  EXPECT_EQ(c.no_return(), 30u);
+  c.points.back().failed = 3;
+  EXPECT_EQ(c.no_return(), sim::kNever);
 }
 
 // One directory a bucket of failures, with the smallest example; the rows are those of a campaign that keeps
