@@ -14,8 +14,8 @@
 
 #include <array>
 
-/// In place of compress2(), which fstapi asks for its highest level. Not for the table of times of a long run:
-/// that would be a tenth of what FST costs, for a third of the file. fstapi then stores it as it is.
+/// In place of compress2(), which fstapi asks for its highest level. Not for the table of times of a long
+/// run: that would be a tenth of what FST costs, for a third of the file. fstapi then stores it as it is.
 extern "C" int poolsim_fst_compress2(Bytef* to, uLongf* to_bytes, const Bytef* from, uLong bytes, int) {
   constexpr uLong kWorthIt = 64 << 10;
   return bytes > kWorthIt ? Z_BUF_ERROR : compress2(to, to_bytes, from, bytes, 1);
