@@ -92,7 +92,8 @@ void DmaDevice::reset_configuration() {
 void DmaDevice::configuration_access(tlm_generic_payload& p) {
   const std::uint64_t offset = p.get_address();
   const std::size_t bytes = p.get_data_length();
-  if (offset + bytes > registers_.size()) return sim::complete(p, CompletionStatus::kUnsupportedRequest);
+  if (offset >= registers_.size() || bytes > registers_.size() - offset)
+    return sim::complete(p, CompletionStatus::kUnsupportedRequest);
   sim::complete(p, CompletionStatus::kSuccess);
   if (p.is_read()) {
     std::memcpy(p.get_data_ptr(), &registers_[offset], bytes);
@@ -130,7 +131,9 @@ tlm::tlm_sync_enum DmaDevice::request(unsigned, tlm_generic_payload& p, tlm::tlm
 void DmaDevice::blocking(unsigned, tlm_generic_payload& p, sc_core::sc_time&) { configuration_access(p); }
 
 unsigned DmaDevice::debug(unsigned, tlm_generic_payload& p) {
-  if (p.is_write() || p.get_address() + p.get_data_length() > registers_.size()) return 0;
+  if (p.is_write() || p.get_address() >= registers_.size() ||
+      p.get_data_length() > registers_.size() - p.get_address())
+    return 0;
   std::memcpy(p.get_data_ptr(), &registers_[p.get_address()], p.get_data_length());
   return p.get_data_length();
 }

@@ -209,7 +209,8 @@ void VcdWriter::settle_changes() {
   }
   const bool record = time_ >= begin_ && time_ <= options_.to;
   if (record && !dumped_ && time_ > begin_) write_dumpvars(begin_);
-  std::ranges::sort(dirty_);
+  // FST keeps each signal for itself: the order within a time does not reach the file.
+  if (fst_ == nullptr) std::ranges::sort(dirty_);
   bool stamped = false;
   for (const std::uint32_t i : dirty_) {
     Signal& s = signals_[i];
@@ -274,8 +275,8 @@ void VcdWriter::write_time(sim::Tick t) {
 }
 
 void VcdWriter::write_value(const Signal& s) {
+  if (fst_ != nullptr) return fst_->value(s.index, s.written);
   const std::uint64_t v = s.bits < 64 ? s.written & ((std::uint64_t{1} << s.bits) - 1) : s.written;
-  if (fst_ != nullptr) return fst_->value(s.index, v);
   if (s.bits == 1) {
     buffer_ += v != 0 ? '1' : '0';
   } else {

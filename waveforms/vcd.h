@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records probes as a value change dump (IEEE 1364-2005 clause 18), the format every waveform viewer reads; into a file
-// whose name ends in .fst as GTKWave's Fast Signal Trace (waveforms/fst.h), a twentieth of the size.
+// whose name ends in .fst as GTKWave's Fast Signal Trace (waveforms/fst.h), a quarter of the size.
 //
 //   sim::Simulation s("top");  ... build the modules ...
 //   waveforms::VcdWriter vcd(s.probes(), "out/run.vcd");          // after the modules, before the run

@@ -162,7 +162,8 @@ TEST(Fst, SaysWhatTheVcdSays) {
     EXPECT_TRUE(signal.changes == fst.signals.at(name).changes) << name;
   }
   EXPECT_EQ(fst.first, vcd.first);
-  EXPECT_LT(std::filesystem::file_size(paths[1]) * 5, std::filesystem::file_size(paths[0]));
+  // More than half of it are times, which are stored as they are.
+  EXPECT_LT(std::filesystem::file_size(paths[1]) * 4, std::filesystem::file_size(paths[0]));
 }
 
 TEST(Fst, EqualRunsEqualBytes) {
