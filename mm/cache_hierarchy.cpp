@@ -38,9 +38,11 @@ void CacheConfig::validate(const std::string& path) const {
         fmt::format("{}.ddio_ways: {} is not in 1..{}, the ways of the LLC", path, ddio_ways, llc_ways));
 }
 
-CacheHierarchy::Tags::Tags(std::uint64_t bytes, unsigned ways)
+CacheHierarchy::Tags::Tags(std::uint64_t bytes, unsigned ways, unsigned apart)
     : ways_(ways),
+      apart_(apart),
       set_mask_(bytes / kLineBytes / ways - 1),
+      rest_(static_cast<std::uint32_t>((set_mask_ + 1) * apart)),
       tags_(bytes / kLineBytes, kNone),
       used_(bytes / kLineBytes / ways, 0),
       valid_(used_) {}
@@ -49,13 +51,13 @@ std::uint32_t CacheHierarchy::Tags::victim(Line line, unsigned ways) {
   const std::uint32_t set = set_of(line);
   const std::uint32_t all = ways == 32 ? ~0u : (1u << ways) - 1;
   const std::uint32_t free = ~valid_[set] & all;
-  if (free != 0) return set * ways_ + static_cast<std::uint32_t>(std::countr_zero(free));
+  if (free != 0) return index_of(set, static_cast<std::uint32_t>(std::countr_zero(free)));
   if ((used_[set] & all) == all) used_[set] &= ~all;
-  return set * ways_ + static_cast<std::uint32_t>(std::countr_one(used_[set] & all));
+  return index_of(set, static_cast<std::uint32_t>(std::countr_one(used_[set] & all)));
 }
 
 CacheHierarchy::CacheHierarchy(const CacheConfig& config, unsigned cores)
-    : config_((config.validate(), config)), llc_(config.llc_bytes, config.llc_ways), directory_(llc_.size()) {
+    : config_((config.validate(), config)), llc_(config.llc_bytes, config.llc_ways, config.ddio ? config.ddio_ways : 0), directory_(llc_.size()) {
   POOLSIM_ASSERT(cores >= 1 && cores <= kMaxCores);
   for (unsigned i = 0; i < cores; ++i)
     cores_.push_back({Tags(config.l1_bytes, config.l1_ways), Tags(config.l2_bytes, config.l2_ways)});

@@ -75,22 +75,23 @@ class CacheHierarchy {
   static constexpr std::uint32_t kMiss = ~std::uint32_t{0};
   using Line = std::uint64_t;  // physical address / 64
 
-  /// Tags of one cache. A set has its ways next to each other, and a word of not-recently-used bits.
+  /// Tags of one cache. A set has its ways next to each other, the first `apart` of them in an array of their own: where
+  /// devices write in two ways of sixteen, an eighth of the host's memory is touched. And a word of recently-used bits.
   class Tags {
    public:
-    Tags(std::uint64_t bytes, unsigned ways);
+    Tags(std::uint64_t bytes, unsigned ways, unsigned apart = 0);
     /// Index of the line, or kMiss.
     std::uint32_t find(Line line) const {
-      const std::uint32_t first = set_of(line) * ways_;
-      for (std::uint32_t i = first; i < first + ways_; ++i)
+      const std::uint32_t set = set_of(line);
+      for (std::uint32_t i = set * apart_; i < (set + 1) * apart_; ++i)
+        if (tags_[i] == line) return i;
+      const std::uint32_t first = rest_ + set * (ways_ - apart_);
+      for (std::uint32_t i = first; i < first + ways_ - apart_; ++i)
         if (tags_[i] == line) return i;
       return kMiss;
     }
     /// The line, which is at `index`, was used.
-    void used(Line line, std::uint32_t index) {
-      const std::uint32_t set = set_of(line);
-      used_[set] |= 1u << (index - set * ways_);
-    }
+    void used(Line line, std::uint32_t index) { used_[set_of(line)] |= bit_of(line, index); }
     /// A place for the line among the first `ways` of its set; the line that was there, or kNone, is left in
     /// it.
     std::uint32_t victim(Line line, unsigned ways);
@@ -98,14 +99,12 @@ class CacheHierarchy {
     /// Puts the line at `index`, a place of its set, instead of what was there.
     void place(Line line, std::uint32_t index) {
       tags_[index] = line;
-      const std::uint32_t set = set_of(line);
-      valid_[set] |= 1u << (index - set * ways_);
+      valid_[set_of(line)] |= bit_of(line, index);
     }
     /// Takes out the line, which is at `index`.
     void remove(Line line, std::uint32_t index) {
       tags_[index] = kNone;
-      const std::uint32_t set = set_of(line);
-      valid_[set] &= ~(1u << (index - set * ways_));
+      valid_[set_of(line)] &= ~bit_of(line, index);
     }
     unsigned ways() const { return ways_; }
     std::size_t size() const { return tags_.size(); }
@@ -114,8 +113,17 @@ class CacheHierarchy {
     std::uint32_t set_of(Line line) const {
       return static_cast<std::uint32_t>(line * 0x9e37'79b9'7f4a'7c15 >> 32 & set_mask_);
     }
-    unsigned ways_;
+    std::uint32_t index_of(std::uint32_t set, std::uint32_t way) const {
+      return way < apart_ ? set * apart_ + way : rest_ + set * (ways_ - apart_) + (way - apart_);
+    }
+    /// Of the way that `index` is in the line's set.
+    std::uint32_t bit_of(Line line, std::uint32_t index) const {
+      const std::uint32_t set = set_of(line);
+      return 1u << (index < rest_ ? index - set * apart_ : index - rest_ - set * (ways_ - apart_) + apart_);
+    }
+    unsigned ways_, apart_;
     std::uint64_t set_mask_;
+    std::uint32_t rest_;  // index of the first place that is not apart
     std::vector<Line> tags_;
     std::vector<std::uint32_t> used_, valid_;  // a bit per way
   };
