@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -19,10 +20,18 @@ using cli_test::Outcome;
 using cli_test::run;
 using Json = nlohmann::ordered_json;
 
-std::string file_in_temp(const char* name) {
-  std::string file = testing::TempDir() + name;
-  std::remove(file.c_str());
-  return file;
+/// A file of this test's own, which is not there yet: others run at the same time. Gone when the process ends.
+std::string file_in_temp(const std::string& name) {
+  static const struct Directory {
+    std::filesystem::path path =
+        std::filesystem::temp_directory_path() / fmt::format("poolsim_explore_command_{}", ::getpid());
+    pid_t owner = ::getpid();
+    Directory() { std::filesystem::create_directories(path); }
+    ~Directory() {
+      if (::getpid() == owner) std::filesystem::remove_all(path);
+    }
+  } directory;
+  return (directory.path / name).string();
 }
 
 std::vector<std::string> lines_of(const std::string& file) {
