@@ -57,7 +57,9 @@ std::uint32_t CacheHierarchy::Tags::victim(Line line, unsigned ways) {
 }
 
 CacheHierarchy::CacheHierarchy(const CacheConfig& config, unsigned cores)
-    : config_((config.validate(), config)), llc_(config.llc_bytes, config.llc_ways, config.ddio ? config.ddio_ways : 0), directory_(llc_.size()) {
+    : config_((config.validate(), config)),
+      llc_(config.llc_bytes, config.llc_ways, config.ddio ? config.ddio_ways : 0),
+      directory_(llc_.size()) {
   POOLSIM_ASSERT(cores >= 1 && cores <= kMaxCores);
   for (unsigned i = 0; i < cores; ++i)
     cores_.push_back({Tags(config.l1_bytes, config.l1_ways), Tags(config.l2_bytes, config.l2_ways)});

@@ -109,7 +109,7 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   sim::Simulation& simulation_;
   InterconnectConfig config_;
   std::vector<Input> inputs_;
-  std::uint64_t waiting_ = 0;   // inputs that have a request, a bit each
+  std::uint64_t waiting_ = 0;    // inputs that have a request, a bit each
   std::uint64_t held_back_ = 0;  // inputs that owe an END_REQ
   std::vector<Output> outputs_;
   FlightTable flights_;

@@ -32,7 +32,7 @@ class ProbeHub {
   /// Whether anybody listens to any probe. While nobody does, a module may leave its probes as they are, if it has given
   /// a function that brings them up to date: they are, before the first listener comes.
   bool listened() const { return listened_ != 0; }
-  /// Who gives one lives as long as any listener comes.
+  /// The giver must outlive the last listener that comes.
   void refresh_with(std::function<void()> bring_up_to_date) { refreshers_.push_back(std::move(bring_up_to_date)); }
 
  private:

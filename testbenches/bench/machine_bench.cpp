@@ -3,9 +3,9 @@
 // IOMMU (strict, warm IOTLB), interconnect, DRAM, MSI-X, softirq, NAPI poll, page_pool, IP and UDP; no socket takes
 // them, so the stack frees each one and the pool recycles it. Counters: simulated packets per CPU second, wake-ups
 // (events) per packet, core cycles per packet.
-//   BM_Machine_Rx      a VF, a ring of 512
-//   BM_Machine_Idle*   what stands idle beside that
-//   BM_Cold_Rx         the IOTLB has a quarter of the entries it would need
+//   BM_Machine_Rx           a VF, a ring of 512
+//   BM_Machine_IdleMinute   nothing arrives for 60 simulated seconds
+//   BM_Cold_Rx              the IOTLB has a quarter of the entries it would need
 //   BM_Ring*_Rx, BM_Vfs7_Rx, BM_Pf1_Rx, BM_Pf8_Rx   do rings, idle VFs and idle queues cost anything?
 #include <benchmark/benchmark.h>
 

@@ -112,6 +112,10 @@ void load(RunConfig& config, const std::string& file, const std::vector<std::str
     config.machine.finish();
     if (config.scenario.function == Function::kVf && config.machine.driver.queues != 1)
       throw sim::Error("nic.driver.queues: a VF has one queue (scenario.function=pf has several)");
+    // The chip's rule: NumVFs stays below TotalVFs.
+    if (config.scenario.function == Function::kVf && config.scenario.vfs >= config.machine.nic.total_vfs)
+      throw sim::Error(fmt::format("scenario.vfs: {} VFs, but fewer than nic.total_vfs ({}) can be enabled",
+                                   config.scenario.vfs, config.machine.nic.total_vfs));
     if (config.scenario.hotplug != Hotplug::kNone && config.machine.memory.frames.absent.empty())
       throw sim::Error("scenario.hotplug: there is nothing to plug (memory.hotpluggable)");
   });

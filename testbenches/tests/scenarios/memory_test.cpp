@@ -94,6 +94,9 @@ TEST(Memory, AWrongMapIsRefusedWithTheNearestRightOne) {
             std::string::npos);
   EXPECT_NE(refusal({"scenario.hotplug=online"}).find("memory.hotpluggable"), std::string::npos);
   EXPECT_NE(refusal({"nic.driver.queues=2"}).find("scenario.function=pf"), std::string::npos);
+  EXPECT_NE(refusal({"scenario.vfs=3", "nic.total_vfs=3"}).find("nic.total_vfs (3)"), std::string::npos);
+  EXPECT_EQ(refusal({"scenario.vfs=2", "nic.total_vfs=3"}), "accepted");
+  EXPECT_EQ(refusal({"scenario.function=pf", "nic.total_vfs=0"}), "accepted");
 }
 
 }  // namespace
