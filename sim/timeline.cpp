@@ -29,14 +29,22 @@ sc_core::sc_time sc_time_of(sc_core::sc_time::value_type units) {
 
 }  // namespace
 
-Sleeper::Sleeper(Timeline& timeline) : timeline_(timeline), rank_(timeline.enrol(this)) {}
+Sleeper::Sleeper(Timeline& timeline, Served served) : timeline_(timeline), rank_(timeline.enrol(this)), served_(served) {}
 Sleeper::~Sleeper() { timeline_.withdraw(rank_); }
 
-Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline), clock_(clock) {
+Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline, Served::kByTick), clock_(clock) {
   if (timeline.mode().every_cycle) wake_by(clock_.edge(clock_.after(timeline.now())));
 }
 
-void Clocked::wake(Tick now) {
+inline void Clocked::tick_at(Cycle cycle) {
+  due_ = cycle;
+  due_at_ = clock_.edge(cycle);
+  wake_by(due_at_);
+}
+
+void Clocked::wake(Tick now) { serve(now); }
+
+inline void Clocked::serve(Tick now) {
   current_ = now == due_at_ ? due_ : clock_.at_or_before(now);
   const Wakeup next = tick(current_);
   if (timeline().mode().every_cycle) {
@@ -44,12 +52,6 @@ void Clocked::wake(Tick now) {
   } else if (next.cycle != kNeverCycle) {
     tick_at(next.cycle > current_ ? next.cycle : current_ + 1);
   }
-}
-
-void Clocked::tick_at(Cycle cycle) {
-  due_ = cycle;
-  due_at_ = clock_.edge(cycle);
-  wake_by(due_at_);
 }
 
 Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode)
@@ -95,10 +97,14 @@ void Timeline::look_again() {
   for (; stale_ != 0; stale_ &= stale_ - 1) {
     for (auto b = static_cast<std::uint32_t>(std::countr_zero(stale_)); b < blocks_.size(); b += 64) {
       const Tick* const keys = &keys_[b * kBlock];
-      Next first{keys[0], b * kBlock};
+      Tick at = keys[0];
+      std::uint32_t rank = 0;
 #pragma GCC unroll 8
-      for (std::uint32_t i = 1; i < kBlock; ++i) first = keys[i] < first.at ? Next{keys[i], b * kBlock + i} : first;
-      blocks_[b] = first;
+      for (std::uint32_t i = 1; i < kBlock; ++i) {
+        rank = keys[i] < at ? i : rank;
+        at = std::min(at, keys[i]);
+      }
+      blocks_[b] = {at, b * kBlock + rank};
     }
   }
 }
@@ -163,7 +169,12 @@ void Timeline::wake_all_due() {
     if (t > now_) now_ = t;
     set_key(rank, kNever);
     ++wakeups_;
-    sleepers_[rank]->wake(now_);
+    Sleeper& sleeper = *sleepers_[rank];
+    if (sleeper.served_ == Sleeper::Served::kByTick) {
+      static_cast<Clocked&>(sleeper).serve(now_);
+    } else {
+      sleeper.wake(now_);
+    }
   }
 }
 

@@ -28,7 +28,7 @@ class Timeline;
 /// Something that sleeps on a Timeline. Registered for life by its constructor.
 class Sleeper {
  public:
-  explicit Sleeper(Timeline& timeline);
+  explicit Sleeper(Timeline& timeline) : Sleeper(timeline, Served::kByWake) {}
   virtual ~Sleeper();
   Sleeper(const Sleeper&) = delete;
   Sleeper& operator=(const Sleeper&) = delete;
@@ -41,6 +41,9 @@ class Sleeper {
   Tick pending() const;
 
  protected:
+  enum class Served : std::uint8_t { kByWake, kByTick };
+  Sleeper(Timeline& timeline, Served served);
+
   /// Replaces the pending wake-up. `t` may not lie in the past.
   void sleep_until(Tick t);
   /// Makes the pending wake-up no later than `t`.
@@ -54,6 +57,7 @@ class Sleeper {
   friend class Timeline;
   Timeline& timeline_;
   std::uint32_t rank_;
+  Served served_;  // a Clocked: the Timeline calls its tick() and not wake(), which would call it
 };
 
 /// How a Timeline keeps time; the same digest in all three is the proof of cycle accuracy.
@@ -94,7 +98,9 @@ class Clocked : public Sleeper {
   Cycle current_cycle() const { return current_; }
 
  private:
+  friend class Timeline;
   void wake(Tick now) final;
+  void serve(Tick now);
   void tick_at(Cycle cycle);
   Clock::Edge edge_of(Tick arrival) const;
   Clock clock_;
@@ -157,9 +163,15 @@ class Timeline final : public sc_core::sc_module {
   };
   Next next() {
     if (stale_ != 0) look_again();
-    Next first = blocks_[0];
-    for (std::size_t b = 1; b < blocks_.size(); ++b) first = blocks_[b].at < first.at ? blocks_[b] : first;
-    return first;
+    // Field by field: a whole Next, just written in two parts, would have to wait until both are in the host's cache.
+    Tick at = blocks_[0].at;
+    std::uint32_t rank = blocks_[0].rank;
+    for (std::size_t b = 1; b < blocks_.size(); ++b) {
+      const bool earlier = blocks_[b].at < at;
+      rank = earlier ? blocks_[b].rank : rank;
+      at = earlier ? blocks_[b].at : at;
+    }
+    return {at, rank};
   }
   void look_again();
   bool finds_company() const;
