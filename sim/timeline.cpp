@@ -98,13 +98,14 @@ void Timeline::look_again() {
     for (auto b = static_cast<std::uint32_t>(std::countr_zero(stale_)); b < blocks_.size(); b += 64) {
       const Tick* const keys = &keys_[b * kBlock];
       Tick at = keys[0];
-      std::uint32_t rank = 0;
-#pragma GCC unroll 8
+      std::uint32_t rank = b * kBlock;
+#pragma GCC unroll 4
       for (std::uint32_t i = 1; i < kBlock; ++i) {
-        rank = keys[i] < at ? i : rank;
+        rank = keys[i] < at ? b * kBlock + i : rank;
         at = std::min(at, keys[i]);
       }
-      blocks_[b] = {at, b * kBlock + rank};
+      blocks_[b].at = at;
+      blocks_[b].rank = rank;
     }
   }
 }
@@ -197,7 +198,8 @@ Tick Timeline::run_until(Tick end) {
 void Timeline::measure_delay() const {
   const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
   const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
-  delay_ = sc_time_of(unit_ == 1 ? ahead : (ahead + unit_ - 1) / unit_);
+  // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a multiplication.
+  delay_ = sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond : (ahead + unit_ - 1) / unit_);
   delay_at_ = driving_ ? now_ : kNever;
 }
 

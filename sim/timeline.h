@@ -3,7 +3,7 @@
 //
 // Everything that sleeps is a Sleeper with one pending wake-up at most. The Timeline wakes them in the order
 // (time, rank); rank is the order of registration, so the order at one time stamp does not depend on who
-// asked first. Wake-ups live in one array by rank, cut into blocks of eight that remember their earliest: the
+// asked first. Wake-ups live in one array by rank, cut into blocks of four that remember their earliest: the
 // machine has tens of sleepers, not thousands, and few blocks change between two wake-ups, so the next one
 // costs some thirty conditional moves and no allocation, and beats a timing wheel (docs/performance.md).
 //
@@ -196,7 +196,7 @@ class Timeline final : public sc_core::sc_module {
       kNever;  // for which now_ the delay is known: one wake-up often makes several calls
   mutable sc_core::sc_time delay_;
 
-  static constexpr std::uint32_t kBlock = 8;
+  static constexpr std::uint32_t kBlock = 4;
   std::vector<Tick> keys_;          // per rank, kNever up to a whole block
   std::vector<Next> blocks_;        // earliest of each block, where not stale; one at least
   std::uint64_t stale_ = 0;         // blocks with a changed key: bit of the block's number modulo 64
