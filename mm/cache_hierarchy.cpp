@@ -109,6 +109,7 @@ void CacheHierarchy::fill_l1(unsigned core, Line line) {
   const std::uint32_t i = l1.victim(line, l1.ways());
   if (cores_[core].last == l1.at(i)) cores_[core].last = kNone;
   l1.place(line, i);
+  cores_[core].guess(line).l1 = i;
   l1.used(line, i);
 }
 
@@ -134,7 +135,8 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
     mine.last_owned = false;  // looked up when it is written
     return level;
   };
-  if (const std::uint32_t i = mine.l1.find(line); i != kMiss) {
+  Guess& guess = mine.guess(line);
+  if (const std::uint32_t i = mine.l1.find(line, guess.l1); i != kMiss) {
     mine.l1.used(line, i);
     return found(CacheLevel::kL1);
   }
@@ -144,10 +146,10 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
     return found(CacheLevel::kL2);
   }
   CacheLevel level = CacheLevel::kLlc;
-  std::uint32_t i = llc_.find(line);
+  std::uint32_t i = llc_.find(line, guess.llc);
   if (i == kMiss) {
     level = CacheLevel::kMemory;
-    i = allocate(line, llc_.ways());
+    i = guess.llc = allocate(line, llc_.ways());
   }
   llc_.used(line, i);
   Entry& entry = directory_[i];
@@ -165,7 +167,8 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
 CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
   Private& mine = cores_[core];
   CacheLevel level = CacheLevel::kMemory;
-  std::uint32_t in_core = mine.l1.find(line);
+  Guess& guess = mine.guess(line);
+  std::uint32_t in_core = mine.l1.find(line, guess.l1);
   if (in_core != kMiss) {
     mine.l1.used(line, in_core);
     level = CacheLevel::kL1;
@@ -174,9 +177,9 @@ CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
     fill_l1(core, line);
     level = CacheLevel::kL2;
   }
-  std::uint32_t i = llc_.find(line);
+  std::uint32_t i = llc_.find(line, guess.llc);
   if (i == kMiss) {
-    i = allocate(line, llc_.ways());
+    i = guess.llc = allocate(line, llc_.ways());
   } else if (level == CacheLevel::kMemory) {
     level = CacheLevel::kLlc;
   }

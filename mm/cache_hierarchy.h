@@ -90,6 +90,13 @@ class CacheHierarchy {
         if (tags_[i] == line) return i;
       return kMiss;
     }
+    /// The same, with a guess of where it is; the answer becomes the next guess.
+    std::uint32_t find(Line line, std::uint32_t& guess) const {
+      if (tags_[guess] == line) return guess;
+      const std::uint32_t i = find(line);
+      if (i != kMiss) guess = i;
+      return i;
+    }
     /// The line, which is at `index`, was used.
     void used(Line line, std::uint32_t index) { used_[set_of(line)] |= bit_of(line, index); }
     /// A place for the line among the first `ways` of its set; the line that was there, or kNone, is left in
@@ -132,10 +139,16 @@ class CacheHierarchy {
     std::uint32_t sharers = 0;  // a bit per core that has a copy in its L2
     std::int8_t owner = -1;     // of them the only one, which may write; -1: none
   };
+  /// Where in L1 and in the LLC a line was when it was last looked for.
+  struct Guess {
+    std::uint32_t l1 = 0, llc = 0;
+  };
   struct Private {
+    Guess& guess(Line line) { return guesses[line % guesses.size()]; }
     Tags l1, l2;
     Line last = kNone;        // the line that is known to be in L1 ...
     bool last_owned = false;  // ... and whether it may be written
+    std::array<Guess, 64> guesses{};
   };
 
   CacheLevel load_slow(unsigned core, Line line);

@@ -260,9 +260,7 @@ void DramController::Impl::move_faulty_data(tlm::tlm_generic_payload& p) {
   const bool all = p.get_byte_enable_ptr() == nullptr;
   if (faults.read(address, length, all ? p.get_data_ptr() : nullptr) != EccOutcome::kUncorrectable) return;
   p.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE);
-  sim::DmaTag* tag = nullptr;
-  p.get_extension(tag);
-  if (tag != nullptr) tag->poisoned = true;
+  if (sim::DmaTag* tag = sim::find_tag(p); tag != nullptr) tag->poisoned = true;
 }
 
 /// One bit of the row flips; which one follows from the row and from how many flipped before.

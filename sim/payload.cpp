@@ -39,9 +39,7 @@ Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t addres
 void PayloadPool::free(tlm::tlm_generic_payload* payload) { free_.push_back(static_cast<Transaction*>(payload)); }
 
 void complete(tlm::tlm_generic_payload& payload, CompletionStatus status) {
-  DmaTag* tag = nullptr;
-  payload.get_extension(tag);
-  if (tag != nullptr) tag->status = status;
+  if (DmaTag* tag = find_tag(payload); tag != nullptr) tag->status = status;
   switch (status) {
     case CompletionStatus::kSuccess: payload.set_response_status(tlm::TLM_OK_RESPONSE); break;
     case CompletionStatus::kUnsupportedRequest: payload.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE); break;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <tlm>
+#include <typeinfo>
 #include <vector>
 
 #include "sim/types.h"
@@ -89,11 +90,16 @@ class PayloadPool : public tlm::tlm_mm_interface {
   std::vector<Transaction*> free_;
 };
 
-/// The tag of any payload, ours or foreign.
+/// The tag of any payload, ours or foreign; null: it has none.
+inline DmaTag* find_tag(tlm::tlm_generic_payload& payload) {
+  // Of our own it is known where it is; asked for several times on the way of every transaction.
+  if (&typeid(payload) == &typeid(Transaction)) return &static_cast<Transaction&>(payload).tag;
+  return payload.get_extension<DmaTag>();
+}
+/// The same to read, with a default for none.
 inline const DmaTag& tag_of(const tlm::tlm_generic_payload& payload) {
   static const DmaTag none;
-  const DmaTag* tag = nullptr;
-  payload.get_extension(tag);
+  const DmaTag* tag = find_tag(const_cast<tlm::tlm_generic_payload&>(payload));
   return tag != nullptr ? *tag : none;
 }
 /// Writes the PCIe completion status where there is a tag to hold it, and the TLM response status.

@@ -18,8 +18,8 @@ Tick ticks_per_resolution_unit() {
   return unit;
 }
 
-/// sc_time::from_value() without the call into the library: an sc_time is its number of units of the resolution. Made for
-/// every TLM call.
+/// sc_time::from_value() without the call into the library: an sc_time is its number of units of the
+/// resolution. Made for every TLM call.
 sc_core::sc_time sc_time_of(sc_core::sc_time::value_type units) {
   sc_core::sc_time t;
   static_assert(sizeof t == sizeof units);
@@ -29,7 +29,8 @@ sc_core::sc_time sc_time_of(sc_core::sc_time::value_type units) {
 
 }  // namespace
 
-Sleeper::Sleeper(Timeline& timeline, Served served) : timeline_(timeline), rank_(timeline.enrol(this)), served_(served) {}
+Sleeper::Sleeper(Timeline& timeline, Served served)
+    : timeline_(timeline), rank_(timeline.enrol(this)), served_(served) {}
 Sleeper::~Sleeper() { timeline_.withdraw(rank_); }
 
 Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline, Served::kByTick), clock_(clock) {
@@ -198,8 +199,10 @@ Tick Timeline::run_until(Tick end) {
 void Timeline::measure_delay() const {
   const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
   const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
-  // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a multiplication.
-  delay_ = sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond : (ahead + unit_ - 1) / unit_);
+  // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a
+  // multiplication.
+  delay_ = sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond
+                                           : (ahead + unit_ - 1) / unit_);
   delay_at_ = driving_ ? now_ : kNever;
 }
 

@@ -163,7 +163,8 @@ class Timeline final : public sc_core::sc_module {
   };
   Next next() {
     if (stale_ != 0) look_again();
-    // Field by field: a whole Next, just written in two parts, would have to wait until both are in the host's cache.
+    // Field by field: a whole Next, just written in two parts, would have to wait until both are in the
+    // host's cache.
     Tick at = blocks_[0].at;
     std::uint32_t rank = blocks_[0].rank;
     for (std::size_t b = 1; b < blocks_.size(); ++b) {
