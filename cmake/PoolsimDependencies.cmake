@@ -46,10 +46,12 @@ else()
   add_compile_options(-fno-omit-frame-pointer)
 endif()
 
+set(POOLSIM_TEST_TIMEOUT 120)  # seconds; a test takes less than one
 set(POOLSIM_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
 if(POOLSIM_SANITIZE)
   add_compile_options(-fsanitize=${POOLSIM_SANITIZE} -fno-sanitize-recover=undefined)
   add_link_options(-fsanitize=${POOLSIM_SANITIZE})
+  set(POOLSIM_TEST_TIMEOUT 600)
 endif()
 
 find_program(POOLSIM_CCACHE ccache)

@@ -11,6 +11,7 @@
 #include "testbenches/campaign/report.h"
 #include "testbenches/campaign/shrink.h"
 #include "testbenches/tests/campaign/campaign_fixture.h"
+#include "testbenches/tests/sanitizers.h"
 
 namespace {
 
@@ -262,6 +263,7 @@ TEST_F(CampaignRun, ExperimentsThatBreakAreClassifiedAndBounded) {
   const char* expected[] = {"crash_tool", "hang_host",  "crash_tool", "invalid",
                             "crash_tool", "crash_tool", "masked"};
   for (std::uint64_t i = 0; i < 7; ++i) EXPECT_EQ(db.find(i)->outcome, expected[i]) << i;
+  if (sanitizers::kAddress) return;  // it ends the process itself, with an exit code
   EXPECT_EQ(db.find(2)->signature, "crash_tool: out of memory");
   EXPECT_TRUE(db.find(0)->signature.starts_with("crash_tool: signal 11")) << db.find(0)->signature;
 }

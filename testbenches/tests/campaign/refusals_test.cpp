@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "testbenches/campaign/database.h"
+#include "testbenches/tests/sanitizers.h"
 
 namespace {
 
@@ -137,6 +138,7 @@ TEST_F(Refusals, ADiskThatIsFullFromTheStartLeavesNothingHalf) {
 }
 
 TEST_F(Refusals, ADatabaseThatCannotBeWritten) {
+  if (sanitizers::kAddress) GTEST_SKIP() << "its search for leaks hangs in a process that changed its user";
   ASSERT_EQ(run("a.db").code, 0);
   const std::string before = rows("a.db");
   write_campaign(50);

@@ -122,7 +122,8 @@ TEST_F(Triggers, APredicateOnAProbeIsTheMomentAtWhichItBecomesTrue) {
       last = probe.value();
     }
   };
-  auto* watch = new Listener;
+  static Listener listener;  // the machine outlives this function
+  Listener* const watch = &listener;
   watch->world = &world();
   for (sim::Probe* p : world().machine().simulation().probes().probes()) {
     if (p->path() == "root_port.posted_in_flight") watch->last = p->value(), p->listen(watch);
