@@ -45,10 +45,10 @@ void PcieLinkConfig::validate() const {
   for (const auto& [name, credits] : {std::pair("root_credits", &root_credits), std::pair("device_credits", &device_credits)}) {
     // A TLP of the largest payload must fit, or nothing would ever leave (specification, table 2-43).
     const unsigned most = data_credits(max_payload_bytes);
-    const auto data = [&](const char* kind, unsigned units, unsigned least) {
+    const auto data = [side = name](const char* kind, unsigned units, unsigned least) {
       if (units != 0 && units < least) {
         throw sim::Error(fmt::format("link.{}.{}: {} is too few (0 = infinite, else at least {}: the largest payload)",
-                                     name, kind, units, least));
+                                     side, kind, units, least));
       }
     };
     data("posted_data", credits->posted_data, most);
