@@ -332,8 +332,11 @@ void Nic::Core::run() {
 }
 
 sim::Cycle Nic::Core::next_wakeup() const {
-  sim::Cycle next = std::min({rx.next_wakeup(), tx.next_wakeup(), port.next_wakeup(), irq.next_due(),
-                              autonegotiation_end_, unblock_at});
+  sim::Cycle next = irq.next_due();
+  for (const sim::Cycle c :
+       {rx.next_wakeup(), tx.next_wakeup(), port.next_wakeup(), autonegotiation_end_, unblock_at}) {
+    earliest(next, c);
+  }
   if (wire_count != 0) earliest(next, wire[wire_first].due);
   if (access_count != 0) earliest(next, accesses[access_first].due);
   if (answer_count != 0) earliest(next, answers[answer_first].due);

@@ -198,7 +198,7 @@ void RxEngine::finish_packet_if_done() {
   buffer_.pop();
 }
 
-bool RxEngine::advance() {
+bool RxEngine::advance_work() {
   bool changed = false;
   if (flush_mask_ != 0) flush_due();
   for (std::uint32_t m = disabling_mask_; m != 0; m &= m - 1) {
@@ -357,7 +357,7 @@ void RxEngine::copy_out(std::uint32_t from, std::span<std::uint8_t> to) {
 }
 
 sim::Transaction* RxEngine::next_payload() {
-  if (!active_ || !descriptor_open_ || segment_ == segments_ || !d_.may_master(function_)) return nullptr;
+  if (!payload_open() || !d_.may_master(function_)) return nullptr;
   const Segment& s = segments_array_[segment_];
   const std::uint64_t address = s.address + segment_done_;
   const auto to_page_end = static_cast<std::uint32_t>(sim::kPageSize - address % sim::kPageSize);
@@ -583,9 +583,8 @@ void RxEngine::reset() {
   for (unsigned n = 0; n < kQueues; ++n) reset_queue(n);
 }
 
-sim::Cycle RxEngine::next_wakeup() const {
+sim::Cycle RxEngine::next_flush() const {
   sim::Cycle next = sim::kNeverCycle;
-  if (!buffer_.empty() && buffer_.front().ready > d_.now) earliest(next, buffer_.front().ready);
   for (std::uint32_t m = flush_mask_; m != 0; m &= m - 1) {
     earliest(next, flush_at_[static_cast<unsigned>(std::countr_zero(m))]);
   }
