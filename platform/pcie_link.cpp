@@ -75,7 +75,7 @@ std::uint64_t PcieLink::completion_bytes(const tlm_generic_payload& p, Stream s)
 /// When what arrives at `arrival` is seen: the first edge at or after it and after the present.
 Tick PcieLink::seen_at(Tick arrival) const {
   const Tick now = simulation_.now();
-  return clock().edge(arrival > now ? clock().at_or_after(arrival) : clock().after(now));
+  return clock().first_at_or_after(arrival > now ? arrival : now + 1).at;
 }
 
 void PcieLink::send_request(Stream s, tlm_generic_payload& p, Tick ready) {
@@ -86,11 +86,11 @@ void PcieLink::send_request(Stream s, tlm_generic_payload& p, Tick ready) {
 }
 
 void PcieLink::push_request(Direction& d, Stream s, tlm_generic_payload* p, bool posted, unsigned data, Tick arrival) {
-  const Cycle due = clock().at_or_after(arrival);
+  const sim::Clock::Edge due = clock().first_at_or_after(arrival);
   if (posted && p != nullptr) ++d.posted_sent;
-  d.requests.push({due, p, s, posted, static_cast<std::uint16_t>(data)});
+  d.requests.push({due.cycle, p, s, posted, static_cast<std::uint16_t>(data)});
   (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
-  wake_by(clock().edge(due));
+  wake_by(due.at);
 }
 
 void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
@@ -100,9 +100,9 @@ void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
 }
 
 void PcieLink::push_completion(Direction& d, Stream s, tlm_generic_payload* p, unsigned data, Tick arrival) {
-  const Cycle due = clock().at_or_after(arrival);
-  d.completions.push({due, p, s, static_cast<std::uint16_t>(data), d.posted_sent});
-  wake_by(clock().edge(due));
+  const sim::Clock::Edge due = clock().first_at_or_after(arrival);
+  d.completions.push({due.cycle, p, s, static_cast<std::uint16_t>(data), d.posted_sent});
+  wake_by(due.at);
 }
 
 // Flow control.
@@ -452,10 +452,10 @@ Cycle PcieLink::next_work(Cycle now) const {
 }
 
 sim::Wakeup PcieLink::tick(Cycle now) {
-  deliver_requests(up_, now);
-  deliver_completions(up_, now);
-  deliver_requests(down_, now);
-  deliver_completions(down_, now);
+  for (Direction* d : {&up_, &down_}) {
+    if (!d->requests.empty()) deliver_requests(*d, now);
+    if (!d->completions.empty()) deliver_completions(*d, now);
+  }
   for (Direction* d : {&up_, &down_}) {
     if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);
   }

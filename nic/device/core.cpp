@@ -35,6 +35,7 @@ Nic::Core::Core(const std::string& name, sim::Simulation& sim, const NicConfig& 
       nvm(config.mac_address),
       phy(config.link_up_at_reset),
       wire(config.wire_queue_frames),
+      wire_byte(8 * (sim::kSecond / config.wire_bits_per_second)),
       accesses(kAccessQueue),
       answers(config.outstanding_reads),
       probes_(sim.probes(), name) {
@@ -333,10 +334,11 @@ void Nic::Core::run() {
 
 sim::Cycle Nic::Core::next_wakeup() const {
   sim::Cycle next = irq.next_due();
-  for (const sim::Cycle c :
-       {rx.next_wakeup(), tx.next_wakeup(), port.next_wakeup(), autonegotiation_end_, unblock_at}) {
-    earliest(next, c);
-  }
+  earliest(next, rx.next_wakeup());
+  earliest(next, tx.next_wakeup());
+  earliest(next, port.next_wakeup());
+  earliest(next, autonegotiation_end_);
+  earliest(next, unblock_at);
   if (wire_count != 0) earliest(next, wire[wire_first].due);
   if (access_count != 0) earliest(next, accesses[access_first].due);
   if (answer_count != 0) earliest(next, answers[answer_first].due);

@@ -152,6 +152,11 @@ std::uint32_t RxEngine::packet_buffer_bytes(unsigned queue) const {
   return 2048u >> code;
 }
 
+std::uint32_t RxEngine::descriptors_for(unsigned queue, std::uint32_t bytes) const {
+  const std::uint32_t each = packet_buffer_bytes(queue);
+  return (bytes + each - 1) / each;
+}
+
 std::uint32_t RxEngine::copy_bytes(unsigned queue) const {
   const RxPacket& p = buffer_.front();
   std::uint32_t bytes = p.bytes;
@@ -230,9 +235,8 @@ bool RxEngine::start_copy() {
       (d_.regs[reg::SRRCTL(n)] & srrctl::DROP_EN) != 0 || (d_.regs[reg::QDE] >> n & 1) != 0;
   const FunctionIndex f = d_.function_of_queue(n);
   const std::uint32_t bytes = copy_bytes(n);
-  const std::uint32_t per_descriptor = packet_buffer_bytes(n);
-  const std::uint32_t need = (bytes + per_descriptor - 1) / per_descriptor;
-  const bool enough = drop_enabled ? q.available() >= need : q.available() > 0;
+  const std::uint32_t need = drop_enabled ? descriptors_for(n, bytes) : 1;
+  const bool enough = q.available() >= need;
   if (!enough || !d_.may_master(f)) {
     if (drop_enabled) {
       std::uint32_t& rqdpc = d_.regs[reg::RQDPC(n)];

@@ -98,6 +98,7 @@ class RxEngine {
   void write_back_format(DescriptorQueue::Entry& e, bool eop);
   void abort_copy(DropReason reason);
   std::uint32_t packet_buffer_bytes(unsigned queue) const;
+  std::uint32_t descriptors_for(unsigned queue, std::uint32_t bytes) const;
   std::uint32_t copy_bytes(unsigned queue) const;
   std::uint32_t split_header_bytes(unsigned queue) const;
   void copy_out(std::uint32_t from, std::span<std::uint8_t> to);

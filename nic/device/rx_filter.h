@@ -72,6 +72,7 @@ class RxFilter {
   RegisterFile& regs_;
   bool dirty_ = true;
   std::vector<Address> addresses_;
+  std::uint32_t ethertype_filters_ = 0;  // ETQFs that are on
   ToeplitzHash toeplitz_;
   std::array<std::uint8_t, ToeplitzHash::kKeyBytes> key_{};
   bool key_known_ = false;
