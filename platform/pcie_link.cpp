@@ -195,6 +195,7 @@ void PcieLink::end_request(Stream s) {
   tlm_generic_payload& p = *flow_[s].stalled;
   flow_[s].stalled = nullptr;
   flow_[s].end_request_from = kNeverCycle;
+  --callers_waiting_;
   phase_back(s, p, tlm::END_REQ);
 }
 
@@ -236,6 +237,7 @@ tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tl
   if (full(s)) {
     flow_[s].end_request_from = poke(simulation_.now());
     flow_[s].stalled = &p;
+    ++callers_waiting_;
     return tlm::TLM_ACCEPTED;
   }
   phase = tlm::END_REQ;
@@ -441,6 +443,7 @@ Cycle PcieLink::next_work(Cycle now) const {
     const Cycle due = clock().at_or_after(k.at);
     earlier(due > now ? due : now + 1);
   }
+  if (callers_waiting_ == 0) return next;
   for (unsigned s = 0; s < kStreams; ++s) {
     if (flow_[s].end_request_from == kNeverCycle) continue;
     // Room in the transmitter comes with time; room in the receiver with a delivery, which is a tick anyway.
@@ -461,7 +464,7 @@ sim::Wakeup PcieLink::tick(Cycle now) {
   }
   if (!waiting_reads_.empty()) launch_waiting_reads();
   if (__builtin_expect(!kept_.empty(), 0)) let_go();
-  end_requests(now);
+  if (callers_waiting_ != 0) end_requests(now);
   return {next_work(now)};
 }
 

@@ -345,6 +345,39 @@ sim::Cycle Nic::Core::next_wakeup() const {
   return next;
 }
 
+sim::Wakeup Nic::tick(sim::Cycle now) {
+  Core& c = *core_;
+  c.device.now = now;
+  if (c.unblock_at <= now) {
+    c.unblock_at = sim::kNeverCycle;
+    c.port.unblock();
+  }
+  while (c.answer_count != 0 && c.answers[c.answer_first].due <= now) {
+    sim::Transaction& t = *c.answers[c.answer_first].transaction;
+    Core::step(c.answer_first, c.answers.size());
+    --c.answer_count;
+    c.port.completed(t);
+  }
+  while (c.access_count != 0 && c.accesses[c.access_first].due <= now) {
+    const Core::Access a = c.accesses[c.access_first];
+    Core::step(c.access_first, c.accesses.size());
+    --c.access_count;
+    answer_access(*a.payload, a.config);
+  }
+  c.autonegotiation_due();
+  while (c.wire_count != 0 && c.wire[c.wire_first].due <= now) {
+    const Core::WireFrame& f = c.wire[c.wire_first];
+    c.rx.frame_arrived(f.bytes, c.link_up());
+    Core::step(c.wire_first, c.wire.size());
+    --c.wire_count;
+    if (wire_held_ != nullptr) release_wire();
+  }
+  c.run();
+  if (c.device.sim.probes().listened()) c.set_probes();
+  const sim::Cycle next = c.next_wakeup();
+  return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(next);
+}
+
 bool Nic::Core::idle() const {
   return next_wakeup() == sim::kNeverCycle && port.reads_outstanding() == 0 && !port.blocked();
 }

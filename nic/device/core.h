@@ -71,9 +71,9 @@ class Nic::Core {
   void vf_write(unsigned vf, std::uint32_t offset, std::uint32_t value);
 
   /// Does everything due at device.now.
-  void run();
-  void autonegotiation_due();
-  sim::Cycle next_wakeup() const;
+  inline void run();
+  inline void autonegotiation_due();
+  inline sim::Cycle next_wakeup() const;
   bool idle() const;
 
   void set_probes();

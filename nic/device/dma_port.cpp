@@ -149,8 +149,8 @@ sim::Transaction* DmaPort::make_fetch(const FetchChoice& choice) {
   return make_read(read, fetch.address, 16 * fetch.count);
 }
 
-/// The first queue, in turn, that has no descriptor left; else the first whose descriptors should be fetched now.
-/// A fetch of 0 descriptors: none.
+/// The first queue, in turn, that has no descriptor left; else the first whose descriptors should be fetched
+/// now. A fetch of 0 descriptors: none.
 DmaPort::FetchChoice DmaPort::choose_fetch() {
   const std::uint32_t burst = d_.config.descriptor_fetch_bytes;
   FetchChoice choice;

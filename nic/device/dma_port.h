@@ -52,22 +52,22 @@ class DmaPort {
   };
 
   bool issue_next();
-  sim::Transaction* next_posted();
-  sim::Transaction* next_read();
+  inline sim::Transaction* next_posted();
+  inline sim::Transaction* next_read();
   struct FetchChoice {
     bool transmit = false;
     unsigned queue = 0;
     DescriptorQueue::Fetch fetch{};
   };
-  FetchChoice choose_fetch();
-  sim::Transaction* make_fetch(const FetchChoice& choice);
-  sim::Transaction* make_read(const Read& read, std::uint64_t address, std::uint32_t bytes);
+  inline FetchChoice choose_fetch();
+  inline sim::Transaction* make_fetch(const FetchChoice& choice);
+  inline sim::Transaction* make_read(const Read& read, std::uint64_t address, std::uint32_t bytes);
   sim::Transaction* make_message(FunctionIndex function, unsigned entry);
   bool read_wanted() const {
     return !free_slots_.empty() &&
            (rx_.fetch_candidates() != 0 || tx_.fetch_candidates() != 0 || tx_.data_read_waiting());
   }
-  void hand_over(sim::Transaction& transaction);
+  inline void hand_over(sim::Transaction& transaction);
 
   Device& d_;
   Interrupts& irq_;

@@ -166,7 +166,7 @@ FrameInfo parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& o
 }
 
 std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint32_t start) {
-  // Sums in memory order, 8 bytes at a time with the carry going round; the byte order is put right at the end.
+  // Sums in memory order, 8 bytes at a time with end-around carry; the byte order is put right at the end.
   std::uint64_t sum = 0;
   const std::uint8_t* p = bytes.data();
   std::size_t n = bytes.size();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nic/device/register_file.h"
 
+#include <vector>
+
 namespace nic {
 namespace {
 
@@ -179,7 +181,7 @@ const std::vector<RegisterInfo>& table() {
 
 }  // namespace
 
-RegisterFile::RegisterFile() : values_(kBytes / 4) { power_on_reset(); }
+RegisterFile::RegisterFile() { power_on_reset(); }
 
 std::uint32_t RegisterFile::canonical(std::uint32_t offset) {
   offset &= (kBytes - 1) & ~3u;

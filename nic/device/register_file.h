@@ -4,7 +4,6 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <vector>
 
 #include "nic/device/registers.h"
 
@@ -92,7 +91,7 @@ class RegisterFile {
   void software_reset();
 
  private:
-  std::vector<std::uint32_t> values_;
+  std::array<std::uint32_t, kBytes / 4> values_;
 };
 
 }  // namespace nic
