@@ -75,7 +75,7 @@ std::uint64_t PcieLink::completion_bytes(const tlm_generic_payload& p, Stream s)
 /// When what arrives at `arrival` is seen: the first edge at or after it and after the present.
 Tick PcieLink::seen_at(Tick arrival) const {
   const Tick now = simulation_.now();
-  return clock().edge(arrival > now ? clock().at_or_after(arrival) : clock().after(now));
+  return clock().first_at_or_after(arrival > now ? arrival : now + 1).at;
 }
 
 void PcieLink::send_request(Stream s, tlm_generic_payload& p, Tick ready) {
@@ -86,11 +86,11 @@ void PcieLink::send_request(Stream s, tlm_generic_payload& p, Tick ready) {
 }
 
 void PcieLink::push_request(Direction& d, Stream s, tlm_generic_payload* p, bool posted, unsigned data, Tick arrival) {
-  const Cycle due = clock().at_or_after(arrival);
+  const sim::Clock::Edge due = clock().first_at_or_after(arrival);
   if (posted && p != nullptr) ++d.posted_sent;
-  d.requests.push({due, p, s, posted, static_cast<std::uint16_t>(data)});
+  d.requests.push({due.cycle, p, s, posted, static_cast<std::uint16_t>(data)});
   (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
-  wake_by(clock().edge(due));
+  wake_by(due.at);
 }
 
 void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
@@ -100,9 +100,9 @@ void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
 }
 
 void PcieLink::push_completion(Direction& d, Stream s, tlm_generic_payload* p, unsigned data, Tick arrival) {
-  const Cycle due = clock().at_or_after(arrival);
-  d.completions.push({due, p, s, static_cast<std::uint16_t>(data), d.posted_sent});
-  wake_by(clock().edge(due));
+  const sim::Clock::Edge due = clock().first_at_or_after(arrival);
+  d.completions.push({due.cycle, p, s, static_cast<std::uint16_t>(data), d.posted_sent});
+  wake_by(due.at);
 }
 
 // Flow control.
@@ -195,6 +195,7 @@ void PcieLink::end_request(Stream s) {
   tlm_generic_payload& p = *flow_[s].stalled;
   flow_[s].stalled = nullptr;
   flow_[s].end_request_from = kNeverCycle;
+  --callers_waiting_;
   phase_back(s, p, tlm::END_REQ);
 }
 
@@ -236,6 +237,7 @@ tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tl
   if (full(s)) {
     flow_[s].end_request_from = poke(simulation_.now());
     flow_[s].stalled = &p;
+    ++callers_waiting_;
     return tlm::TLM_ACCEPTED;
   }
   phase = tlm::END_REQ;
@@ -441,6 +443,7 @@ Cycle PcieLink::next_work(Cycle now) const {
     const Cycle due = clock().at_or_after(k.at);
     earlier(due > now ? due : now + 1);
   }
+  if (callers_waiting_ == 0) return next;
   for (unsigned s = 0; s < kStreams; ++s) {
     if (flow_[s].end_request_from == kNeverCycle) continue;
     // Room in the transmitter comes with time; room in the receiver with a delivery, which is a tick anyway.
@@ -452,16 +455,16 @@ Cycle PcieLink::next_work(Cycle now) const {
 }
 
 sim::Wakeup PcieLink::tick(Cycle now) {
-  deliver_requests(up_, now);
-  deliver_completions(up_, now);
-  deliver_requests(down_, now);
-  deliver_completions(down_, now);
+  for (Direction* d : {&up_, &down_}) {
+    if (!d->requests.empty()) deliver_requests(*d, now);
+    if (!d->completions.empty()) deliver_completions(*d, now);
+  }
   for (Direction* d : {&up_, &down_}) {
     if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);
   }
   if (!waiting_reads_.empty()) launch_waiting_reads();
   if (__builtin_expect(!kept_.empty(), 0)) let_go();
-  end_requests(now);
+  if (callers_waiting_ != 0) end_requests(now);
   return {next_work(now)};
 }
 

@@ -159,32 +159,32 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   Direction& completion_direction(Stream s) { return s == kDma ? down_ : up_; }
   tlm::tlm_target_socket<64>& entry_of(Stream s);
   tlm::tlm_initiator_socket<64>& exit_of(Stream s);
-  std::uint64_t request_bytes(Stream s, const tlm::tlm_generic_payload& p) const;
+  inline std::uint64_t request_bytes(Stream s, const tlm::tlm_generic_payload& p) const;
   std::uint64_t completion_bytes(const tlm::tlm_generic_payload& p, Stream s) const;
 
-  sim::Tick seen_at(sim::Tick arrival) const;
-  void send_request(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  inline sim::Tick seen_at(sim::Tick arrival) const;
+  inline void send_request(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void send_completion(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
-  void push_request(Direction& d, Stream s, tlm::tlm_generic_payload* p, bool posted, unsigned data, sim::Tick arrival);
+  inline void push_request(Direction& d, Stream s, tlm::tlm_generic_payload* p, bool posted, unsigned data, sim::Tick arrival);
   void push_completion(Direction& d, Stream s, tlm::tlm_generic_payload* p, unsigned data, sim::Tick arrival);
   void queue_train(Direction& d, CreditClass c, Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void pump(Direction& d);
   bool send_tlp(Direction& d, CreditClass c, Train& train);
   TlpPiece next_piece(CreditClass c, const Train& train) const;
-  void begin_response(Stream s, tlm::tlm_generic_payload& p);
+  inline void begin_response(Stream s, tlm::tlm_generic_payload& p);
   void end_request(Stream s);
   bool tamper(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void let_go();
-  void enter(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
-  void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
-  void answer(Stream s, tlm::tlm_generic_payload& p);
-  bool full(Stream s) const;
+  inline void enter(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
+  inline void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
+  inline void answer(Stream s, tlm::tlm_generic_payload& p);
+  inline bool full(Stream s) const;
   void deliver_requests(Direction& d, sim::Cycle now);
   void deliver_message(Stream s, tlm::tlm_generic_payload& p);
   void deliver_completions(Direction& d, sim::Cycle now);
   void launch_waiting_reads();
   void end_requests(sim::Cycle now);
-  sim::Cycle next_work(sim::Cycle now) const;
+  inline sim::Cycle next_work(sim::Cycle now) const;
 
   sim::Simulation& simulation_;
   PcieLinkConfig config_;
@@ -203,6 +203,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   std::vector<Kept> kept_;
   std::vector<tlm::tlm_generic_payload*> injected_;
   unsigned tags_free_;
+  unsigned callers_waiting_ = 0;  // flows whose caller waits for END_REQ
   std::uint64_t reads_outstanding_ = 0;
   std::uint64_t malformed_ = 0;
   std::uint64_t messages_[2] = {0, 0};  // delivered up, down

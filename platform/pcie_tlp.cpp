@@ -122,7 +122,7 @@ unsigned completion_tlps(const PcieLinkConfig& link, std::uint64_t address, std:
 
 std::uint64_t write_wire_bytes(const PcieLinkConfig& link, std::uint64_t address, std::uint64_t length,
                                bool pasid_prefix) {
-  const std::uint64_t tlps = (length + link.max_payload_bytes - 1) / link.max_payload_bytes;
+  const std::uint64_t tlps = (length + link.max_payload_bytes - 1) >> std::countr_zero(link.max_payload_bytes);
   return padded(link, length) + tlps * (per_tlp(link) + memory_header_bytes(address, pasid_prefix));
 }
 

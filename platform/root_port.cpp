@@ -438,7 +438,7 @@ Cycle RootPort::next_work() const {
 }
 
 sim::Wakeup RootPort::tick(Cycle now) {
-  send_up(now);
+  if (!up_.empty()) send_up(now);
   if (accesses_in_use_ != 0) expire(now);
   if (!down_.empty()) send_down(now);
   if (!messages_down_.empty()) send_messages_down(now);

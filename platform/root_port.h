@@ -142,30 +142,30 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void blocking(unsigned port, tlm::tlm_generic_payload&, sc_core::sc_time&);
   unsigned debug(unsigned port, tlm::tlm_generic_payload&);
 
-  bool on_bus(sim::RequesterId function) const;
+  inline bool on_bus(sim::RequesterId function) const;
   bool removed(sim::RequesterId function, sim::Cycle now) const;
   bool removed_address(std::uint64_t address, sim::Cycle now) const;
   sim::RequesterId function_of(std::uint64_t ecam_address) const;
   std::uint64_t link_address(std::uint64_t address) const;
-  sim::Cycle seen_at(sim::Tick arrival) const;
+  inline sim::Cycle seen_at(sim::Tick arrival) const;
   sim::Cycle after_upstream(sim::Cycle seen) const { return seen + config_.upstream_cycles - 1; }
 
   void send_down(sim::Cycle now);
   bool send_down_one(tlm::tlm_generic_payload& p, sim::Cycle now);
   void send_up(sim::Cycle now);
   void send_messages_down(sim::Cycle now);
-  tlm::tlm_sync_enum hand_over(InitiatorPort<RootPort>& port, sim::Cycle& open_from,
+  inline tlm::tlm_sync_enum hand_over(InitiatorPort<RootPort>& port, sim::Cycle& open_from,
                                tlm::tlm_generic_payload& p);
   void access_answered(sim::Transaction& own, sim::Cycle seen);
   void answer_cpu(tlm::tlm_generic_payload& p, sim::CompletionStatus status, sim::Cycle seen,
                   std::uint64_t posted_before);
-  void posted_ordered(const tlm::tlm_generic_payload& p, sim::Cycle seen);
-  void respond(TargetPort<RootPort>& port, Stall& stall, tlm::tlm_generic_payload& p);
+  inline void posted_ordered(const tlm::tlm_generic_payload& p, sim::Cycle seen);
+  inline void respond(TargetPort<RootPort>& port, Stall& stall, tlm::tlm_generic_payload& p);
   void end_request(TargetPort<RootPort>& port, Stall& stall);
-  void phase_back(TargetPort<RootPort>& port, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
+  inline void phase_back(TargetPort<RootPort>& port, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
   void expire(sim::Cycle now);
-  void give_answers(sim::Cycle now);
-  sim::Cycle next_work() const;
+  inline void give_answers(sim::Cycle now);
+  inline sim::Cycle next_work() const;
 
   sim::Simulation& simulation_;
   RootPortConfig config_;

@@ -35,6 +35,7 @@ Nic::Core::Core(const std::string& name, sim::Simulation& sim, const NicConfig& 
       nvm(config.mac_address),
       phy(config.link_up_at_reset),
       wire(config.wire_queue_frames),
+      wire_byte(8 * (sim::kSecond / config.wire_bits_per_second)),
       accesses(kAccessQueue),
       answers(config.outstanding_reads),
       probes_(sim.probes(), name) {
@@ -332,12 +333,49 @@ void Nic::Core::run() {
 }
 
 sim::Cycle Nic::Core::next_wakeup() const {
-  sim::Cycle next = std::min({rx.next_wakeup(), tx.next_wakeup(), port.next_wakeup(), irq.next_due(),
-                              autonegotiation_end_, unblock_at});
+  sim::Cycle next = irq.next_due();
+  earliest(next, rx.next_wakeup());
+  earliest(next, tx.next_wakeup());
+  earliest(next, port.next_wakeup());
+  earliest(next, autonegotiation_end_);
+  earliest(next, unblock_at);
   if (wire_count != 0) earliest(next, wire[wire_first].due);
   if (access_count != 0) earliest(next, accesses[access_first].due);
   if (answer_count != 0) earliest(next, answers[answer_first].due);
   return next;
+}
+
+sim::Wakeup Nic::tick(sim::Cycle now) {
+  Core& c = *core_;
+  c.device.now = now;
+  if (c.unblock_at <= now) {
+    c.unblock_at = sim::kNeverCycle;
+    c.port.unblock();
+  }
+  while (c.answer_count != 0 && c.answers[c.answer_first].due <= now) {
+    sim::Transaction& t = *c.answers[c.answer_first].transaction;
+    Core::step(c.answer_first, c.answers.size());
+    --c.answer_count;
+    c.port.completed(t);
+  }
+  while (c.access_count != 0 && c.accesses[c.access_first].due <= now) {
+    const Core::Access a = c.accesses[c.access_first];
+    Core::step(c.access_first, c.accesses.size());
+    --c.access_count;
+    answer_access(*a.payload, a.config);
+  }
+  c.autonegotiation_due();
+  while (c.wire_count != 0 && c.wire[c.wire_first].due <= now) {
+    const Core::WireFrame& f = c.wire[c.wire_first];
+    c.rx.frame_arrived(f.bytes, c.link_up());
+    Core::step(c.wire_first, c.wire.size());
+    --c.wire_count;
+    if (wire_held_ != nullptr) release_wire();
+  }
+  c.run();
+  if (c.device.sim.probes().listened()) c.set_probes();
+  const sim::Cycle next = c.next_wakeup();
+  return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(next);
 }
 
 bool Nic::Core::idle() const {

@@ -35,6 +35,7 @@ class Nic::Core {
   std::vector<WireFrame> wire;  // ring
   std::size_t wire_first = 0, wire_count = 0;
   sim::Tick wire_free = 0;
+  const sim::Tick wire_byte;  // time of a byte on the wire
 
   /// A request on config or mmio.
   struct Access {
@@ -53,6 +54,9 @@ class Nic::Core {
   std::size_t answer_first = 0, answer_count = 0;
   sim::Cycle unblock_at = sim::kNeverCycle;
   bool link_up() const { return phy.link_up(); }
+  /// Places in the rings above.
+  static void step(std::size_t& first, std::size_t size) { first = first + 1 == size ? 0 : first + 1; }
+  static std::size_t place(std::size_t n, std::size_t size) { return n < size ? n : n - size; }
 
   // Functional accesses, at the present cycle. False: nobody claims it (UR).
   bool config_access(std::uint64_t address, bool write, std::uint8_t* data, unsigned bytes,
@@ -67,9 +71,9 @@ class Nic::Core {
   void vf_write(unsigned vf, std::uint32_t offset, std::uint32_t value);
 
   /// Does everything due at device.now.
-  void run();
-  void autonegotiation_due();
-  sim::Cycle next_wakeup() const;
+  inline void run();
+  inline void autonegotiation_due();
+  inline sim::Cycle next_wakeup() const;
   bool idle() const;
 
   void set_probes();

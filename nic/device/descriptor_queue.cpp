@@ -33,7 +33,7 @@ DescriptorQueue::Fetch DescriptorQueue::next_fetch(std::uint32_t burst_bytes,
   }
   const std::uint64_t address = address_of(fetch_index_);
   const std::uint32_t limit = std::min(burst_bytes, read_request_bytes);
-  const auto to_line_end = static_cast<std::uint32_t>(limit - address % limit) / 16;
+  const auto to_line_end = static_cast<std::uint32_t>(limit - (address & (limit - 1))) / 16;
   const std::uint32_t count =
       std::min({host, depth_ - on_chip(), std::max(to_line_end, 1u), ring_size() - fetch_index_});
   return {address, count, requested_, demand};
@@ -77,7 +77,8 @@ DescriptorQueue::WriteBackRun DescriptorQueue::next_write_back(std::uint32_t lin
   const std::uint32_t waiting = unwritten();
   if (waiting == 0) return {written_, 0};
   const Entry& first = cache_[written_ & mask_];
-  const auto to_line_end = static_cast<std::uint32_t>(line_bytes - address_of(first.index) % line_bytes) / 16;
+  const std::uint64_t in_line = address_of(first.index) & (line_bytes - 1);
+  const auto to_line_end = static_cast<std::uint32_t>(line_bytes - in_line) / 16;
   const std::uint32_t most = std::min(waiting, std::max(to_line_end, 1u));
   std::uint32_t count = 1;
   while (count < most && cache_[(written_ + count) & mask_].index == first.index + count) ++count;

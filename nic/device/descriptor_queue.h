@@ -61,6 +61,7 @@ class DescriptorQueue {
   std::uint32_t free_descriptors() const { return requested_ - written_ + posted(); }
 
   /// What PTHRESH, HTHRESH, the cache and the burst rules allow to fetch now.
+  /// Both sizes are powers of two.
   Fetch next_fetch(std::uint32_t burst_bytes, std::uint32_t read_request_bytes) const;
   void fetch_issued(const Fetch& fetch);
   /// Data of a fetch. Returns false for an answer to a question from before a reset of the queue.
@@ -77,7 +78,8 @@ class DescriptorQueue {
   std::uint32_t used_counter() const { return used_; }
   std::uint32_t requested_counter() const { return requested_; }
 
-  /// Used descriptors, contiguous in the ring, that fit one TLP ending on a line of `line_bytes` at most.
+  /// Used descriptors, contiguous in the ring, that fit one TLP ending on a line of `line_bytes` (a power of two)
+  /// at most.
   WriteBackRun next_write_back(std::uint32_t line_bytes) const;
   /// Moves head past the first `count` used descriptors.
   void written_back(std::uint32_t count);

@@ -28,13 +28,7 @@ DmaPort::DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, 
   for (std::size_t i = reads_.size(); i > 0; --i) free_slots_.push_back(static_cast<std::uint16_t>(i - 1));
 }
 
-bool DmaPort::read_wanted() const {
-  return !free_slots_.empty() &&
-         (rx_.fetch_candidates() != 0 || tx_.fetch_candidates() != 0 || tx_.data_read_waiting());
-}
-
-bool DmaPort::issue() {
-  if (blocked_ || path_free_ > d_.now) return false;
+bool DmaPort::issue_next() {
   sim::Transaction* t = nullptr;
   const bool read_turn = posted_in_a_row_ >= kPostedBeforeRead;
   if (read_turn) t = next_read();
@@ -141,7 +135,8 @@ sim::Transaction* DmaPort::make_read(const Read& read, std::uint64_t address, st
   return t;
 }
 
-sim::Transaction* DmaPort::make_fetch(bool transmit, unsigned n, const DescriptorQueue::Fetch& fetch) {
+sim::Transaction* DmaPort::make_fetch(const FetchChoice& choice) {
+  const auto& [transmit, n, fetch] = choice;
   DescriptorQueue& q = transmit ? tx_.queue(n) : rx_.queue(n);
   const Read read{transmit ? ReadKind::kTxFetch : ReadKind::kRxFetch,
                   static_cast<std::uint8_t>(n),
@@ -154,41 +149,38 @@ sim::Transaction* DmaPort::make_fetch(bool transmit, unsigned n, const Descripto
   return make_read(read, fetch.address, 16 * fetch.count);
 }
 
-/// The first queue, in turn, whose descriptors should be fetched now.
-bool DmaPort::choose_fetch(bool demand, bool& transmit, unsigned& queue, DescriptorQueue::Fetch& fetch) {
+/// The first queue, in turn, that has no descriptor left; else the first whose descriptors should be fetched
+/// now. A fetch of 0 descriptors: none.
+DmaPort::FetchChoice DmaPort::choose_fetch() {
   const std::uint32_t burst = d_.config.descriptor_fetch_bytes;
-  for (unsigned side = 0; side < 2; ++side) {
-    const std::uint32_t candidates = side == 0 ? rx_.fetch_candidates() : tx_.fetch_candidates();
+  FetchChoice choice;
+  for (const bool transmit : {false, true}) {
+    const std::uint32_t candidates = transmit ? tx_.fetch_candidates() : rx_.fetch_candidates();
     const std::uint32_t rotated = candidates >> next_queue_ | candidates << (kQueues - next_queue_);
     for (std::uint32_t m = rotated & 0xFFFF; m != 0; m &= m - 1) {
       const unsigned n = (static_cast<unsigned>(std::countr_zero(m)) + next_queue_) % kQueues;
-      const DescriptorQueue& q = side == 0 ? rx_.queue(n) : tx_.queue(n);
+      const DescriptorQueue& q = transmit ? tx_.queue(n) : rx_.queue(n);
       const auto f = q.next_fetch(burst, d_.max_read_request());
       if (f.count == 0) {
-        if (side == 0) {
-          rx_.clear_fetch_candidate(n);
-        } else {
+        if (transmit) {
           tx_.clear_fetch_candidate(n);
+        } else {
+          rx_.clear_fetch_candidate(n);
         }
         continue;
       }
-      if ((demand && !f.demand) || !d_.may_master(d_.function_of_queue(n))) continue;
-      transmit = side == 1;
-      queue = n;
-      fetch = f;
-      return true;
+      if ((!f.demand && choice.fetch.count != 0) || !d_.may_master(d_.function_of_queue(n))) continue;
+      choice = {transmit, n, f};
+      if (f.demand) return choice;
     }
   }
-  return false;
+  return choice;
 }
 
 sim::Transaction* DmaPort::next_read() {
   if (!read_wanted()) return nullptr;
-  bool transmit = false;
-  unsigned queue = 0;
-  DescriptorQueue::Fetch fetch{};
-  const bool demand = choose_fetch(true, transmit, queue, fetch);
-  if (!demand && tx_.data_read_waiting()) {
+  const FetchChoice choice = choose_fetch();
+  if (!choice.fetch.demand && tx_.data_read_waiting()) {
     const unsigned n = tx_.data_queue();
     const FunctionIndex f = tx_.data_function();
     const auto data = tx_.take_data_read();
@@ -196,9 +188,9 @@ sim::Transaction* DmaPort::next_read() {
                     data.bytes};
     return make_read(read, data.address, data.bytes);
   }
-  if (!demand && !choose_fetch(false, transmit, queue, fetch)) return nullptr;
-  next_queue_ = (queue + 1) % kQueues;
-  return make_fetch(transmit, queue, fetch);
+  if (choice.fetch.count == 0) return nullptr;
+  next_queue_ = (choice.queue + 1) % kQueues;
+  return make_fetch(choice);
 }
 
 void DmaPort::completed(sim::Transaction& t) {
@@ -235,11 +227,6 @@ void DmaPort::completed(sim::Transaction& t) {
       break;
   }
   t.release();
-}
-
-sim::Cycle DmaPort::next_wakeup() const {
-  if (blocked_ || path_free_ <= d_.now) return sim::kNeverCycle;
-  return posted_waiting() || read_wanted() ? path_free_ : sim::kNeverCycle;
 }
 
 }  // namespace nic

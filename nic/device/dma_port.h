@@ -21,7 +21,7 @@ class DmaPort {
           Send send);
 
   /// Issues at most one TLP. True if one left.
-  bool issue();
+  bool issue() { return blocked_ || path_free_ > d_.now ? false : issue_next(); }
   /// The link has room again (END_REQ).
   void unblock() { blocked_ = false; }
   bool blocked() const { return blocked_; }
@@ -29,7 +29,10 @@ class DmaPort {
   /// A read has been answered: hands its data to who asked. Releases the transaction.
   void completed(sim::Transaction& transaction);
 
-  sim::Cycle next_wakeup() const;
+  sim::Cycle next_wakeup() const {
+    const bool waits = !blocked_ && path_free_ > d_.now && (posted_waiting() || read_wanted());
+    return waits ? path_free_ : sim::kNeverCycle;
+  }
   /// Write-backs, messages or packet data wait to leave.
   bool posted_waiting() const { return !control_.empty() || rx_.payload_waiting(); }
   unsigned reads_outstanding() const { return reads_outstanding_; }
@@ -48,14 +51,23 @@ class DmaPort {
     std::uint32_t count = 0;
   };
 
-  sim::Transaction* next_posted();
-  sim::Transaction* next_read();
-  bool choose_fetch(bool demand, bool& transmit, unsigned& queue, DescriptorQueue::Fetch& fetch);
-  sim::Transaction* make_fetch(bool transmit, unsigned queue, const DescriptorQueue::Fetch& fetch);
-  sim::Transaction* make_read(const Read& read, std::uint64_t address, std::uint32_t bytes);
+  bool issue_next();
+  inline sim::Transaction* next_posted();
+  inline sim::Transaction* next_read();
+  struct FetchChoice {
+    bool transmit = false;
+    unsigned queue = 0;
+    DescriptorQueue::Fetch fetch{};
+  };
+  inline FetchChoice choose_fetch();
+  inline sim::Transaction* make_fetch(const FetchChoice& choice);
+  inline sim::Transaction* make_read(const Read& read, std::uint64_t address, std::uint32_t bytes);
   sim::Transaction* make_message(FunctionIndex function, unsigned entry);
-  bool read_wanted() const;
-  void hand_over(sim::Transaction& transaction);
+  bool read_wanted() const {
+    return !free_slots_.empty() &&
+           (rx_.fetch_candidates() != 0 || tx_.fetch_candidates() != 0 || tx_.data_read_waiting());
+  }
+  inline void hand_over(sim::Transaction& transaction);
 
   Device& d_;
   Interrupts& irq_;

@@ -166,14 +166,23 @@ FrameInfo parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& o
 }
 
 std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint32_t start) {
-  // Sums in memory order, 4 bytes at a time; the byte order is put right at the end.
+  // Sums in memory order, 8 bytes at a time with end-around carry; the byte order is put right at the end.
   std::uint64_t sum = 0;
   const std::uint8_t* p = bytes.data();
   std::size_t n = bytes.size();
-  for (; n >= 4; n -= 4, p += 4) {
+  for (; n >= 8; n -= 8, p += 8) {
+    std::uint64_t v;
+    std::memcpy(&v, p, 8);
+    sum += v;
+    if (sum < v) ++sum;
+  }
+  sum = (sum & 0xFFFFFFFF) + (sum >> 32);
+  if (n >= 4) {
     std::uint32_t v;
     std::memcpy(&v, p, 4);
     sum += v;
+    p += 4;
+    n -= 4;
   }
   if (n >= 2) {
     std::uint16_t v;

@@ -24,6 +24,7 @@ void Interrupts::reset() {
   vtivar.fill(0);
   vtivar_misc.fill(0);
   counter_end_.fill(0);
+  refresh_next_due();
 }
 
 std::uint32_t Interrupts::vf_owned_mask() const {
@@ -74,9 +75,7 @@ void Interrupts::set_icr(std::uint32_t value) {
   const bool active = (icr_ & ims_) != 0;
   // Without multiple vectors every cause uses MSI-X vector 0.
   if (active && !icr_active_ && !multiple_msix()) {
-    const sim::Cycle at = std::max(d_.now + d_.config.interrupt_cycles, counter_end_[0]);
-    fire_at_[0] = at;
-    scheduled_ |= 1;
+    schedule(0, std::max(d_.now + d_.config.interrupt_cycles, counter_end_[0]));
   }
   icr_active_ = active;
 }
@@ -110,8 +109,7 @@ void Interrupts::raise(std::uint32_t bits) {
 void Interrupts::evaluate() {
   const std::uint32_t now_active = eicr_ & eims_;
   for_each_bit(now_active & ~active_, [&](unsigned v) {
-    fire_at_[v] = std::max(d_.now + d_.config.interrupt_cycles, counter_end_[v]);
-    scheduled_ |= 1u << v;
+    schedule(v, std::max(d_.now + d_.config.interrupt_cycles, counter_end_[v]));
   });
   active_ = now_active;
 }
@@ -149,25 +147,31 @@ void Interrupts::write_eitr(unsigned vector, std::uint32_t value) {
   const std::uint64_t counter_us = value >> 21 & 0x3FF;
   counter_end_[vector] = counter_us == 0 ? 0 : d_.now + counter_us * d_.cycles_per_us;
   if ((scheduled_ >> vector & 1) != 0) {
-    fire_at_[vector] = std::max(d_.now + d_.config.interrupt_cycles, counter_end_[vector]);
+    schedule(vector, std::max(d_.now + d_.config.interrupt_cycles, counter_end_[vector]));
   }
 }
 
-std::uint32_t Interrupts::take_due() {
+void Interrupts::schedule(unsigned vector, sim::Cycle at) {
+  fire_at_[vector] = at;
+  scheduled_ |= 1u << vector;
+  refresh_next_due();
+}
+
+void Interrupts::refresh_next_due() {
+  next_due_ = sim::kNeverCycle;
+  for_each_bit(scheduled_, [&](unsigned v) { earliest(next_due_, fire_at_[v]); });
+}
+
+std::uint32_t Interrupts::take_scheduled() {
   std::uint32_t due = 0;
   for_each_bit(scheduled_, [&](unsigned v) {
     if (fire_at_[v] <= d_.now) due |= 1u << v;
   });
   scheduled_ &= ~due;
+  refresh_next_due();
   // Masked or cleared meanwhile: no message.
   const std::uint32_t single = icr_active_ && !multiple_msix() ? 1u : 0u;
   return due & (active_ | single);
-}
-
-sim::Cycle Interrupts::next_due() const {
-  sim::Cycle next = sim::kNeverCycle;
-  for_each_bit(scheduled_, [&](unsigned v) { earliest(next, fire_at_[v]); });
-  return next;
 }
 
 void Interrupts::sent(unsigned vector) {
@@ -200,6 +204,7 @@ void Interrupts::reset_vf(unsigned vf) {
   eiac &= ~mask;
   eiam &= ~mask;
   scheduled_ &= ~mask;
+  refresh_next_due();
   active_ = eicr_ & eims_;
   vtivar[vf] = vtivar_misc[vf] = 0;
   for (unsigned v = 0; v < kVfVectors; ++v) {

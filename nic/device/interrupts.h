@@ -59,8 +59,8 @@ class Interrupts {
   bool moderated(unsigned vector) const { return eitr::interval_us(d_.regs[reg::EITR(vector)]) != 0; }
 
   /// Vectors whose message is due by now; the caller sends them in any order.
-  std::uint32_t take_due();
-  sim::Cycle next_due() const;
+  std::uint32_t take_due() { return next_due_ > d_.now ? 0 : take_scheduled(); }
+  sim::Cycle next_due() const { return next_due_; }
   /// The message of `vector` leaves now: restarts moderation, applies EIAC and EIAM.
   void sent(unsigned vector);
   /// Function and MSI-X table entry of an EICR bit; false if it has none.
@@ -70,6 +70,9 @@ class Interrupts {
   void reset_vf(unsigned vf);
 
  private:
+  std::uint32_t take_scheduled();
+  void schedule(unsigned vector, sim::Cycle at);
+  void refresh_next_due();
   void set_icr(std::uint32_t value);
   void raise(std::uint32_t bits);
   void evaluate();
@@ -82,6 +85,7 @@ class Interrupts {
   std::uint32_t active_ = 0;     // EICR & EIMS as last evaluated
   std::uint32_t scheduled_ = 0;  // a message is due at fire_at_
   std::array<sim::Cycle, kVectors> fire_at_{};
+  sim::Cycle next_due_ = sim::kNeverCycle;  // earliest of the scheduled ones
   std::array<sim::Cycle, kVectors> counter_end_{};
 };
 

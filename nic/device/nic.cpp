@@ -124,16 +124,15 @@ void Nic::wire_push(tlm::tlm_generic_payload& payload, sim::Tick arrival) {
   Core& c = *core_;
   // The MAC never has more than one frame's bits at a time: a frame sent early waits for the wire.
   const std::uint64_t bytes = payload.get_data_length();
-  const sim::Tick per_byte = 8 * (sim::kSecond / c.device.config.wire_bits_per_second);
   const sim::Tick start = std::max(arrival, c.wire_free);
-  const sim::Tick end = start + (kPreambleBytes + bytes + kFcsBytes) * per_byte;
-  c.wire_free = end + kGapBytes * per_byte;
+  const sim::Tick end = start + (kPreambleBytes + bytes + kFcsBytes) * c.wire_byte;
+  c.wire_free = end + kGapBytes * c.wire_byte;
   if (c.wire_count == c.wire.size()) {  // b_transport has no way to hold its caller back
     std::rotate(c.wire.begin(), c.wire.begin() + static_cast<std::ptrdiff_t>(c.wire_first), c.wire.end());
     c.wire_first = 0;
     c.wire.resize(2 * c.wire.size());
   }
-  Core::WireFrame& f = c.wire[(c.wire_first + c.wire_count) % c.wire.size()];
+  Core::WireFrame& f = c.wire[Core::place(c.wire_first + c.wire_count, c.wire.size())];
   // Only the length of what is longer than any frame matters.
   f.bytes.resize(std::min<std::size_t>(bytes, kLargestFrame));
   if (!f.bytes.empty()) std::memcpy(f.bytes.data(), payload.get_data_ptr(), f.bytes.size());
@@ -157,7 +156,7 @@ tlm::tlm_sync_enum Nic::access_request(tlm::tlm_generic_payload& payload, tlm::t
   Core& c = *core_;
   POOLSIM_ASSERT(c.access_count < c.accesses.size());
   const sim::Cycle due = poke(arrival) + c.device.config.register_cycles - 1;
-  c.accesses[(c.access_first + c.access_count) % c.accesses.size()] = {due, &payload, to_config};
+  c.accesses[Core::place(c.access_first + c.access_count, c.accesses.size())] = {due, &payload, to_config};
   ++c.access_count;
   // Two places are kept free, one for each socket's next request.
   if (c.access_count + 2 > c.accesses.size()) {
@@ -210,7 +209,7 @@ void Nic::queue_answer(sim::Transaction& t, sim::Tick arrival) {
   Core& c = *core_;
   POOLSIM_ASSERT(c.answer_count < c.answers.size());
   const sim::Cycle due = poke(arrival) + c.device.config.descriptor_decode_cycles - 1;
-  c.answers[(c.answer_first + c.answer_count) % c.answers.size()] = {due, &t};
+  c.answers[Core::place(c.answer_first + c.answer_count, c.answers.size())] = {due, &t};
   ++c.answer_count;
 }
 
@@ -267,42 +266,6 @@ void Nic::release_wire() {
     sc_core::sc_time delay = timeline().outgoing_delay();
     wire_in->nb_transport_bw(payload, phase, delay);
   }
-}
-
-// ---- one cycle
-// ------------------------------------------------------------------------------------------------
-
-sim::Wakeup Nic::tick(sim::Cycle now) {
-  Core& c = *core_;
-  c.device.now = now;
-  if (c.unblock_at <= now) {
-    c.unblock_at = sim::kNeverCycle;
-    c.port.unblock();
-  }
-  while (c.answer_count != 0 && c.answers[c.answer_first].due <= now) {
-    sim::Transaction& t = *c.answers[c.answer_first].transaction;
-    c.answer_first = (c.answer_first + 1) % c.answers.size();
-    --c.answer_count;
-    c.port.completed(t);
-  }
-  while (c.access_count != 0 && c.accesses[c.access_first].due <= now) {
-    const Core::Access a = c.accesses[c.access_first];
-    c.access_first = (c.access_first + 1) % c.accesses.size();
-    --c.access_count;
-    answer_access(*a.payload, a.config);
-  }
-  c.autonegotiation_due();
-  while (c.wire_count != 0 && c.wire[c.wire_first].due <= now) {
-    const Core::WireFrame& f = c.wire[c.wire_first];
-    c.rx.frame_arrived(f.bytes, c.link_up());
-    c.wire_first = (c.wire_first + 1) % c.wire.size();
-    --c.wire_count;
-    if (wire_held_ != nullptr) release_wire();
-  }
-  c.run();
-  if (c.device.sim.probes().listened()) c.set_probes();
-  const sim::Cycle next = c.next_wakeup();
-  return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(next);
 }
 
 // ---- observation

@@ -47,7 +47,8 @@ class PacketBuffer {
   RxPacket& push(std::span<const std::uint8_t> frame) {
     const std::uint32_t size = occupies(frame.size());
     if (write_ + size > storage_.size()) write_ = 0;
-    RxPacket& p = packets_[(first_ + count_) % packets_.size()];
+    const std::size_t place = first_ + count_;
+    RxPacket& p = packets_[place < packets_.size() ? place : place - packets_.size()];
     p = RxPacket{};
     p.offset = write_;
     p.bytes = static_cast<std::uint32_t>(frame.size());
@@ -62,7 +63,7 @@ class PacketBuffer {
   const RxPacket& front() const { return packets_[first_]; }
   void pop() {
     occupied_ -= front().occupancy;
-    first_ = (first_ + 1) % packets_.size();
+    if (++first_ == packets_.size()) first_ = 0;
     --count_;
   }
   std::uint8_t* data(const RxPacket& p) { return storage_.data() + p.offset; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nic/device/register_file.h"
 
+#include <vector>
+
 namespace nic {
 namespace {
 
@@ -106,7 +108,7 @@ constexpr Spec kSpecs[] = {
     {reg::IOVCTL, 1, 4, 0, kAll},
     {reg::RETA(0), 32, 4, 0, kAll},
     {reg::RSSRK(0), 10, 4, 0, kAll, K::kFilter},
-    {reg::ETQF(0), 8, 4, 0, kAll},
+    {reg::ETQF(0), 8, 4, 0, kAll, K::kFilter},
     {reg::VLVF(0), 32, 4, 0, 0x801FFFFF},
     {reg::UTA(0), 128, 4, 0, kAll},
 
@@ -179,7 +181,7 @@ const std::vector<RegisterInfo>& table() {
 
 }  // namespace
 
-RegisterFile::RegisterFile() : values_(kBytes / 4) { power_on_reset(); }
+RegisterFile::RegisterFile() { power_on_reset(); }
 
 std::uint32_t RegisterFile::canonical(std::uint32_t offset) {
   offset &= (kBytes - 1) & ~3u;
@@ -196,14 +198,6 @@ void RegisterFile::write_masked(std::uint32_t offset, std::uint32_t value) {
   const std::uint32_t writable = info(offset).writable;
   std::uint32_t& v = values_[offset / 4];
   v = (v & ~writable) | (value & writable);
-}
-
-void RegisterFile::count64(std::uint32_t offset, std::uint64_t n) {
-  std::uint32_t& low = values_[offset / 4];
-  std::uint32_t& high = values_[offset / 4 + 1];
-  const std::uint64_t sum = (static_cast<std::uint64_t>(high) << 32 | low) + n;
-  low = static_cast<std::uint32_t>(sum);
-  high = static_cast<std::uint32_t>(sum >> 32);
 }
 
 void RegisterFile::power_on_reset() {

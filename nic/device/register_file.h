@@ -4,7 +4,6 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <vector>
 
 #include "nic/device/registers.h"
 
@@ -80,13 +79,19 @@ class RegisterFile {
     v = v > ~std::uint32_t{0} - n ? ~std::uint32_t{0} : v + n;
   }
   /// Adds to a 64-bit statistics pair (low at `offset`).
-  void count64(std::uint32_t offset, std::uint64_t n);
+  void count64(std::uint32_t offset, std::uint64_t n) {
+    std::uint32_t& low = values_[offset / 4];
+    std::uint32_t& high = values_[offset / 4 + 1];
+    const std::uint64_t sum = (static_cast<std::uint64_t>(high) << 32 | low) + n;
+    low = static_cast<std::uint32_t>(sum);
+    high = static_cast<std::uint32_t>(sum >> 32);
+  }
 
   void power_on_reset();
   void software_reset();
 
  private:
-  std::vector<std::uint32_t> values_;
+  std::array<std::uint32_t, kBytes / 4> values_;
 };
 
 }  // namespace nic

@@ -152,6 +152,11 @@ std::uint32_t RxEngine::packet_buffer_bytes(unsigned queue) const {
   return 2048u >> code;
 }
 
+std::uint32_t RxEngine::descriptors_for(unsigned queue, std::uint32_t bytes) const {
+  const std::uint32_t each = packet_buffer_bytes(queue);
+  return (bytes + each - 1) / each;
+}
+
 std::uint32_t RxEngine::copy_bytes(unsigned queue) const {
   const RxPacket& p = buffer_.front();
   std::uint32_t bytes = p.bytes;
@@ -198,7 +203,7 @@ void RxEngine::finish_packet_if_done() {
   buffer_.pop();
 }
 
-bool RxEngine::advance() {
+bool RxEngine::advance_work() {
   bool changed = false;
   if (flush_mask_ != 0) flush_due();
   for (std::uint32_t m = disabling_mask_; m != 0; m &= m - 1) {
@@ -230,9 +235,8 @@ bool RxEngine::start_copy() {
       (d_.regs[reg::SRRCTL(n)] & srrctl::DROP_EN) != 0 || (d_.regs[reg::QDE] >> n & 1) != 0;
   const FunctionIndex f = d_.function_of_queue(n);
   const std::uint32_t bytes = copy_bytes(n);
-  const std::uint32_t per_descriptor = packet_buffer_bytes(n);
-  const std::uint32_t need = (bytes + per_descriptor - 1) / per_descriptor;
-  const bool enough = drop_enabled ? q.available() >= need : q.available() > 0;
+  const std::uint32_t need = drop_enabled ? descriptors_for(n, bytes) : 1;
+  const bool enough = q.available() >= need;
   if (!enough || !d_.may_master(f)) {
     if (drop_enabled) {
       std::uint32_t& rqdpc = d_.regs[reg::RQDPC(n)];
@@ -357,7 +361,7 @@ void RxEngine::copy_out(std::uint32_t from, std::span<std::uint8_t> to) {
 }
 
 sim::Transaction* RxEngine::next_payload() {
-  if (!active_ || !descriptor_open_ || segment_ == segments_ || !d_.may_master(function_)) return nullptr;
+  if (!payload_open() || !d_.may_master(function_)) return nullptr;
   const Segment& s = segments_array_[segment_];
   const std::uint64_t address = s.address + segment_done_;
   const auto to_page_end = static_cast<std::uint32_t>(sim::kPageSize - address % sim::kPageSize);
@@ -583,9 +587,8 @@ void RxEngine::reset() {
   for (unsigned n = 0; n < kQueues; ++n) reset_queue(n);
 }
 
-sim::Cycle RxEngine::next_wakeup() const {
+sim::Cycle RxEngine::next_flush() const {
   sim::Cycle next = sim::kNeverCycle;
-  if (!buffer_.empty() && buffer_.front().ready > d_.now) earliest(next, buffer_.front().ready);
   for (std::uint32_t m = flush_mask_; m != 0; m &= m - 1) {
     earliest(next, flush_at_[static_cast<unsigned>(std::countr_zero(m))]);
   }

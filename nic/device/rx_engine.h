@@ -24,7 +24,10 @@ class RxEngine {
   void frame_looped(std::span<const std::uint8_t> frame, unsigned exclude_pools);
 
   /// Does what needs no TLP: chooses queues, drops, completes descriptors. True if anything changed.
-  bool advance();
+  bool advance() {
+    const bool packet = !buffer_.empty() && buffer_.front().ready <= d_.now && !payload_open();
+    return packet || (flush_mask_ | disabling_mask_) != 0 ? advance_work() : false;
+  }
   /// The vector's message is about to leave: what its queues have used is written back before it.
   void flush_vector(unsigned vector);
   /// The next payload TLP, or null if none is ready.
@@ -59,7 +62,12 @@ class RxEngine {
   /// Drops everything inside and resets all queues.
   void reset();
 
-  sim::Cycle next_wakeup() const;
+  sim::Cycle next_wakeup() const {
+    sim::Cycle next = sim::kNeverCycle;
+    if (!buffer_.empty() && buffer_.front().ready > d_.now) next = buffer_.front().ready;
+    if (flush_mask_ != 0) earliest(next, next_flush());
+    return next;
+  }
   bool busy() const { return !buffer_.empty() || active_; }
   const PacketBuffer& buffer() const { return buffer_; }
   /// Copies not yet delivered or dropped.
@@ -72,27 +80,32 @@ class RxEngine {
     std::uint32_t bytes = 0;
   };
 
-  FrameInfo parse(std::span<const std::uint8_t> frame) const;
-  void accept(std::span<const std::uint8_t> frame, const RxDecision& decision, const FrameInfo& info,
+  /// Payload TLPs of the open descriptor are to be sent.
+  bool payload_open() const { return active_ && descriptor_open_ && segment_ != segments_; }
+  bool advance_work();
+  inline FrameInfo parse(std::span<const std::uint8_t> frame) const;
+  inline void accept(std::span<const std::uint8_t> frame, const RxDecision& decision, const FrameInfo& info,
               bool looped);
   void drop_frame(std::span<const std::uint8_t> frame, DropReason reason);
-  void count_good(std::span<const std::uint8_t> frame);
+  inline void count_good(std::span<const std::uint8_t> frame);
   void drop_copy(unsigned queue, DropReason reason);
-  void finish_copy();
-  void finish_packet_if_done();
-  bool start_copy();
-  bool start_descriptor();
-  void plan_split(const DescriptorQueue::Entry& e);
-  void complete_descriptor();
-  void write_back_format(DescriptorQueue::Entry& e, bool eop);
+  inline void finish_copy();
+  inline void finish_packet_if_done();
+  inline bool start_copy();
+  inline bool start_descriptor();
+  inline void plan_split(const DescriptorQueue::Entry& e);
+  inline void complete_descriptor();
+  inline void write_back_format(DescriptorQueue::Entry& e, bool eop);
   void abort_copy(DropReason reason);
   std::uint32_t packet_buffer_bytes(unsigned queue) const;
-  std::uint32_t copy_bytes(unsigned queue) const;
+  std::uint32_t descriptors_for(unsigned queue, std::uint32_t bytes) const;
+  inline std::uint32_t copy_bytes(unsigned queue) const;
   std::uint32_t split_header_bytes(unsigned queue) const;
-  void copy_out(std::uint32_t from, std::span<std::uint8_t> to);
-  void after_consume(DescriptorQueue& q);
+  inline void copy_out(std::uint32_t from, std::span<std::uint8_t> to);
+  inline void after_consume(DescriptorQueue& q);
   void maybe_finish_disable(DescriptorQueue& q);
   void flush_due();
+  sim::Cycle next_flush() const;
   void lose_descriptors(DescriptorQueue& q, std::uint32_t count);
 
   Device& d_;

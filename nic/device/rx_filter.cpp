@@ -2,6 +2,7 @@
 #include "nic/device/rx_filter.h"
 
 #include <bit>
+#include <cstring>
 
 namespace nic {
 namespace {
@@ -9,10 +10,11 @@ namespace {
 constexpr std::uint32_t kFcsBytes = 4, kNormalLimit = 1522;
 constexpr std::uint16_t kMacControl = 0x8808;
 constexpr std::uint64_t kBroadcast = 0xFFFFFFFFFFFF;
+constexpr std::uint32_t kFilterEnable = bit(26);  // of an ETQF
 
 std::uint64_t mac_at(std::span<const std::uint8_t> frame, std::size_t offset) {
   std::uint64_t mac = 0;
-  for (std::size_t i = 6; i > 0; --i) mac = mac << 8 | frame[offset + i - 1];
+  std::memcpy(&mac, frame.data() + offset, 6);
   return mac;
 }
 std::uint64_t mac_of(std::span<const std::uint8_t> frame) { return mac_at(frame, 0); }
@@ -35,6 +37,10 @@ void RxFilter::refresh() {
     if ((high & rah::AV) == 0) continue;
     addresses_.push_back(
         {static_cast<std::uint64_t>(high & 0xFFFF) << 32 | regs_[reg::RAL(i)], rah::pools(high)});
+  }
+  ethertype_filters_ = 0;
+  for (unsigned i = 0; i < 8; ++i) {
+    if ((regs_[reg::ETQF(i)] & kFilterEnable) != 0) ethertype_filters_ |= 1u << i;
   }
   std::array<std::uint8_t, ToeplitzHash::kKeyBytes> key;
   for (unsigned i = 0; i < key.size(); ++i) {
@@ -170,10 +176,11 @@ unsigned RxFilter::pools_for(std::span<const std::uint8_t> frame, const FrameInf
 }
 
 bool RxFilter::etqf_queue(const FrameInfo& info, RxDecision& d) const {
-  constexpr std::uint32_t kFilterEnable = bit(26), kQueueEnable = bit(31);
-  for (unsigned i = 0; i < 8; ++i) {
+  constexpr std::uint32_t kQueueEnable = bit(31);
+  for (std::uint32_t m = ethertype_filters_; m != 0; m &= m - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(m));
     const std::uint32_t e = regs_[reg::ETQF(i)];
-    if ((e & kFilterEnable) == 0 || (e & 0xFFFF) != info.ethertype) continue;
+    if ((e & 0xFFFF) != info.ethertype) continue;
     d.etqf_type = static_cast<std::uint16_t>(rxd::ETQF | i);
     if ((e & kQueueEnable) == 0) return false;
     d.queues = static_cast<std::uint16_t>(1u << ((e >> 16) & 0xF));
@@ -202,8 +209,8 @@ void RxFilter::choose_pool_queues(std::span<const std::uint8_t> frame, const Fra
   const bool second = mrqc::mrqe(regs_[reg::MRQC]) == mrqc::kVmdqRss && d.rss.type != 0 &&
                       (regs_[reg::RETA(entry / 4)] >> (8 * (entry % 4)) & 1) != 0;
   bool oversize = false;
-  for (unsigned p = 0; p < kPools; ++p) {
-    if ((pools >> p & 1) == 0) continue;
+  for (; pools != 0; pools &= pools - 1) {
+    const auto p = static_cast<unsigned>(std::countr_zero(pools));
     const std::uint32_t v = regs_[reg::VMOLR(p)];
     const std::uint32_t limit = (v & vmolr::LPE) != 0 ? vmolr::rlpml(v) : kNormalLimit;
     if (frame.size() + kFcsBytes > limit) {

@@ -53,17 +53,17 @@ class RxFilter {
     unsigned pools = 0;
   };
   void refresh();
-  Match match_address(std::span<const std::uint8_t> frame);
+  inline Match match_address(std::span<const std::uint8_t> frame);
   bool control_frame(std::span<const std::uint8_t> frame, Match& match) const;
-  bool vlan_passes(const FrameInfo& info) const;
+  inline bool vlan_passes(const FrameInfo& info) const;
   bool multicast_hash_hit(std::span<const std::uint8_t> frame) const;
-  bool unicast_hash_hit(std::span<const std::uint8_t> frame) const;
+  inline bool unicast_hash_hit(std::span<const std::uint8_t> frame) const;
   unsigned vlan_pools(const FrameInfo& info) const;
-  unsigned pools_for(std::span<const std::uint8_t> frame, const FrameInfo& info, const Match& match) const;
-  void choose_pool_queues(std::span<const std::uint8_t> frame, const FrameInfo& info, unsigned pools,
+  inline unsigned pools_for(std::span<const std::uint8_t> frame, const FrameInfo& info, const Match& match) const;
+  inline void choose_pool_queues(std::span<const std::uint8_t> frame, const FrameInfo& info, unsigned pools,
                           RxDecision& d);
-  void choose_queue(const FrameInfo& info, RxDecision& d);
-  bool etqf_queue(const FrameInfo& info, RxDecision& d) const;
+  inline void choose_queue(const FrameInfo& info, RxDecision& d);
+  inline bool etqf_queue(const FrameInfo& info, RxDecision& d) const;
 
   struct Address {
     std::uint64_t mac;
@@ -72,6 +72,7 @@ class RxFilter {
   RegisterFile& regs_;
   bool dirty_ = true;
   std::vector<Address> addresses_;
+  std::uint32_t ethertype_filters_ = 0;  // ETQFs that are on
   ToeplitzHash toeplitz_;
   std::array<std::uint8_t, ToeplitzHash::kKeyBytes> key_{};
   bool key_known_ = false;

@@ -58,7 +58,7 @@ bool TxEngine::pick_queue() {
   return false;
 }
 
-bool TxEngine::advance(bool link_up) {
+bool TxEngine::advance_work(bool link_up) {
   bool changed = false;
   if (flush_mask_ != 0) flush_due();
   for (std::uint32_t m = disabling_mask_; m != 0; m &= m - 1) {
@@ -451,7 +451,7 @@ void TxEngine::reset() {
   for (unsigned n = 0; n < kQueues; ++n) reset_queue(n);
 }
 
-sim::Cycle TxEngine::next_wakeup() const {
+sim::Cycle TxEngine::next_due() const {
   sim::Cycle next = sim::kNeverCycle;
   if (state_ == State::kEmit) {
     earliest(next, std::max({emit_at_, d_.clock.at_or_after(wire_free_), d_.now + 1}));

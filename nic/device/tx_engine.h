@@ -22,7 +22,10 @@ class TxEngine {
            Send send);
 
   /// Does what needs no TLP. True if anything changed.
-  bool advance(bool link_up);
+  bool advance(bool link_up) {
+    const bool idle = state_ == State::kIdle && (work_ | flush_mask_ | disabling_mask_) == 0;
+    return idle ? false : advance_work(link_up);
+  }
   /// The vector's message is about to leave: what its queues have used is written back before it.
   void flush_vector(unsigned vector);
   /// The next data read (address, bytes, offset in the packet) if one is wanted.
@@ -60,7 +63,9 @@ class TxEngine {
   void reset_queue(unsigned queue);
   void reset();
 
-  sim::Cycle next_wakeup() const;
+  sim::Cycle next_wakeup() const {
+    return state_ == State::kEmit || flush_mask_ != 0 ? next_due() : sim::kNeverCycle;
+  }
   bool busy() const { return state_ != State::kIdle; }
 
  private:
@@ -69,6 +74,8 @@ class TxEngine {
     std::uint32_t dw0 = 0, dw2 = 0, dw3 = 0;
   };
 
+  bool advance_work(bool link_up);
+  sim::Cycle next_due() const;
   bool may_send(unsigned queue) const;
   bool pick_queue();
   bool take_descriptor();
