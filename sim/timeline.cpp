@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -16,15 +15,6 @@ Tick ticks_per_resolution_unit() {
     return fs < 1.0 ? Tick{1} : static_cast<Tick>(fs + 0.5);
   }();
   return unit;
-}
-
-/// sc_time::from_value() without the call into the library: an sc_time is its number of units of the
-/// resolution. Made for every TLM call.
-sc_core::sc_time sc_time_of(sc_core::sc_time::value_type units) {
-  sc_core::sc_time t;
-  static_assert(sizeof t == sizeof units);
-  std::memcpy(static_cast<void*>(&t), &units, sizeof t);
-  return t;
 }
 
 }  // namespace
@@ -145,7 +135,6 @@ Tick Timeline::earliest_of_others(std::uint32_t rank) const {
 
 void Timeline::drive() {
   base_ = to_ticks(sc_core::sc_time_stamp());
-  delay_at_ = kNever;
   driving_ = true;
   try {
     wake_all_due();
@@ -194,16 +183,6 @@ Tick Timeline::run_until(Tick end) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   if (!stopped_ && now_ < end) now_ = end;
   return now_;
-}
-
-void Timeline::measure_delay() const {
-  const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
-  const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
-  // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a
-  // multiplication.
-  delay_ = sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond
-                                           : (ahead + unit_ - 1) / unit_);
-  delay_at_ = driving_ ? now_ : kNever;
 }
 
 Tick Timeline::catch_up() {

@@ -14,6 +14,7 @@
 // The rule that makes all modes of keeping time equal: what one module sends to another at time t is seen by
 // the receiver at its first edge strictly after t (Clocked::poke), never at t itself.
 #pragma once
+#include <cstring>
 #include <exception>
 #include <systemc>
 #include <vector>
@@ -126,8 +127,12 @@ class Timeline final : public sc_core::sc_module {
 
   /// Delay to put on an outgoing TLM call: how far the Timeline is ahead of SystemC.
   sc_core::sc_time outgoing_delay() const {
-    if (!driving_ || now_ != delay_at_) measure_delay();
-    return delay_;
+    const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
+    const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
+    // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a
+    // multiplication.
+    return sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond
+                                           : (ahead + unit_ - 1) / unit_);
   }
   /// Absolute time of an incoming TLM call with this annotated delay. Brings the Timeline up to SystemC's
   /// time if the call comes from a process outside it.
@@ -176,7 +181,14 @@ class Timeline final : public sc_core::sc_module {
   }
   void look_again();
   bool finds_company() const;
-  void measure_delay() const;
+  /// sc_time::from_value() without the call into the library: an sc_time is its number of units of the
+  /// resolution. Made for every TLM call.
+  static sc_core::sc_time sc_time_of(sc_core::sc_time::value_type units) {
+    sc_core::sc_time t;
+    static_assert(sizeof t == sizeof units);
+    std::memcpy(static_cast<void*>(&t), &units, sizeof t);
+    return t;
+  }
   Tick catch_up();
   void drive();
   void wake_all_due();
@@ -193,9 +205,6 @@ class Timeline final : public sc_core::sc_module {
   std::exception_ptr failure_;
   std::uint64_t wakeups_ = 0;
   sc_core::sc_event kick_;
-  mutable Tick delay_at_ =
-      kNever;  // for which now_ the delay is known: one wake-up often makes several calls
-  mutable sc_core::sc_time delay_;
 
   static constexpr std::uint32_t kBlock = 4;
   std::vector<Tick> keys_;          // per rank, kNever up to a whole block
