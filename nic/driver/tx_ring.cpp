@@ -110,7 +110,7 @@ void TxRing::release(Buffer& buffer) {
   kernel_.dma().dma_unmap_page_attrs(*device_, buffer.iova, buffer.length, kernel::DmaDirection::kToDevice);
   const Buffer done = std::exchange(buffer, {});
   if (done.skb != nullptr) {
-    stack_.skbs().kfree_skb(done.skb);
+    stack_.skbs().consume_skb(done.skb);
   } else {
     KFUNC("xdp_return_frame");
     stack_.skbs().free_page(done.page);

@@ -104,6 +104,9 @@ void SoftNet::net_rx_action() {
       return napi.poll_(Napi::kWeight);
     }();
     POOLSIM_ASSERT(work <= Napi::kWeight);
+    if (const auto& polled = stack_.trace().napi_polled; __builtin_expect(polled.enabled(), 0)) {
+      polled.emit({&napi, work, Napi::kWeight, kernel::this_cpu().now()});
+    }
     // A full poll stays on the list; list_owner is ours only while we poll.
     if (work == Napi::kWeight) {
       if (!napi.gro_.empty()) napi.gro_.napi_gro_flush(/*old=*/true);

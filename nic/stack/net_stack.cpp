@@ -15,7 +15,7 @@ NetStack::NetStack(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm:
     : kernel_(kernel),
       config_(config),
       softnet_(kernel, *this),
-      skbs_(kernel, pools, trace),
+      skbs_(kernel, pools, trace, trace_),
       defer_(skbs_, config.skb_defer_max),
       defrag4_(skbs_, kernel,
                {holder::kFragment4, "ip_defrag", "ip_expire", config.ipfrag_time, config.ipfrag_max_dist}),
@@ -31,6 +31,9 @@ void NetStack::netif_receive_skb(Skb* skb) {
   KFUNC("netif_receive_skb");
   kernel::work(kStackCosts.eth_type_trans + kStackCosts.netif_receive_skb);
   ++counters_.received;
+  if (__builtin_expect(trace_.netif_received.enabled(), 0)) {
+    trace_.netif_received.emit({skb, kernel::this_cpu().now()});
+  }
   for (PacketSocket* tap : taps_) tap->packet_rcv(*skb);
   if (__builtin_expect(static_cast<bool>(keeper_), 0) && kept(skb)) return;
   ip_rcv(skb);
@@ -53,7 +56,7 @@ void NetStack::ip_rcv(Skb* skb) {
   KFUNC("ip_rcv");
   kernel::work(kStackCosts.ip_rcv);
   const auto packet = parse_ip(skbs_.bytes(*skb));
-  if (!packet) return drop(skb, counters_.malformed);
+  if (!packet) return drop(skb, counters_.malformed, "IP_INHDR");
   skb->ip = *packet;
   if (const auto out = routes_.find(packet->dst_ip); packet->version == 4 && out != routes_.end()) {
     return ip_forward(skb, *out->second);
@@ -68,7 +71,7 @@ void NetStack::ip_rcv(Skb* skb) {
     case kProtocolTcp:
       return tcp_rcv(skb);
     default:
-      return drop(skb, counters_.no_port);
+      return drop(skb, counters_.no_port, "IP_NOPROTO");
   }
 }
 
@@ -79,7 +82,7 @@ void NetStack::ip_forward(Skb* skb, Qdisc& out) {
   std::uint8_t* frame = kernel_.store().host(sim::to_phys(skb->page) + skb->offset, skb->length);
   std::uint8_t* ip = frame + kEthernetHeaderBytes;
   constexpr unsigned kTtl = 8, kChecksum = 10;
-  if (ip[kTtl] <= 1) return drop(skb, counters_.malformed);
+  if (ip[kTtl] <= 1) return drop(skb, counters_.malformed, "IP_INHDR");
   --ip[kTtl];
   std::uint32_t sum = (std::uint32_t{ip[kChecksum]} << 8 | ip[kChecksum + 1]) + 0x0100;  // RFC 1624
   sum = (sum & 0xffff) + (sum >> 16);
@@ -114,7 +117,7 @@ void NetStack::udp_rcv(Skb* skb) {
   KFUNC("udp_rcv");
   kernel::work(kStackCosts.udp_rcv);
   const auto it = udp_ports_.find(skb->ip.dst_port);
-  if (it == udp_ports_.end()) return drop(skb, counters_.no_port);
+  if (it == udp_ports_.end()) return drop(skb, counters_.no_port, "NO_SOCKET");
   it->second->udp_queue_rcv_skb(skb);
 }
 
@@ -122,7 +125,7 @@ void NetStack::tcp_rcv(Skb* skb) {
   const auto it = tcp_ports_.find(skb->ip.dst_port);
   // A datagram put together from fragments has its header in the first one; nobody fragments TCP here.
   if (it == tcp_ports_.end() || skb->ip.tcp_header_bytes == 0 || skb->ip.is_fragment()) {
-    return drop(skb, counters_.no_port);
+    return drop(skb, counters_.no_port, "NO_SOCKET");
   }
   if (skb->tcp_bytes == 0) {  // did not come through GRO
     skb->tcp_bytes = static_cast<std::uint32_t>(skb->ip.payload_bytes - skb->ip.tcp_header_bytes);

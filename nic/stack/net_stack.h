@@ -13,6 +13,7 @@
 #include "nic/stack/skb.h"
 #include "nic/stack/skb_defer.h"
 #include "nic/stack/sockets.h"
+#include "nic/stack/trace.h"
 
 namespace nic {
 
@@ -37,6 +38,7 @@ class NetStack {
 
   kernel::Kernel& kernel() { return kernel_; }
   SkbAllocator& skbs() { return skbs_; }
+  StackTrace& trace() { return trace_; }
   SoftNet& softnet() { return softnet_; }
   IpDefrag& defrag() { return defrag4_; }
   const IpDefrag& defrag() const { return defrag4_; }
@@ -101,13 +103,14 @@ class NetStack {
   void verify(const Skb& skb, std::size_t header_bytes);
   /// Of a UDP datagram that was put together: what its fragments carry, one after the other.
   void verify_datagram(const Skb& skb);
-  void drop(Skb* skb, std::uint64_t& counter) {
+  void drop(Skb* skb, std::uint64_t& counter, const char* reason) {
     ++counter;
-    skbs_.kfree_skb(skb);
+    skbs_.kfree_skb(skb, reason);
   }
 
   kernel::Kernel& kernel_;
   StackConfig config_;
+  StackTrace trace_;
   SoftNet softnet_;
   SkbAllocator skbs_;
   SkbDefer defer_;

@@ -16,7 +16,7 @@ void Qdisc::dev_queue_xmit(Skb* skb) {
   if (queue_.size() >= limit_) {
     ++counters_.dropped;
     lock_.unlock_bh();
-    skbs_.kfree_skb(skb);
+    skbs_.kfree_skb(skb, "QDISC_DROP");
     return;
   }
   skbs_.held(*skb, holder::kQdisc, device_.ifindex());

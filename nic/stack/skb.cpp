@@ -44,9 +44,24 @@ Skb* SkbAllocator::skb_clone(const Skb& skb) {
   return clone;
 }
 
-void SkbAllocator::kfree_skb(Skb* skb) {
+void SkbAllocator::kfree_skb(Skb* skb, const char* reason) {
   KFUNC("kfree_skb");
+  free(skb, reason);
+}
+
+void SkbAllocator::consume_skb(Skb* skb) {
+  KFUNC("consume_skb");
+  free(skb, nullptr);
+}
+
+void SkbAllocator::tell_freed(const Skb& skb, const char* reason) const {
+  const auto& cpu = kernel::this_cpu();
+  stack_trace_.skb_freed.emit({&skb, reason, cpu.call_chain().subspan(1), cpu.now()});
+}
+
+void SkbAllocator::free(Skb* skb, const char* reason) {
   while (skb != nullptr) {
+    if (__builtin_expect(stack_trace_.skb_freed.enabled(), 0)) tell_freed(*skb, reason);
     kernel::work(kStackCosts.kfree_skb);
     Skb* next = skb->frag_list;
     const sim::Pfn page = skb->page;

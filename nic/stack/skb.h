@@ -11,6 +11,7 @@
 #include "kernel/kernel.h"
 #include "mm/trace.h"
 #include "nic/stack/packet.h"
+#include "nic/stack/trace.h"
 #include "pagepool/page_pools.h"
 
 namespace nic {
@@ -65,16 +66,19 @@ class SkbQueue {
 /// Allocation and freeing of skbs; no host allocation in steady state.
 class SkbAllocator {
  public:
-  SkbAllocator(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace)
-      : kernel_(kernel), pools_(pools), trace_(trace) {}
+  SkbAllocator(kernel::Kernel& kernel, pagepool::PagePools& pools, const mm::Trace& trace,
+               const StackTrace& stack_trace)
+      : kernel_(kernel), pools_(pools), trace_(trace), stack_trace_(stack_trace) {}
 
   /// napi_build_skb over a page that the driver takes out of its ring.
   Skb* build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t length);
   /// skb_clone(): another skb over the same page. The page goes back when the last of them is freed.
   Skb* skb_clone(const Skb& skb);
   /// Frees the skb and its frag_list; each page goes to the pool it belongs to by then, or to the allocator.
-  /// Any context.
-  void kfree_skb(Skb* skb);
+  /// Any context. `reason`: why it is dropped, a literal (SkbFreed::reason).
+  void kfree_skb(Skb* skb, const char* reason = "NOT_SPECIFIED");
+  /// The same for an skb that has come to where it should.
+  void consume_skb(Skb* skb);
   /// A page without an skb (xdp_return_frame): to the pool it belongs to by then, or to the allocator.
   void free_page(sim::Pfn page);
   /// The bytes of the frame, in simulated DRAM.
@@ -90,9 +94,12 @@ class SkbAllocator {
 
  private:
   Skb* take();
+  void free(Skb* skb, const char* reason);
+  void tell_freed(const Skb& skb, const char* reason) const;
   kernel::Kernel& kernel_;
   pagepool::PagePools& pools_;
   const mm::Trace& trace_;
+  const StackTrace& stack_trace_;
   std::vector<std::unique_ptr<Skb>> all_;
   std::vector<Skb*> free_;
   std::uint64_t outstanding_ = 0;

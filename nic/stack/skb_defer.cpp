@@ -14,7 +14,7 @@ void SkbDefer::skb_attempt_defer_free(Skb* skb) {
   KFUNC("skb_attempt_defer_free");
   const unsigned cpu = skb->alloc_cpu;
   List& list = *lists_[cpu];
-  if (cpu == kernel::this_cpu().cpu() || list.queue.size() >= max_) return skbs_.kfree_skb(skb);
+  if (cpu == kernel::this_cpu().cpu() || list.queue.size() >= max_) return skbs_.consume_skb(skb);
   list.lock.lock_bh();
   skbs_.held(*skb, holder::kDeferList, cpu);
   list.queue.push(skb);
@@ -51,7 +51,7 @@ void SkbDefer::skb_defer_free_flush(unsigned cpu) {
   list.lock.lock();
   SkbQueue mine = std::exchange(list.queue, {});
   list.lock.unlock();
-  while (Skb* skb = mine.pop()) skbs_.kfree_skb(skb);
+  while (Skb* skb = mine.pop()) skbs_.consume_skb(skb);
 }
 
 }  // namespace nic

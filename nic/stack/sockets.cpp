@@ -70,7 +70,7 @@ void UdpSocket::udp_queue_rcv_skb(Skb* skb) {
   kernel::work(kStackCosts.sock_queue);
   if (!charge(*skb)) {
     ++dropped_;
-    return stack_.drop(skb, stack_.counters_.rcvbuf_errors);
+    return stack_.drop(skb, stack_.counters_.rcvbuf_errors, "SOCKET_RCVBUFF");
   }
   enqueue(skb, holder::kUdpSocket, port_);
 }
@@ -86,7 +86,7 @@ void UdpSocket::consume(Skb* skb) {
   } else {
     stack_.verify_datagram(*skb);
   }
-  stack_.skbs().kfree_skb(skb);
+  stack_.skbs().consume_skb(skb);
 }
 
 void UdpSocket::close() {
@@ -129,7 +129,7 @@ void TcpSocket::tcp_rcv(Skb* skb) {
     return drop(skb);
   }
   const std::uint32_t seq = skb->ip.tcp_seq, end = seq + skb->tcp_bytes;
-  if (skb->tcp_bytes == 0) return stack_.skbs().kfree_skb(skb);  // a pure ACK
+  if (skb->tcp_bytes == 0) return stack_.skbs().consume_skb(skb);  // a pure ACK
   ++acks_;
   const SeqLess before;
   if (!before(rcv_nxt_, end) || !before(seq, right_edge_)) return drop(skb);  // old, or beyond the window
@@ -253,7 +253,7 @@ void PacketSocket::packet_rcv(const Skb& skb) {
 void PacketSocket::consume(Skb* skb) {
   KFUNC("packet_recvmsg");
   pay_recvmsg(skb->length);
-  stack_.skbs().kfree_skb(skb);
+  stack_.skbs().consume_skb(skb);
 }
 
 void PacketSocket::close() {

@@ -43,11 +43,27 @@ constexpr std::array kNames{
     KindName{EventKind::kRelease, "page_pool_release"},
 };
 
+/// Tracepoints print "%p" hashed unless the option hash-ptr is off; nothing can be joined by that.
+[[noreturn]] void fail_hashed(const std::string& path, std::size_t line, std::string_view event,
+                              std::string_view key, std::string_view text) {
+  throw sim::Error(
+      path, line,
+      fmt::format("{} with '{}={}', which is hashed and no address: record again after 'echo 0 > "
+                  "options/hash-ptr', as the script of poolsim capture-script does",
+                  event, key, text));
+}
+
 /// Decodes the fields of one event; every complaint names the event and the line.
 class Decoder {
  public:
   Decoder(const std::string& path, const TraceEvent& raw) : path_(path), raw_(raw) {}
 
+  /// A field of a kprobe: with 0x hexadecimal, else decimal, as a kernel with BTF prints it if the definition
+  /// of the kprobe gives no type.
+  std::uint64_t probed(std::string_view key) const {
+    const auto text = field(raw_.fields, key);
+    return text && text->starts_with("0x") ? hex(key) : decimal(key);
+  }
   std::uint64_t hex(std::string_view key) const { return number(key, parse_hex, "a hexadecimal number"); }
   std::uint64_t decimal(std::string_view key) const { return number(key, parse_decimal, "a number"); }
   /// kUnknown when the field is missing or could not be read by the kprobe ("(fault)").
@@ -82,6 +98,7 @@ class Decoder {
   std::uint64_t number(std::string_view key, Parse parse, std::string_view kind) const {
     const auto text = field(raw_.fields, key);
     if (!text) fail(fmt::format("without '{}='", key));
+    if (*text == "(____ptrval____)") fail_hashed(path_, raw_.line, raw_.name, key, *text);
     const auto value = parse(*text);
     if (!value) fail(fmt::format("with '{}={}', which is not {}", key, *text, kind));
     return *value;
@@ -110,7 +127,7 @@ void decode(EventKind kind, const Decoder& in, Event& out) {
     case EventKind::kPut:
       out.pool = in.hex("pool");
       out.page = in.page();
-      out.direct = in.decimal("direct") != 0;
+      out.direct = in.probed("direct") != 0;
       break;
     case EventKind::kAlloc:
       out.page = in.page();
@@ -130,7 +147,7 @@ void decode(EventKind kind, const Decoder& in, Event& out) {
         out.direction = static_cast<std::uint32_t>(dir);
       break;
     case EventKind::kDmaMapReturn:
-      out.iova = in.hex("iova");
+      out.iova = in.probed("iova");
       break;
     case EventKind::kDmaUnmap: {
       out.device = in.hex("dev");
@@ -171,6 +188,17 @@ void decode(EventKind kind, const Decoder& in, Event& out) {
     case EventKind::kGroupRemove:
       break;
   }
+}
+
+/// A hash has 32 bits, the addresses that the kprobes print 64.
+void refuse_hashed(const Capture& capture) {
+  if (capture.pointer_bits == 32) return;
+  const auto hashed = std::find_if(capture.events.begin(), capture.events.end(), [](const Event& e) {
+    return e.kind == EventKind::kHold && e.pool <= 0xffff'ffff;
+  });
+  if (hashed == capture.events.end()) return;
+  fail_hashed(capture.path, hashed->line, event_name(hashed->kind), "page_pool",
+              fmt::format("{:016x}", hashed->pool));
 }
 
 }  // namespace
@@ -236,6 +264,7 @@ Capture read_capture(const std::string& path) {
   }
   if (!any) throw sim::Error(path, reader.line(), "the capture holds no event");
   capture.pointer_bits = highest_pointer > 0xffff'ffff ? 64 : 32;
+  refuse_hashed(capture);
   return capture;
 }
 

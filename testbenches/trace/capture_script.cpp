@@ -34,7 +34,7 @@ constexpr const char* kHead = R"sh(#!/bin/sh
 #
 #   sh capture.sh [-o FILE] [-b KILOBYTES] [COMMAND ARGUMENT...]
 #
-# As root. Records while COMMAND runs, or until Enter. COMMAND may write "MARK ..." lines of its own into
+# As root. Records while COMMAND runs, or until Enter; Ctrl-C ends the recording too, and it is kept. COMMAND may write "MARK ..." lines of its own into
 # $POOLSIM_MARKER; they show up as steps of the scenario. For a driver unbind, for example:
 #
 #   sh capture.sh -o unbind.txt sh -c 'echo "MARK unbind" > "$POOLSIM_MARKER"
@@ -72,31 +72,40 @@ tracing=/sys/kernel/tracing
 [ -e "$tracing/trace" ] || {{ echo "$0: no tracefs (CONFIG_TRACING)" >&2; exit 1; }}
 [ -e "$tracing/kprobe_events" ] || {{ echo "$0: no kprobes (CONFIG_KPROBE_EVENTS)" >&2; exit 1; }}
 
+true > "$out"  # better now than after the recording
+
 # An instance of its own: what others trace on this machine goes on.
 instance=$tracing/instances/poolsim
 mkdir "$instance" || {{ echo "$0: $instance is there already: another capture, or a dead one (rmdir it)" >&2; exit 1; }}
 
-clean() {{
-  trap - EXIT INT TERM
-  echo 0 > "$instance/tracing_on"
-  echo 0 > "$instance/events/enable"
-  rmdir "$instance"
+remove_probes() {{
   while read -r probe; do
     case $probe in
       *:poolsim*/*)
         probe=${{probe#*:}}
-        echo "-:${{probe%% *}}" >> "$tracing/kprobe_events"
+        echo "-:${{probe%% *}}" >> "$tracing/kprobe_events" || :
         ;;
     esac
   done << PROBES
 $(cat "$tracing/kprobe_events")
 PROBES
 }}
+clean() {{
+  trap - EXIT
+  trap '' HUP INT TERM
+  echo 0 > "$instance/tracing_on" || :
+  echo 0 > "$instance/events/enable" || :
+  rmdir "$instance" || :
+  remove_probes
+}}
 trap clean EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
+remove_probes  # of a capture that was killed
 
-# probe NEEDED GROUP/EVENT DEFINITION...: the first definition that this kernel takes. Several groups may have an event
+# probe NEEDED GROUP/EVENT DEFINITION...: the first definition that this kernel takes. Every field has its type: by
+# itself a kernel with BTF prints a dma_addr_t in decimal. Several groups may have an event
 # of one name: the trace prints only the name.
 probe() {{
   needed=$1
@@ -127,6 +136,8 @@ echo 0 > "$instance/tracing_on"
 echo mono > "$instance/trace_clock"
 echo "$kilobytes" > "$instance/buffer_size_kb"
 echo 1 > "$instance/options/irq-info"
+# Tracepoints print addresses as the kprobes do, not hashed.
+[ ! -e "$instance/options/hash-ptr" ] || echo 0 > "$instance/options/hash-ptr"
 echo 0 > "$instance/options/overwrite"  # a full buffer loses the end, and says so
 
 for event in state_hold state_release release; do tracepoint yes page_pool/page_pool_$event; done
@@ -136,35 +147,37 @@ for event in kfree_skb consume_skb; do tracepoint no skb/$event; done
 tracepoint no net/netif_receive_skb
 tracepoint no napi/napi_poll
 
-probe yes poolsim/pp_create 'r page_pool_create pool=$retval'
-probe yes poolsim/pp_destroy 'p page_pool_destroy pool=$arg1'
-probe yes poolsim/pp_retry 'p page_pool_release_retry work=$arg1'
-probe no poolsim/pp_alloc 'r page_pool_alloc_pages page=$retval'
+probe yes poolsim/pp_create 'r page_pool_create pool=$retval:x64'
+probe yes poolsim/pp_destroy 'p page_pool_destroy pool=$arg1:x64'
+probe yes poolsim/pp_retry 'p page_pool_release_retry work=$arg1:x64'
+probe no poolsim/pp_alloc 'r page_pool_alloc_pages page=$retval:x64'
 )sh";
 
 constexpr const char* kTail = R"sh(
 # The first that this kernel has. drv=: the driver of the device, 0 after its unbind; grp=: its IOMMU group.
-{unmap}probe yes poolsim/dma_map_ret 'r dma_map_page_attrs iova=$retval'
+{unmap}probe yes poolsim/dma_map_ret 'r dma_map_page_attrs iova=$retval:x64'
 
 # Both buses; the replay finds the device that the pools map for.
-probe no poolsim_pci/drv_probe 'p pci_device_probe dev=$arg1'
-probe no poolsim_pci/drv_remove 'p pci_device_remove dev=$arg1'
-probe no poolsim_platform/drv_probe 'p platform_probe dev=$arg1'
-probe no poolsim_platform/drv_remove 'p platform_remove dev=$arg1'
-probe yes poolsim/dev_release 'p device_del dev=$arg1'
-probe no poolsim/netdev_free 'p free_netdev ndev=$arg1'
+probe no poolsim_pci/drv_probe 'p pci_device_probe dev=$arg1:x64'
+probe no poolsim_pci/drv_remove 'p pci_device_remove dev=$arg1:x64'
+probe no poolsim_platform/drv_probe 'p platform_probe dev=$arg1:x64'
+probe no poolsim_platform/drv_remove 'p platform_remove dev=$arg1:x64'
+probe yes poolsim/dev_release 'p device_del dev=$arg1:x64'
+probe no poolsim/netdev_free 'p free_netdev ndev=$arg1:x64'
 
 POOLSIM_MARKER=$instance/trace_marker
 export POOLSIM_MARKER
 echo 1 > "$instance/tracing_on"
 echo "MARK start" > "$POOLSIM_MARKER"
 status=0
+trap : INT
 if [ $# -gt 0 ]; then
   "$@" || status=$?
 else
   printf 'recording; Enter ends it ' >&2
   read -r _ || :
 fi
+trap 'exit 130' INT
 echo "MARK end" > "$POOLSIM_MARKER"
 echo 0 > "$instance/tracing_on"
 cat "$instance/trace" > "$out"
@@ -217,15 +230,16 @@ std::string capture_script(const KernelVersion& version) {
   const PutFunction& put = put_function(version);
   std::string script = fmt::format(fmt::runtime(kHead), fmt::arg("version", version.text),
                                    fmt::arg("series", fmt::format("{}.{}", version.major, version.minor)));
-  script += fmt::format("probe yes poolsim/pp_put 'p {} pool=$arg1 {}=$arg2 sync=$arg3 direct=$arg4'\n",
-                        put.function, put.page);
+  script += fmt::format(
+      "probe yes poolsim/pp_put 'p {} pool=$arg1:x64 {}=$arg2:x64 sync=$arg3:x32 direct=$arg4:u8'\n",
+      put.function, put.page);
 
   // Fields by their names need BTF (6.6); without, who is bound is judged by time.
   const std::string bound = "drv=dev->driver:x64 ", group = "grp=dev->iommu_group:x64 ";
-  const std::string map = "p dma_map_page_attrs dev=$arg1 ",
-                    map_rest = "page=$arg2 off=$arg3 size=$arg4 dir=$arg5";
-  const std::string unmap = "p dma_unmap_page_attrs dev=$arg1 ",
-                    unmap_rest = "iova=$arg2 size=$arg3 dir=$arg4";
+  const std::string map = "p dma_map_page_attrs dev=$arg1:x64 ",
+                    map_rest = "page=$arg2:x64 off=$arg3:x64 size=$arg4:x64 dir=$arg5:u32";
+  const std::string unmap = "p dma_unmap_page_attrs dev=$arg1:x64 ",
+                    unmap_rest = "iova=$arg2:x64 size=$arg3:x64 dir=$arg4:u32";
   std::string probes = "probe yes poolsim/dma_map";
   if (version.at_least(6, 6)) probes += fmt::format(" \\\n  '{}{}{}'", map, bound, map_rest);
   probes += fmt::format(" \\\n  '{}{}'\nprobe yes poolsim/dma_unmap", map, map_rest);

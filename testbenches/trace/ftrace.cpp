@@ -22,6 +22,7 @@ constexpr std::size_t kBuffer = 256 * 1024;
 constexpr sim::Tick kWait = 10 * sim::kMillisecond;
 
 constexpr std::uint64_t kPools = 0xff11'0000'0100'0000, kDevices = 0xff11'0000'0200'0000;
+constexpr std::uint64_t kSlab = 0xff11'0000'0400'0000;
 constexpr std::uint64_t kGroups = 0xff11'0000'0300'0000, kDrivers = 0xffff'ffff'c000'0000;
 constexpr std::uint64_t kVmemmap = 0xffd4'0000'0000'0000;
 constexpr std::uint64_t kReleaseWork = 0x60;  // of release_dw in struct page_pool
@@ -50,6 +51,20 @@ std::string returned_to(kernel::CallChain chain, std::string_view function) {
 
 std::string entered(std::string_view function) { return fmt::format("({}+0x0/0x0)", function); }
 
+constexpr unsigned kFirstIfindex = 2;  // 1 is the loopback device
+
+/// skb->protocol in host order.
+unsigned ether_type(std::span<const std::uint8_t> frame) {
+  return frame.size() < nic::kEthernetHeaderBytes ? 0 : unsigned{frame[12]} << 8 | frame[13];
+}
+
+/// skb->len behind the Ethernet header: what GRO has merged into it counts without headers.
+std::uint64_t skb_len(const nic::Skb& skb) {
+  std::uint64_t len = skb.length - std::min<std::uint64_t>(skb.length, nic::kEthernetHeaderBytes);
+  for (const nic::Skb* s = skb.frag_list; s != nullptr; s = s->frag_list) len += s->tcp_bytes;
+  return len;
+}
+
 }  // namespace
 
 FtraceWriter::FtraceWriter(const Observed& observed, const std::string& path)
@@ -69,6 +84,7 @@ FtraceWriter::FtraceWriter(const Observed& observed, const std::string& path)
       kCounts, "0/0", kCountsWidth, o_.kernel.cores());
   listen_to_kernel();
   listen_to_pools();
+  if (o_.stack != nullptr) listen_to_stack();
 }
 
 FtraceWriter::~FtraceWriter() {
@@ -83,6 +99,10 @@ bool FtraceWriter::closed() const { return fd_ < 0 || ::getpid() != owner_; }
 
 std::uint64_t FtraceWriter::bus_device(const kernel::Device* device) {
   return devices_.try_emplace(device, kDevices + 0x1000 * devices_.size()).first->second;
+}
+
+std::uint64_t FtraceWriter::slab_object(const void* object) {
+  return slab_objects_.try_emplace(object, kSlab + 0x100 * slab_objects_.size()).first->second;
 }
 
 // ---- lines
@@ -356,6 +376,30 @@ void FtraceWriter::listen_to_pools() {
   t.nid_updated.subscribe([this](const pagepool::NidUpdated& e) {
     event(e.where.time, fmt::format("page_pool_update_nid: page_pool={:x} pool_nid={} new_nid={}",
                                     pool_pointer(e.pool), e.pool_nid, e.new_nid));
+  });
+}
+
+// ---- the receive path
+
+void FtraceWriter::listen_to_stack() {
+  nic::StackTrace& t = o_.stack->trace();
+  t.skb_freed.subscribe([this](const nic::SkbFreed& e) {
+    const std::string location = fmt::format("{}+0x0/0x0", e.chain.empty() ? "0x0" : e.chain.front());
+    if (e.reason == nullptr) {
+      event(e.time, fmt::format("consume_skb: skbaddr={:016x} location={}", slab_object(e.skb), location));
+      return;
+    }
+    event(e.time,
+          fmt::format("kfree_skb: skbaddr={:016x} rx_sk={:016x} protocol={} location={} reason: {}",
+                      slab_object(e.skb), 0, ether_type(o_.stack->skbs().bytes(*e.skb)), location, e.reason));
+  });
+  t.netif_received.subscribe([this](const nic::NetifReceived& e) {
+    event(e.time, fmt::format("netif_receive_skb: dev=eth{} skbaddr={:016x} len={}",
+                              e.skb->ifindex - kFirstIfindex, slab_object(e.skb), skb_len(*e.skb)));
+  });
+  t.napi_polled.subscribe([this](const nic::NapiPolled& e) {
+    event(e.time, fmt::format("napi_poll: napi poll on napi struct {:016x} for device {} work {} budget {}",
+                              slab_object(e.napi), e.napi->name(), e.work, e.budget));
   });
 }
 

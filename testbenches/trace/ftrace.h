@@ -10,6 +10,8 @@
 //   drv_remove
 //               dev_release
 //   sched irq   sched_switch, softirq_entry, softirq_exit, irq_handler_entry, irq_handler_exit
+//   skb net     consume_skb, kfree_skb (the reason where the model has one), netif_receive_skb
+//   napi        napi_poll ("for device" has the name of the NAPI instance)
 //   marker      tracing_mark_write: MARK and the step of the scenario
 //
 // Pointers are made up, in the ranges of x86-64, and tell each object apart; page pointers are those of a
@@ -76,6 +78,7 @@ class FtraceWriter {
 
   void listen_to_kernel();
   void listen_to_pools();
+  void listen_to_stack();
   sim::Tick present(sim::Tick time) const;
   Context here(sim::Tick time) const;
   void print(const Context& context, const std::string& event);
@@ -90,6 +93,9 @@ class FtraceWriter {
   bool closed() const;
 
   std::uint64_t bus_device(const kernel::Device* device);
+  /// The made-up address of an skb or a NAPI instance; as in a slab, a later one may have that of an earlier
+  /// one.
+  std::uint64_t slab_object(const void* object);
   std::uint64_t struct_device(const kernel::Device* device) { return bus_device(device) + 0xc8; }
 
   Observed o_;
@@ -102,6 +108,7 @@ class FtraceWriter {
   std::priority_queue<Line, std::vector<Line>, std::greater<>> waiting_;
   std::map<std::uint64_t, Table> tables_;  // by context
   std::map<const kernel::Device*, std::uint64_t> devices_;
+  std::map<const void*, std::uint64_t> slab_objects_;
 };
 
 }  // namespace trace

@@ -138,6 +138,38 @@ TEST_F(CaptureFile, MalformedFieldNamesEventAndLine) {
   EXPECT_THAT(error_of(write("stamp.txt", header(1, 1) + stamp)), HasSubstr("'14x' is not a time stamp"));
 }
 
+TEST_F(CaptureFile, NumbersOfAKprobeHaveTheBaseTheyShow) {
+  // As Linux 6.12 with BTF prints fields without a type in the definition of the kprobe, and with one.
+  const std::string at = "            init-1       [001] .....    14.287609: ";
+  const Capture capture = read_capture(
+      write("base.txt", header(4, 4) + at + "dma_map_ret: (f <- g) iova=4294904320\n" + at +
+                            "dma_map_ret: (f <- g) iova=0xffff0a00\n" + at +
+                            "pp_put: (f+0x4/0x9) pool=0x1 netmem=0x2 sync=0xffffffff direct=0x1\n" + at +
+                            "pp_put: (f+0x4/0x9) pool=0x1 netmem=0x2 sync=0xffffffff direct=0\n"));
+  EXPECT_EQ(capture.events[0].iova, 0xffff0a00u);
+  EXPECT_EQ(capture.events[1].iova, 0xffff0a00u);
+  EXPECT_TRUE(capture.events[2].direct);
+  EXPECT_FALSE(capture.events[3].direct);
+}
+
+TEST_F(CaptureFile, HashedAddressesAreRefused) {
+  const std::string at = "            init-1       [001] .....    14.287609: ";
+  const std::string create = at + "pp_create: (f <- page_pool_create) pool=0xffff888005168800\n";
+  const std::string hold = " is_net_iov=0, pfn=0x6443 hold=1\n";
+  EXPECT_THAT(
+      error_of(write("early.txt", header(2, 2) + create + at +
+                                      "page_pool_state_hold: page_pool=(____ptrval____) "
+                                      "netmem=(____ptrval____)" +
+                                      hold)),
+      HasSubstr("early.txt:6: page_pool_state_hold with 'page_pool=(____ptrval____)', which is hashed"));
+  EXPECT_THAT(
+      error_of(write("hash.txt", header(2, 2) + create + at +
+                                     "page_pool_state_hold: page_pool=00000000a1b2c3d4 "
+                                     "netmem=00000000d4c3b2a1" +
+                                     hold)),
+      HasSubstr("hash.txt:6: page_pool_state_hold with 'page_pool=00000000a1b2c3d4', which is hashed"));
+}
+
 TEST_F(CaptureFile, TimeMustNotGoBackwards) {
   const std::string later =
       "            init-1       [001] .....    14.187608: tracing_mark_write: MARK bind it\n";

@@ -36,7 +36,8 @@ TEST_P(Replayed, AgreesWithTheCapture) {
 
 INSTANTIATE_TEST_SUITE_P(Captures, Replayed,
                          ::testing::Values("deb6.12.117-hold5", "fec6.1-hold5", "fec6.1-steady",
-                                           "prefix6.12.117-hold5", "prefix2-remove"),
+                                           "prefix6.12.117-hold5", "prefix2-remove", "script6.12.117-hold5",
+                                           "script6.12.117-veth-delete", "script6.1.187-live"),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Synthetic, Replayed,
                          ::testing::Values("synthetic-armhf-link-down", "synthetic-bulk-returns",

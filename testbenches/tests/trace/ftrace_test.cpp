@@ -8,9 +8,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 
+#include "testbenches/replay/ftrace_reader.h"
 #include "testbenches/replay/replay.h"
 #include "testbenches/scenario/run.h"
 #include "testbenches/trace/capture_script.h"
@@ -132,16 +135,64 @@ TEST(Ftrace, ALineIsWhatTheKernelPrints) {
   EXPECT_NE(counts.find("#P:2"), std::string::npos);
 }
 
+/// The fields of an event without what differs from line to line: numbers by how they are printed, who
+/// called.
+std::string shape(std::string text) {
+  static const std::pair<std::regex, const char*> kRules[] = {
+      {std::regex(R"(\([^)]*<-[^)]*\))"), "(CALLER <- FUNCTION)"},
+      {std::regex(R"(\([^<)]*\))"), "(FUNCTION)"},
+      {std::regex(R"([\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+( \[\w+\])?)"), "FUNCTION"},
+      {std::regex(R"(reason: \w+)"), "reason: REASON"},
+      {std::regex(R"(for device \S+)"), "for device NAME"},
+      {std::regex(R"(0x00[0-9a-f]{14}\b)"), "%#018x"},
+      {std::regex(R"(0x[0-9a-f]+\b)"), "%#x"},
+      {std::regex(R"(\b[0-9a-f]{16}\b)"), "%p"},
+      {std::regex(R"(\b\d+\b)"), "%d"}};
+  for (const auto& [rule, name] : kRules) text = std::regex_replace(text, rule, name);
+  return text;
+}
+
+/// By event, the shapes of its first lines.
+std::map<std::string, std::set<std::string>> shapes(const std::string& path) {
+  constexpr unsigned kEnough = 50;
+  std::map<std::string, std::set<std::string>> all;
+  std::map<std::string, unsigned> seen;
+  replay::FtraceReader reader(path);
+  for (replay::TraceEvent event; reader.next(event);) {
+    const std::string name(event.name);
+    if (name != "tracing_mark_write" && seen[name]++ < kEnough)
+      all[name].insert(shape(std::string(event.fields)));
+  }
+  return all;
+}
+
+TEST(Ftrace, EventsHaveTheShapeThatLinux612Printed) {
+  const std::string path = temporary("shapes.txt");
+  traced_run({"stock", "stays", "strict"}, path);
+  const auto model = shapes(path);
+  const auto recorded = shapes(POOLSIM_SOURCE_DIR "/testbenches/data/captures/script6.12.117-hold5.txt.gz");
+  for (const char* name :
+       {"page_pool_state_hold", "page_pool_state_release", "page_pool_release", "map", "unmap", "consume_skb",
+        "kfree_skb", "netif_receive_skb", "napi_poll", "pp_create", "pp_destroy", "pp_retry", "pp_put",
+        "pp_alloc", "dma_map", "dma_map_ret", "dma_unmap", "drv_probe", "drv_remove"}) {
+    ASSERT_TRUE(model.contains(name)) << name;
+    ASSERT_TRUE(recorded.contains(name)) << name;
+    for (const std::string& one : model.at(name))
+      EXPECT_TRUE(recorded.at(name).contains(one)) << name << ": " << one;
+  }
+  std::filesystem::remove(path);
+}
+
 // ---- the script for a real machine
 
 TEST(CaptureScript, TheVersionDecidesTheFunctions) {
   const auto script = [](const char* version) {
     return trace::capture_script(trace::KernelVersion::parse(version));
   };
-  EXPECT_NE(script("6.12.26").find("page_pool_put_unrefed_netmem pool=$arg1 netmem=$arg2"),
+  EXPECT_NE(script("6.12.26").find("page_pool_put_unrefed_netmem pool=$arg1:x64 netmem=$arg2:x64"),
             std::string::npos);
   EXPECT_NE(script("6.12.26").find("drv=dev->driver:x64"), std::string::npos);
-  EXPECT_NE(script("6.1.0-18-amd64").find("page_pool_put_defragged_page pool=$arg1 page=$arg2"),
+  EXPECT_NE(script("6.1.0-18-amd64").find("page_pool_put_defragged_page pool=$arg1:x64 page=$arg2:x64"),
             std::string::npos);
   EXPECT_EQ(script("6.1.0-18-amd64").find("dev->driver"), std::string::npos);
   EXPECT_NE(script("6.9").find("page_pool_put_unrefed_page"), std::string::npos);
