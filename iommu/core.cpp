@@ -106,9 +106,11 @@ Caches::Hit Core::translate_cached(const Request& r) {
   ++translations_.lookups;
   ++translations_.hits;
   ++translations_.hits_by_class[hit.entry->page_class];
-  const Space space = hit.entry->space;
-  hpm.count(HpmEvent::kUntranslatedRequest, {r.device_id, 0, false, hit.device->pscid, hit.device->gscid,
-                                             space.first(), space.second()});
+  if (hpm.listening()) {
+    const Space space = hit.entry->space;
+    hpm.count(HpmEvent::kUntranslatedRequest, {r.device_id, 0, false, hit.device->pscid, hit.device->gscid,
+                                               space.first(), space.second()});
+  }
   return hit;
 }
 
