@@ -74,8 +74,9 @@ class Caches {
     const IotlbEntry* entry = nullptr;
     explicit operator bool() const { return entry != nullptr; }
   };
-  /// Of an untranslated request without a process id, whose device has no process directory. A hit counts and ages as
-  /// find_device() and find_translation() do; without one nothing changes, and it takes a walk to tell.
+  /// Of an untranslated request without a process id, whose device has no process directory. A hit counts
+  /// and ages as find_device() and find_translation() do; without one nothing changes, and it takes a walk to
+  /// tell.
   Hit find_both(const Request& request);
   /// Where the entry translates `iova` to.
   std::uint64_t translated(const IotlbEntry& entry, std::uint64_t iova) const {

@@ -108,8 +108,8 @@ Caches::Hit Core::translate_cached(const Request& r) {
   ++translations_.hits_by_class[hit.entry->page_class];
   if (hpm.listening()) {
     const Space space = hit.entry->space;
-    hpm.count(HpmEvent::kUntranslatedRequest, {r.device_id, 0, false, hit.device->pscid, hit.device->gscid,
-                                               space.first(), space.second()});
+    hpm.count(HpmEvent::kUntranslatedRequest,
+              {r.device_id, 0, false, hit.device->pscid, hit.device->gscid, space.first(), space.second()});
   }
   return hit;
 }

@@ -341,8 +341,8 @@ void Engine::forward_ready(sim::Cycle now) {
     Slot& slot = slots_[i];
     i = slot.next;
     const auto requester = slot.request.device_id;
-    const bool held = !posted_ahead_.empty() && std::find(posted_ahead_.begin(), posted_ahead_.end(),
-                                                          requester) != posted_ahead_.end();
+    const bool held = !posted_ahead_.empty() &&
+                      std::find(posted_ahead_.begin(), posted_ahead_.end(), requester) != posted_ahead_.end();
     if (slot.state == Slot::State::kReady && !held) {
       if (!sent && slot.due <= now) {
         forward(slot, now);
