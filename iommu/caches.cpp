@@ -70,6 +70,21 @@ const IotlbEntry* Caches::find_translation(const Request& request, Space space, 
   return e;
 }
 
+Caches::Hit Caches::find_both(const Request& request) {
+  const DeviceEntry* d =
+      ddt_.find(request.device_id, [&](const DeviceEntry& x) { return x.device_id == request.device_id; });
+  if (d == nullptr || d->context.tc(dc::kPdtv)) return {};
+  const DeviceContext& device = d->context;
+  const Space space(!device.first.bare(), device.pscid, !device.second.bare(), device.gscid);
+  if (space.key == 0) return {};
+  const IotlbEntry* e = peek_translation(request, space, /*sum=*/false);
+  if (e == nullptr) return {};
+  ++counters_.ddt_hits;
+  ddt_.touch(d);
+  iotlb_.touch(e);
+  return {&device, e};
+}
+
 void Caches::fill_translation(std::uint64_t iova, Space space, const Outcome& o) {
   const unsigned c = class_of(o.page_shift);
   const unsigned shift = class_shift_[c];

@@ -68,6 +68,21 @@ class Caches {
   const IotlbEntry* peek_translation(const Request& request, Space space, bool sum) const;
   void fill_translation(std::uint64_t iova, Space space, const Outcome& outcome);
 
+  /// All that translating a request takes, when both are cached.
+  struct Hit {
+    const DeviceContext* device = nullptr;
+    const IotlbEntry* entry = nullptr;
+    explicit operator bool() const { return entry != nullptr; }
+  };
+  /// Of an untranslated request without a process id, whose device has no process directory. A hit counts
+  /// and ages as find_device() and find_translation() do; without one nothing changes, and it takes a walk to
+  /// tell.
+  Hit find_both(const Request& request);
+  /// Where the entry translates `iova` to.
+  std::uint64_t translated(const IotlbEntry& entry, std::uint64_t iova) const {
+    return entry.frame + (iova & ((std::uint64_t{1} << class_shift(entry)) - 1));
+  }
+
   /// `count` false: neither ages nor counters change.
   const DeviceContext* find_device(std::uint32_t device_id, bool count = true);
   void fill_device(std::uint32_t device_id, const DeviceContext& context);

@@ -57,6 +57,8 @@ class CommandProcessor {
   void set_fault(CommandFault fault) { fault_ = std::move(fault); }
   State state() const { return state_; }
 
+  /// The queue is empty and nothing is under way: poll() would find nothing.
+  bool at_rest() const { return state_ == State::kIdle && regs.head == regs.tail; }
   /// Looks for something to do: kIdle -> kFetch if a command waits, kTagWait and kFenceWait -> onward if they
   /// may.
   void poll();

@@ -98,6 +98,22 @@ Outcome Core::translate(const Request& request, Memory& memory, Walk::CacheUse u
   return walk_.outcome();
 }
 
+Caches::Hit Core::translate_cached(const Request& r) {
+  if (r.address_type != sim::AddressType::kUntranslated || r.has_process_id || r.message) return {};
+  if (env.ddt_levels() == 0 || !env.device_id_fits(r.device_id)) return {};
+  const Caches::Hit hit = caches.find_both(r);
+  if (!hit) return {};
+  ++translations_.lookups;
+  ++translations_.hits;
+  ++translations_.hits_by_class[hit.entry->page_class];
+  if (hpm.listening()) {
+    const Space space = hit.entry->space;
+    hpm.count(HpmEvent::kUntranslatedRequest,
+              {r.device_id, 0, false, hit.device->pscid, hit.device->gscid, space.first(), space.second()});
+  }
+  return hit;
+}
+
 const Outcome& Core::peek(const Request& request, Memory& memory) {
   walk_.start(env, caches, Walk::CacheUse::kReadOnly, request);
   run(env, walk_, memory);

@@ -59,6 +59,9 @@ class Core {
   /// Translates at once, reading tables through `memory`; the outcome is booked (fault record queued,
   /// counters). Fault records, commands and interrupts that follow wait for settle().
   Outcome translate(const Request& request, Memory& memory, Walk::CacheUse use);
+  /// The usual case of it, which takes no walk: device context and page are cached. Booked as translate()
+  /// does it; without a hit nothing has changed.
+  Caches::Hit translate_cached(const Request& request);
   /// The same without changing anything, in memory or in the IOMMU. Valid until the next translation.
   const Outcome& peek(const Request& request, Memory& memory);
   /// Books the end of a walk: HPM events and the fault record. Returns whether a record was queued.

@@ -121,8 +121,7 @@ void Engine::unlink(Slot& slot) {
 // --- Arrival
 // ---------------------------------------------------------------------------------------------------
 
-Request Engine::request_of(const tlm::tlm_generic_payload& payload) const {
-  const sim::DmaTag& tag = sim::tag_of(payload);
+Request Engine::request_of(const tlm::tlm_generic_payload& payload, const sim::DmaTag& tag) {
   Request r;
   r.device_id = tag.requester.value;
   r.has_process_id = tag.has_process_id;
@@ -153,15 +152,17 @@ tlm::tlm_sync_enum Engine::device_request(tlm::tlm_generic_payload& payload, tlm
   }
   Slot& slot = *allocate_slot();
   slot.payload = &payload;
-  slot.request = request_of(payload);
+  const sim::DmaTag& tag = sim::tag_of(payload);
+  slot.request = request_of(payload, tag);
   slot.write = slot.request.write;
-  slot.posted = sim::tag_of(payload).posted && slot.write;
+  slot.posted = tag.posted && slot.write;
   slot.hit = false;
   slot.fenced = Fenced::kNo;
   slot.state = Slot::State::kQueued;
   slot.due = std::max(seen_at(arrival) + config_.lookup_cycles, next_lookup_);
   next_lookup_ = slot.due + config_.lookup_interval;
-  queue_[(queue_first_ + queue_count_++) % queue_.size()] = slot.index;
+  const std::size_t last = queue_first_ + queue_count_++;
+  queue_[last < queue_.size() ? last : last - queue_.size()] = slot.index;
   ++counters_.requests;
   if (queue_count_ == 1) wake_at(slot.due);
   phase = tlm::END_REQ;
@@ -178,7 +179,7 @@ void Engine::lookups(sim::Cycle now) {
   while (queue_count_ != 0) {
     Slot& slot = slots_[queue_[queue_first_]];
     if (slot.due > now || misses_full()) break;
-    queue_first_ = (queue_first_ + 1) % queue_.size();
+    if (++queue_first_ == queue_.size()) queue_first_ = 0;
     --queue_count_;
     append(slot);
     look_up(slot, now);
@@ -186,6 +187,15 @@ void Engine::lookups(sim::Cycle now) {
 }
 
 void Engine::look_up(Slot& slot, sim::Cycle now) {
+  if (const Caches::Hit hit = core_.translate_cached(slot.request)) {
+    const DeviceContext& device = *hit.device;
+    slot.hit = true;
+    slot.dtf = device.tc(dc::kDtf);
+    slot.rcid = device.rcid;
+    slot.mcid = device.mcid;
+    slot.page_shift = hit.entry->page_shift;
+    return make_ready(slot, core_.caches.translated(*hit.entry, slot.request.iova), now);
+  }
   scratch_.start(core_.env, core_.caches, Walk::CacheUse::kFull, slot.request);
   if (!scratch_.done()) return miss(slot, now);
   const bool recorded = core_.book(scratch_);
@@ -199,10 +209,14 @@ void Engine::resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cyc
   if (!outcome.ok()) return refuse(slot, outcome.cause, outcome.iotval2, recorded);
   if (slot.request.is_ats()) return answer_ats(slot, outcome);
   if (outcome.mrif) return store_to_mrif(slot, outcome);
-  slot.phys = outcome.address;
   slot.page_shift = outcome.page_shift;
   slot.rcid = outcome.rcid;
   slot.mcid = outcome.mcid;
+  make_ready(slot, outcome.address, leaves);
+}
+
+void Engine::make_ready(Slot& slot, std::uint64_t phys, sim::Cycle leaves) {
+  slot.phys = phys;
   slot.state = Slot::State::kReady;
   slot.due = leaves;
   ++ready_;
@@ -327,7 +341,8 @@ void Engine::forward_ready(sim::Cycle now) {
     Slot& slot = slots_[i];
     i = slot.next;
     const auto requester = slot.request.device_id;
-    const bool held = std::find(posted_ahead_.begin(), posted_ahead_.end(), requester) != posted_ahead_.end();
+    const bool held = !posted_ahead_.empty() &&
+                      std::find(posted_ahead_.begin(), posted_ahead_.end(), requester) != posted_ahead_.end();
     if (slot.state == Slot::State::kReady && !held) {
       if (!sent && slot.due <= now) {
         forward(slot, now);
@@ -384,8 +399,9 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
 
 tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                                sc_core::sc_time& delay) {
-  const sim::Cycle seen = seen_at(sim_.timeline().incoming(delay));
+  const sim::Tick arrival = sim_.timeline().incoming(delay);
   if (phase == tlm::END_REQ) {
+    const sim::Cycle seen = seen_at(arrival);
     downstream_busy_ = false;
     next_forward_ = std::max(next_forward_, seen);
     if (ready_ != 0) wake_at(seen);
@@ -394,7 +410,8 @@ tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload
   Slot* slot = nullptr;
   payload.get_extension<Slot>(slot);
   POOLSIM_ASSERT(slot != nullptr && slot->payload == &payload);
-  answer(*slot, seen);
+  // Only a fence asks when.
+  answer(*slot, slot->fenced != Fenced::kNo ? seen_at(arrival) : 0);
   return tlm::TLM_COMPLETED;
 }
 

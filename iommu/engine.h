@@ -129,13 +129,14 @@ class Engine final : public Surroundings {
   void free_slot(Slot& slot);
   void append(Slot& slot);
   void unlink(Slot& slot);
-  Request request_of(const tlm::tlm_generic_payload& payload) const;
+  static Request request_of(const tlm::tlm_generic_payload& payload, const sim::DmaTag& tag);
   static bool crosses_page(const tlm::tlm_generic_payload& payload);
   void lookups(sim::Cycle now);
   /// Lookups stop: too many requests wait for a walk.
   bool misses_full() const { return missing_ + walking_ >= miss_limit_; }
   void look_up(Slot& slot, sim::Cycle now);
   void resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cycle leaves);
+  void make_ready(Slot& slot, std::uint64_t phys, sim::Cycle leaves);
   void miss(Slot& slot, sim::Cycle now);
   bool join_walk(Slot& slot);
   void start_walk(Slot& slot, sim::Cycle now);

@@ -201,7 +201,7 @@ void Engine::device_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_t
     payload.set_response_status(tlm::TLM_BURST_ERROR_RESPONSE);
     return;
   }
-  const Request request = request_of(payload);
+  const Request request = request_of(payload, sim::tag_of(payload));
   BlockingMemory memory(*this, delay);
   delay += sim::Timeline::to_sc_time(iommu_.clock().span(config_.lookup_cycles));
   const Outcome outcome = core_.translate(request, memory, Walk::CacheUse::kFull);
@@ -219,7 +219,7 @@ void Engine::device_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_t
 
 unsigned Engine::device_dbg(tlm::tlm_generic_payload& payload) {
   if (crosses_page(payload)) return 0;
-  const Request request = request_of(payload);
+  const Request request = request_of(payload, sim::tag_of(payload));
   DebugMemory memory(*this);
   const Outcome& outcome = core_.peek(request, memory);
   if (!outcome.ok() || outcome.mrif) return 0;

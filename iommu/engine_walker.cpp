@@ -238,7 +238,7 @@ void Engine::poll_units(sim::Cycle now) {
   const auto idle = [&](std::uint32_t i) { return agents_[i].state == Agent::State::kIdle; };
   // What may leave a record or a message comes before the units that write them.
   if (core_.debug_requested() && !debug_walking_) start_debug_walk(now);
-  if (idle(kCommandAgent)) poll_commands(now);
+  if (idle(kCommandAgent) && !core_.commands.at_rest()) poll_commands(now);
   if (core_.fault_queue.pending() && idle(kFaultAgent)) schedule(kFaultAgent, now + config_.fault_cycles);
   if (core_.page_queue.pending() && idle(kPageAgent)) schedule(kPageAgent, now + config_.fault_cycles);
   if (mrif_count_ != 0 && idle(kMrifAgent)) schedule(kMrifAgent, now + config_.forward_cycles);

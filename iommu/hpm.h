@@ -41,6 +41,8 @@ class Hpm {
     any_event_ = false;
   }
 
+  /// A counter is programmed; while none is, count() does nothing.
+  bool listening() const { return any_event_; }
   /// Adds `n` occurrences. Costs one test when no counter is programmed.
   void count(HpmEvent event, const HpmSubject& subject, std::uint64_t n = 1) {
     if (any_event_ && n != 0) count_slow(event, subject, n);

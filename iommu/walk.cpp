@@ -272,7 +272,7 @@ bool Walk::serve_from_iotlb() {
   const IotlbEntry* e = use_ == CacheUse::kFull ? caches_->find_translation(request_, space_, sum_)
                                                 : caches_->peek_translation(request_, space_, sum_);
   if (e == nullptr) return false;
-  outcome_.address = e->frame + (request_.iova & ((std::uint64_t{1} << caches_->class_shift(*e)) - 1));
+  outcome_.address = caches_->translated(*e, request_.iova);
   outcome_.page_shift = e->page_shift;
   outcome_.pbmt = e->pbmt;
   outcome_.msi = e->msi;

@@ -107,15 +107,16 @@ Pool* PagePools::pool_of_struct(sim::PhysAddr address) const {
 
 bool PagePools::napi_pp_put_page(sim::Pfn pfn) {
   KFUNC("napi_pp_put_page");
-  sim::Pfn head = kernel_.frames().compound_head(pfn);
-  kernel::this_cpu().load(kernel_.frames().page(head));
+  const sim::Pfn head = kernel_.frames().compound_head(pfn);
+  const sim::PhysAddr page = kernel_.frames().page(head);
   kernel::Context& cpu = kernel::this_cpu();
+  cpu.load(page);
   if (cpu.exploring()) {
-    const std::uint64_t page = kernel_.frames().page(head).value;
-    cpu.tell_access(page + mm::page_field::kPpMagic, "page->pp_magic", kernel::MemoryAccess::Kind::kLoad);
-    cpu.tell_access(page + mm::page_field::kPp, "page->pp", kernel::MemoryAccess::Kind::kLoad);
+    cpu.tell_access(page.value + mm::page_field::kPpMagic, "page->pp_magic",
+                    kernel::MemoryAccess::Kind::kLoad);
+    cpu.tell_access(page.value + mm::page_field::kPp, "page->pp", kernel::MemoryAccess::Kind::kLoad);
   }
-  Pool* pool = pool_of(head);
+  Pool* pool = pool_of_struct(page);
   if (!pool) return false;
   pool->put_full_page(head, false);
   return true;

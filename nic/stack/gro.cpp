@@ -8,6 +8,13 @@
 namespace nic {
 namespace {
 
+/// Of IPv4 one byte at a fixed place says so, whatever else may be wrong with the packet.
+bool surely_not_tcp(std::span<const std::uint8_t> frame) {
+  constexpr std::size_t kType = 12, kProtocol = kEthernetHeaderBytes + 9;
+  return frame.size() > kProtocol && frame[kType] == kEtherTypeIpv4 >> 8 &&
+         frame[kType + 1] == (kEtherTypeIpv4 & 0xff) && frame[kProtocol] != kProtocolTcp;
+}
+
 bool same_flow(const IpPacket& a, const IpPacket& b) {
   return a.src == b.src && a.dst == b.dst && a.src_port == b.src_port && a.dst_port == b.dst_port;
 }
@@ -15,7 +22,9 @@ bool same_flow(const IpPacket& a, const IpPacket& b) {
 }  // namespace
 
 bool GroList::dev_gro_receive(Skb* skb) {
-  const auto packet = parse_ip(stack_.skbs().bytes(*skb));
+  const auto frame = stack_.skbs().bytes(*skb);
+  if (surely_not_tcp(frame)) return false;
+  const auto packet = parse_ip(frame);
   if (!packet || packet->protocol != kProtocolTcp || packet->is_fragment()) return false;
   KFUNC("dev_gro_receive");
   kernel::work(kStackCosts.gro_receive);

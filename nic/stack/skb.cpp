@@ -21,8 +21,7 @@ Skb* SkbAllocator::build_skb(sim::Pfn page, std::uint32_t offset, std::uint32_t 
   KFUNC("napi_build_skb");
   kernel::work(kStackCosts.build_skb);
   Skb* skb = take();
-  *skb = Skb{};
-  skb->clones = skb;
+  ::new (skb) Skb;
   skb->page = page;
   skb->offset = offset;
   skb->length = length;

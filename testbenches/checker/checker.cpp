@@ -248,8 +248,10 @@ std::uint32_t Checker::device_index(const kernel::Device* d) {
 
 std::uint32_t Checker::device_of(sim::RequesterId requester) {
   // The newest with this id: a removed device may have come back.
-  for (std::uint32_t i = static_cast<std::uint32_t>(devices_.size()); i-- > 0;) {
-    if (devices_[i].requester == requester) return i;
+  auto i = static_cast<std::uint32_t>(devices_.size());
+  for (auto d = devices_.rbegin(); d != devices_.rend(); ++d) {
+    --i;
+    if (d->requester == requester) return i;
   }
   return kNoIndex;
 }
