@@ -7,6 +7,7 @@ install(TARGETS poolsim poolsim-bench RUNTIME COMPONENT runtime)
 install(DIRECTORY testbenches/scenarios mm/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/poolsim COMPONENT runtime)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime FILES_MATCHING PATTERN "*.md")
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(FILES testbenches/study/uplot/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME LICENSE.uPlot COMPONENT runtime)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/poolsim)
 install(EXPORT poolsim-targets NAMESPACE poolsim:: DESTINATION ${package_dir} COMPONENT development)
