@@ -55,6 +55,7 @@ ordered_json figures(const Campaign& c, const Database& db) {
   j["rows_digest"] = db.meta("rows_digest");
   j["cpu_seconds"] = db.cpu_seconds();
   j["variants"] = ordered_json::array();
+  j["unscheduled"] = db.unscheduled();
   for (const auto& e : campaign::estimate(c, db, faults, c.sampling.confidence)) {
     ordered_json v = {
         {"name", e.variant}, {"experiments", e.n}, {"failures", e.k}, {"share", e.p}, {"margin", e.margin}};
@@ -106,6 +107,8 @@ void print_figures(const ordered_json& j, const cli::Context& context) {
   }
   std::printf("%s\n", outcomes.text(context.terminal).c_str());
   cli::Table buckets({"failures", "what", "smallest example"});
+  if (j["unscheduled"] != 0)
+    std::printf("warning: %s\n\n", campaign::unscheduled_warning(j["unscheduled"], j["experiments"]).c_str());
   bool any = false;
   for (const auto& b : j["buckets"]) {
     if (!is_failure_bucket(b["signature"])) continue;
