@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -DROOT=... -P CheckRooms.cmake: the rules of the house that a compiler does not check.
 #   - a room includes only from rooms to its left, by "room/file.h";
-#   - every source file starts with its licence line;
+#   - every source file starts with its licence line; what others have written has its own, and is as they wrote it;
 #   - nothing unfinished is left behind.
 cmake_minimum_required(VERSION 3.25)
 set(rooms sim waveforms mm iommu kernel pagepool nic platform testbenches)
@@ -33,11 +33,31 @@ endforeach()
 
 set(patterns "")
 foreach(room ${rooms} cmake scripts .ci)
-  foreach(kind *.h *.cpp *.cmake *.sh CMakeLists.txt)
+  foreach(kind *.h *.cpp *.cmake *.sh *.js *.css CMakeLists.txt)
     list(APPEND patterns ${ROOT}/${room}/${kind})
   endforeach()
 endforeach()
 file(GLOB_RECURSE sources RELATIVE ${ROOT} ${patterns})
+
+# Folders of others: LICENSE, and a README.md with the sum of every file.
+set(foreign testbenches/study/uplot)
+foreach(folder ${foreign})
+  list(FILTER sources EXCLUDE REGEX "^${folder}/")
+  if(NOT EXISTS ${ROOT}/${folder}/LICENSE)
+    string(APPEND problems "${folder}: no LICENSE\n")
+  endif()
+  file(READ ${ROOT}/${folder}/README.md readme)
+  file(GLOB files RELATIVE ${ROOT}/${folder} ${ROOT}/${folder}/*)
+  list(REMOVE_ITEM files README.md)
+  foreach(file ${files})
+    file(SHA256 ${ROOT}/${folder}/${file} sum)
+    string(FIND "${readme}" "| `${file}` |" named)
+    string(FIND "${readme}" "${sum}" at)
+    if(named EQUAL -1 OR at EQUAL -1)
+      string(APPEND problems "${folder}/${file}: its sha256 ${sum} is not in README.md\n")
+    endif()
+  endforeach()
+endforeach()
 foreach(source CMakeLists.txt .ci/run ${sources})
   file(STRINGS ${ROOT}/${source} first LIMIT_COUNT 2)
   if(NOT first MATCHES "SPDX-License-Identifier: Apache-2.0")

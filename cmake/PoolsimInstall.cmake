@@ -7,6 +7,7 @@ install(TARGETS poolsim poolsim-bench RUNTIME COMPONENT runtime)
 install(DIRECTORY testbenches/scenarios mm/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/poolsim COMPONENT runtime)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime FILES_MATCHING PATTERN "*.md")
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(FILES testbenches/study/uplot/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME LICENSE.uPlot COMPONENT runtime)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/poolsim)
 install(EXPORT poolsim-targets NAMESPACE poolsim:: DESTINATION ${package_dir} COMPONENT development)
@@ -17,17 +18,20 @@ install(FILES ${CMAKE_BINARY_DIR}/poolsim-config.cmake ${CMAKE_BINARY_DIR}/pools
 configure_file(cmake/poolsim.pc.in poolsim.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/poolsim.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 
-# The man page and the shells' completions come from the command tree itself.
+# The man page, the shells' completions and the schema for editors of campaign files come from the command itself.
 set(manual ${CMAKE_BINARY_DIR}/manual)
 file(MAKE_DIRECTORY ${manual})
 add_custom_command(
   OUTPUT ${manual}/poolsim.1 ${manual}/poolsim.bash ${manual}/_poolsim ${manual}/poolsim.fish
+         ${manual}/campaign.schema.json
   COMMAND poolsim manual man > ${manual}/poolsim.1
   COMMAND poolsim manual bash > ${manual}/poolsim.bash
   COMMAND poolsim manual zsh > ${manual}/_poolsim
   COMMAND poolsim manual fish > ${manual}/poolsim.fish
+  COMMAND poolsim campaign schema > ${manual}/campaign.schema.json
   DEPENDS poolsim VERBATIM)
 add_custom_target(poolsim_manual ALL DEPENDS ${manual}/poolsim.1)
+install(FILES ${manual}/campaign.schema.json DESTINATION ${CMAKE_INSTALL_DATADIR}/poolsim COMPONENT runtime)
 install(FILES ${manual}/poolsim.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
 install(FILES ${manual}/poolsim.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME poolsim
         COMPONENT runtime)

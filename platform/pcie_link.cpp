@@ -285,7 +285,9 @@ void PcieLink::let_go() {
     const Kept k = kept_[i];
     kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(i));
     if (k.lost) {
+      // No completion has come, and so no status of one; who does not ask takes it for an abort.
       sim::complete(*k.payload, sim::CompletionStatus::kCompleterAbort);
+      k.payload->set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
       begin_response(k.stream, *k.payload);
     } else {
       enter(k.stream, *k.payload, now);

@@ -37,7 +37,7 @@ namespace platform {
 struct TlpVerdict {
   enum class What : std::uint8_t {
     kPass,
-    kLose,   ///< a posted write is gone; a read is answered with Completer Abort after `time` (completion timeout)
+    kLose,   ///< a posted write is gone; a read ends as TLM_INCOMPLETE_RESPONSE after `time` (completion timeout)
     kDelay,  ///< enters `time` later: what comes in between overtakes it
   };
   What what = What::kPass;

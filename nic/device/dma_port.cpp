@@ -203,7 +203,7 @@ void DmaPort::completed(sim::Transaction& t) {
   const std::uint8_t* data = t.get_data_ptr();
   if (failed) {
     ++d_.stats.reads_failed;
-    // A poisoned or refused read is a non-fatal error of the function that asked.
+    // A read that is poisoned, refused or never answered is a non-fatal error of the function that asked.
     if (d_.trace.read_failed.enabled()) {
       d_.trace.read_failed.emit({read.queue, read.kind != ReadKind::kRxFetch, sim::Iova(t.get_address()),
                                  d_.requester(read.function), d_.sim.now()});
@@ -211,6 +211,8 @@ void DmaPort::completed(sim::Transaction& t) {
     irq_.other_cause(icr::NFER);
     if (t.tag.poisoned) {
       d_.functions[read.function].log_poisoned();
+    } else if (t.get_response_status() == tlm::TLM_INCOMPLETE_RESPONSE) {
+      d_.functions[read.function].log_completion_timeout();
     } else {
       d_.functions[read.function].log_unsupported_request();
     }

@@ -158,6 +158,11 @@ void PciFunction::log_unsupported_request() {
   bytes_[pci::AER + 4 + 2] |= 0x10;        // UES bit 20: unsupported request
 }
 
+void PciFunction::log_completion_timeout() {
+  bytes_[pci::EXP_DEVSTA] |= 0x02;   // non-fatal error detected
+  bytes_[pci::AER + 4 + 1] |= 0x40;  // UES bit 14: completion timeout
+}
+
 void PciFunction::log_poisoned() {
   bytes_[pci::EXP_DEVSTA] |= 0x02;         // non-fatal error detected
   bytes_[pci::AER + 4 + 1] |= 0x10;        // UES bit 12: poisoned TLP received

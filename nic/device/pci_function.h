@@ -33,6 +33,8 @@ class PciFunction {
   void set_transactions_pending(bool pending);
   /// A request of ours was refused: AER uncorrectable status and DevSta.
   void log_unsupported_request();
+  /// No completion of a request of ours came in time: the same (PCI Express base specification, 2.8 and 6.2).
+  void log_completion_timeout();
   /// Data that came back to us carried the error/poison bit: AER uncorrectable status, DevSta, and the status register's
   /// parity error bits (PCI Express base specification, 2.7.2, 6.2 and 7.5.1.2).
   void log_poisoned();

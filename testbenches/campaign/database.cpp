@@ -190,6 +190,12 @@ std::uint64_t Database::count() const {
   return s.step() ? s.number(0) : 0;
 }
 
+std::uint64_t Database::unscheduled() const {
+  Statement s(db_.get(), "SELECT count(*) FROM experiment WHERE instr(detail, ?) = 1", file_);
+  s.bind(1, std::string(kUnscheduled));
+  return s.step() ? s.number(0) : 0;
+}
+
 std::optional<Result> Database::find(std::uint64_t id) const {
   Statement s(db_.get(), fmt::format("SELECT {} FROM experiment WHERE id = ?", kColumns), file_);
   s.bind(1, id);

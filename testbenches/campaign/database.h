@@ -57,6 +57,8 @@ class Database {
   void add(const Campaign& campaign, const Row& row);
   std::set<std::uint64_t> ids() const;
   std::uint64_t count() const;
+  /// Experiments for which no moment came at which the campaign's schedule could take over (schedule.h).
+  std::uint64_t unscheduled() const;
   std::optional<Result> find(std::uint64_t id) const;
   /// Every result below `limit`, by id.
   void each(const std::function<void(const Result&)>& visit, std::uint64_t limit = ~std::uint64_t{0}) const;

@@ -54,7 +54,8 @@ class Experiment {
     progress_ = world_.observe().progress;
     campaign_.faults[plan_.spec].fault->inject(injection_);
     put(row_.entity, injection_.entity());  // known, too, if the experiment dies of it
-    interleave(world_, campaign_.schedule, sim::RandomStream(campaign_.seed, plan_.fault, "schedule").next());
+    scheduled_ = interleave(world_, campaign_.schedule,
+                            sim::RandomStream(campaign_.seed, plan_.fault, "schedule").next());
     follow();
     digest.drain();
     digest.set_tap({});
@@ -211,16 +212,17 @@ class Experiment {
     put(row_.digest, world_.machine().simulation().digest().hex());
     put(row_.entity, injection_.entity());
     tell_detection();
-    std::string signature = to_string(row_.outcome);
+    std::string signature = to_string(row_.outcome), detail = scheduled_ ? "" : kUnscheduled;
     if (const checker::Finding* f = first_finding(); f != nullptr) {
       signature += fmt::format(": {} at {}", checker::key(f->kind), top_of(f->place));
-      put(row_.detail,
-          fmt::format("{}{}{}{}{}; {}", f->who, f->whom.empty() ? "" : " -> ", f->whom,
-                      f->samples.empty() || f->samples.front().holder.empty() ? "" : ", held by ",
-                      f->samples.empty() ? "" : f->samples.front().holder, f->detail));
+      if (!detail.empty()) detail += "; ";
+      detail += fmt::format("{}{}{}{}{}; {}", f->who, f->whom.empty() ? "" : " -> ", f->whom,
+                            f->samples.empty() || f->samples.front().holder.empty() ? "" : ", held by ",
+                            f->samples.empty() ? "" : f->samples.front().holder, f->detail);
     } else if (row_.detector != Detector::kCount) {
       signature += fmt::format(": {}", to_string(row_.detector));
     }
+    put(row_.detail, detail);
     put(row_.signature, signature);
   }
 
@@ -250,7 +252,7 @@ class Experiment {
   std::size_t rung_ = 0;
   Stop stop_ = Stop::kWindow;
   Outcome early_ = Outcome::kMasked;
-  bool would_stop_ = false, finished_ = false, nothing_left_ = false;
+  bool scheduled_ = true, would_stop_ = false, finished_ = false, nothing_left_ = false;
 };
 
 /// Draws cell and bit, and moves the injection to the start of its class.

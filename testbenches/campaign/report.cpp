@@ -77,6 +77,14 @@ bool is_failure_signature(const std::string& signature) {
   return is_failure(outcome_of(signature.substr(0, signature.find(':'))));
 }
 
+std::string unscheduled_warning(std::uint64_t unscheduled, std::uint64_t experiments) {
+  return fmt::format(
+      "in {} of {} experiments the cores were in their natural order: within 1 ms after the fault there was "
+      "no moment "
+      "with all cores idle, at which `schedule` takes over",
+      unscheduled, experiments);
+}
+
 Report gather(const Database& db) {
   Report r;
   r.campaign = db.campaign();
@@ -84,6 +92,7 @@ Report gather(const Database& db) {
   r.build = db.meta("build");
   r.rows_digest = db.meta("rows_digest");
   r.experiments = db.count();
+  r.unscheduled = db.unscheduled();
   r.cpu_seconds = db.cpu_seconds();
   r.faults = r.campaign.sampling.experiments;
   if (r.experiments == r.faults * r.campaign.variants.size()) r.faults = stopping_point(r.campaign, db);

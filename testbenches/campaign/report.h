@@ -47,7 +47,7 @@ struct PairedComparison {
 struct Report {
   Campaign campaign;
   std::string database, build, rows_digest;
-  std::uint64_t experiments = 0, faults = 0;
+  std::uint64_t experiments = 0, faults = 0, unscheduled = 0;
   double cpu_seconds = 0;
   std::vector<VariantEstimate> variants;
   std::vector<StratumFigures> strata;
@@ -60,6 +60,8 @@ struct Report {
 };
 
 Report gather(const Database& db);
+/// That the schedule of the campaign did not come to decide in some of its experiments.
+std::string unscheduled_warning(std::uint64_t unscheduled, std::uint64_t experiments);
 std::string html(const Report& report);
 /// One row an experiment, all columns; times in nanoseconds.
 std::string csv(const Database& db);

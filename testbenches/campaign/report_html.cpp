@@ -299,6 +299,9 @@ std::string html(const Report& r) {
       scenario::markup_escaped(r.campaign.name), r.experiments,
       scenario::markup_escaped(r.campaign.base_file), r.campaign.seed, r.cpu_seconds,
       scenario::markup_escaped(r.build), scenario::markup_escaped(r.rows_digest));
+  if (r.unscheduled != 0)
+    s += fmt::format("<p><b>Warning:</b> {}.</p>\n",
+                     scenario::markup_escaped(unscheduled_warning(r.unscheduled, r.experiments)));
   s += "<h2>Failures</h2>\n";
   HtmlTable t(
       {"variant", "#experiments", "#failures", "share of the fault space", "Clopper-Pearson, unweighted"});

@@ -64,10 +64,13 @@ explore::Policy policy_of(const ScheduleSpec& spec, std::uint64_t seed, platform
 }
 }  // namespace
 
-void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed) {
-  if (spec.strategy == ScheduleSpec::Strategy::kNatural) return;
+bool interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed) {
+  if (spec.strategy == ScheduleSpec::Strategy::kNatural) return true;
   platform::Machine& m = world.machine();
-  if (world.schedule != nullptr) return world.schedule->start(spec.steps, policy_of(spec, seed, m));
+  if (world.schedule != nullptr) {
+    world.schedule->start(spec.steps, policy_of(spec, seed, m));
+    return true;
+  }
   const auto idle = [&m] {
     for (unsigned cpu = 0; cpu < m.kernel().cores(); ++cpu) {
       if (!m.kernel().core(cpu).idle()) return false;
@@ -76,7 +79,7 @@ void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed) {
   };
   for (unsigned i = 0; i < 1000 && !idle() && !world.ended(); ++i)
     world.run_until(world.now() + sim::kMicrosecond);
-  if (!idle() || world.ended()) return;
+  if (!idle() || world.ended()) return false;
   world.schedule = std::make_shared<explore::ScheduleOracle>(nullptr, 0);
   world.schedule->start(spec.steps, policy_of(spec, seed, m));
   m.simulation().set_oracle(*world.schedule);
@@ -90,6 +93,7 @@ void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed) {
       held = std::max(held, m.kernel().core(cpu).held());
     return held;
   });
+  return true;
 }
 
 }  // namespace campaign

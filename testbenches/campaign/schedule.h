@@ -20,6 +20,9 @@ namespace campaign {
 
 class World;
 
+/// How the detail of an experiment begins whose schedule never came to decide.
+inline constexpr const char* kUnscheduled = "no moment with all cores idle: simulated time ordered them";
+
 struct ScheduleSpec {
   enum class Strategy : std::uint8_t { kNatural, kRandom, kPct, kReplay };
   Strategy strategy = Strategy::kNatural;
@@ -37,7 +40,8 @@ struct ScheduleSpec {
 };
 
 /// From now on the spec decides, whoever did before. Runs `world` on to the next moment at which all cores
-/// are idle, at most 1 ms. `seed`: of the experiment.
-void interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed);
+/// are idle, at most 1 ms. False: there was none, and simulated time goes on to decide. `seed`: of the
+/// experiment.
+bool interleave(World& world, const ScheduleSpec& spec, std::uint64_t seed);
 
 }  // namespace campaign

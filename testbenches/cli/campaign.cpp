@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "testbenches/campaign/allocation.h"
 #include "testbenches/campaign/cluster.h"
 #include "testbenches/campaign/keep.h"
 #include "testbenches/campaign/point_of_no_return.h"
@@ -54,6 +55,7 @@ ordered_json figures(const Campaign& c, const Database& db) {
   j["shard"] = db.meta("shard");
   j["rows_digest"] = db.meta("rows_digest");
   j["cpu_seconds"] = db.cpu_seconds();
+  j["unscheduled"] = db.unscheduled();
   j["variants"] = ordered_json::array();
   for (const auto& e : campaign::estimate(c, db, faults, c.sampling.confidence)) {
     ordered_json v = {
@@ -105,6 +107,8 @@ void print_figures(const ordered_json& j, const cli::Context& context) {
          text});
   }
   std::printf("%s\n", outcomes.text(context.terminal).c_str());
+  if (j["unscheduled"] != 0)
+    std::printf("warning: %s\n\n", campaign::unscheduled_warning(j["unscheduled"], j["experiments"]).c_str());
   cli::Table buckets({"failures", "what", "smallest example"});
   bool any = false;
   for (const auto& b : j["buckets"]) {
@@ -375,14 +379,17 @@ std::function<int()> setup_allocate(CLI::App& app, const cli::Context& context) 
   app.add_option("database", o->db, "of a pilot: at least 30 experiments for each fault and variant")
       ->required();
   app.add_option("--experiments,-n", o->limit, "to share out among the faults")->capture_default_str();
-  app.footer(
-      "Neyman's rule: the same total tells most. Put the numbers into the campaign file, as runs: of each "
-      "fault.");
+  app.add_option(
+      "--write", o->keep,
+      "write the campaign file with these numbers: runs: of each fault, sampling.experiments. Beside the "
+      "pilot's, whose base: is relative to it");
+  app.footer("Neyman's rule: the same total tells most.");
   return [o, &context] {
     return guarded([&] {
       const Database db = Database::open(o->db);
       const Campaign c = db.campaign();
       const auto runs = campaign::allocate(c, db, o->limit);
+      if (!o->keep.empty()) write_file(o->keep, campaign::with_runs(c, runs));
       cli::Table t({"fault", "weight", "runs"});
       ordered_json j = ordered_json::array();
       for (std::size_t n = 0; n < runs.size(); ++n) {

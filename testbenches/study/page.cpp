@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pages of a study: HTML in one file, and Markdown for docs/studies.
+// The pages of a study: HTML in one file that works without network, and Markdown for docs/studies.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "testbenches/scenario/markup.h"
+#include "testbenches/study/page_files.h"
 #include "testbenches/study/report.h"
 
 namespace study {
@@ -12,23 +14,17 @@ namespace {
 
 using scenario::markup_escaped;
 
+/// Nothing may be loaded, from nowhere: the page is one file.
 constexpr const char* kHead = R"(<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>{}</title>
 <style>
-:root{{color-scheme:light dark;--bg:#fff;--fg:#1c2126;--dim:#5a6570;--line:#d7dde3;--head:#f3f6f8}}
-@media(prefers-color-scheme:dark){{:root{{--bg:#14181c;--fg:#e4e8ec;--dim:#9aa6b2;--line:#323a43;--head:#1e242a}}}}
-*{{box-sizing:border-box}}body{{margin:0 auto;padding:1rem;max-width:64rem;background:var(--bg);color:var(--fg);
-font:16px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}}
-h1{{font-size:1.5rem;margin:.2rem 0}}h2{{font-size:1.15rem;margin:2rem 0 .4rem}}p{{max-width:60rem;margin:.4rem 0}}
-.dim{{color:var(--dim)}}code{{font:.85em ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}}
-.scroll{{overflow-x:auto;border:1px solid var(--line);border-radius:6px;margin:.6rem 0}}
-table{{border-collapse:collapse;font-size:.86rem}}th,td{{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:left}}
-thead th{{background:var(--head);vertical-align:bottom}}td.n{{text-align:right;font-variant-numeric:tabular-nums}}
-svg{{display:block;max-width:100%;height:auto;border:1px solid var(--line);border-radius:6px}}
-@media print{{body{{max-width:none;font-size:9pt}}.scroll{{overflow:visible;border:0}}svg,tr{{break-inside:avoid}}}}
-</style></head><body>
+{}</style></head><body>
 )";
+
+// So that a page of thousands of runs stays below 1.5 MB.
+constexpr std::size_t kTableBytes = 150'000, kRunBytes = 150'000;
 
 const char* design_text(Design d) {
   switch (d) {
@@ -102,14 +98,19 @@ std::string html_table(const std::vector<std::string>& head,
   std::string html = "<div class=scroll><table><thead><tr>";
   for (const std::string& h : head) html += fmt::format("<th>{}</th>", markup_escaped(h));
   html += "</tr></thead><tbody>\n";
-  for (const auto& row : rows) {
+  std::size_t n = 0;
+  for (; n < rows.size() && html.size() < kTableBytes; ++n) {
     html += "<tr>";
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      html += fmt::format("<td{}>{}</td>", i < words ? "" : " class=n", markup_escaped(row[i]));
+    for (std::size_t i = 0; i < rows[n].size(); ++i) {
+      html += fmt::format("<td{}>{}</td>", i < words ? "" : " class=n", markup_escaped(rows[n][i]));
     }
     html += "</tr>\n";
   }
-  return html + "</tbody></table></div>\n";
+  html += "</tbody></table></div>\n";
+  if (n < rows.size())
+    html += fmt::format("<p class=dim>The first {} of {}; <code>--csv FILE</code> has all.</p>\n", n,
+                        rows.size());
+  return html;
 }
 
 std::string markdown_table(const std::vector<std::string>& head,
@@ -131,32 +132,72 @@ std::vector<std::vector<std::string>> influence_rows(const Results& r) {
   return rows;
 }
 
+/// Escaped, with its line ends.
+std::string preformatted(const std::string& text) {
+  std::string html;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    html += markup_escaped(text.substr(at, end - at)) + "\n";
+    at = end + 1;
+  }
+  return html;
+}
+
+/// What plots.js draws. As content of an element no text in it may end that element.
+std::string data_element(const Results& r) {
+  nlohmann::ordered_json data = {{"name", r.study.name}, {"colours", plot_colours()}};
+  data["plots"] = nlohmann::ordered_json::array();
+  for (const Plot& plot : r.study.plots) data["plots"].push_back(plot_json(r, plot));
+  const std::size_t all = r.points.size() * r.study.repeats;
+  const std::size_t bytes = runs_json(r, 100).dump().size(), most = 100 * kRunBytes / bytes;
+  data["runs"] = runs_json(r, std::max<std::size_t>(most, 100));
+  data["runs_in_all"] = all;
+  std::string html = "<script type=\"application/json\" id=\"data\">";
+  for (const char c : data.dump()) {
+    if (c == '<') {
+      html += "\\u003c";
+    } else {
+      html += c;
+    }
+  }
+  return html + "</script>\n";
+}
+
+std::string scripts() {
+  return fmt::format("<script>\n/*\n{}\n*/\n{}</script>\n<script>\n{}</script>\n", kUplotLicence,
+                     kUplotScript, kPlotsScript);
+}
+
 }  // namespace
 
 std::string report_html(const Results& r) {
   const Study& s = r.study;
-  std::string html = fmt::format(fmt::runtime(kHead), markup_escaped(s.title));
+  std::string html =
+      fmt::format(fmt::runtime(kHead), markup_escaped(s.title),
+                  s.plots.empty() ? std::string(kPageStyle) : fmt::format("{}\n{}", kUplotStyle, kPageStyle));
   html += fmt::format("<h1>{}</h1>\n<p>{}</p>\n", markup_escaped(s.title), markup_escaped(s.question));
   if (!s.assumes.empty()) html += fmt::format("<p><b>Assumed.</b> {}</p>\n", markup_escaped(s.assumes));
   if (!s.published.empty()) html += fmt::format("<p><b>Published.</b> {}</p>\n", markup_escaped(s.published));
   html += fmt::format("<p class=dim>{}. <code>{}</code>, {}, {}.</p>\n", markup_escaped(how_it_was_made(r)),
                       markup_escaped(r.command), markup_escaped(r.machine), markup_escaped(r.date));
-  for (const Plot& plot : s.plots) {
-    html += fmt::format("<h2>{}</h2>\n{}", markup_escaped(plot.title), plot_svg(r, plot));
-    if (const std::string text = caption(r, plot); !text.empty())
+  for (std::size_t i = 0; i < s.plots.size(); ++i) {
+    html += fmt::format("<h2>{}</h2>\n<figure data-plot={}>\n{}</figure>\n", markup_escaped(s.plots[i].title),
+                        i, plot_svg(r, s.plots[i]));
+    if (const std::string text = caption(r, s.plots[i]); !text.empty())
       html += fmt::format("<p class=dim>{}</p>\n", markup_escaped(text));
   }
   html +=
       fmt::format("<h2>{}</h2>\n{}", influence_title(r), html_table(head_of(r, false), influence_rows(r), 1));
-  html += "<h2>Figures</h2>\n" + html_table(head_of(r, true), mean_rows(r), r.study.axes.size());
+  html += "<h2 id=figures>Figures</h2>\n" + html_table(head_of(r, true), mean_rows(r), r.study.axes.size());
   html += "<h2>Measures</h2>\n<ul>\n";
   for (const Measure& m : s.measures) {
     html += fmt::format("<li>{} = <code>{}</code> {}</li>\n", markup_escaped(m.name),
                         markup_escaped(m.formula), markup_escaped(m.unit));
   }
-  return html +
-         fmt::format("</ul>\n<h2>The study</h2>\n<pre class=scroll><code>{}</code></pre>\n</body></html>\n",
-                     markup_escaped(s.text));
+  html += fmt::format("</ul>\n<h2>The study</h2>\n<pre class=scroll><code>{}</code></pre>\n",
+                      preformatted(s.text));
+  if (!s.plots.empty()) html += data_element(r) + scripts();
+  return html + "</body></html>\n";
 }
 
 std::string report_markdown(const Results& r, const std::vector<std::string>& images) {

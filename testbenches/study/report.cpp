@@ -5,11 +5,12 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <unordered_map>
 
 #include "sim/error.h"
 #include "testbenches/cli/table.h"
-#include "testbenches/scenario/markup.h"
 
 namespace study {
 namespace {
@@ -30,15 +31,6 @@ std::optional<double> number_of(const std::string& level) {
     if (unit.ends_with(name)) return value * factor;
   }
   return value;
-}
-
-/// Short and exact enough to read: 0.875, 12.3, 4,810, 1.2e+09.
-std::string shown(double v) {
-  if (v == 0) return "0";
-  const double size = std::abs(v);
-  if (size >= 1e7 || size < 1e-4) return fmt::format("{:.3g}", v);
-  if (size >= 1000) return fmt::format("{:.0f}", v);
-  return fmt::format("{:.4g}", v);
 }
 
 std::size_t axis_index(const Study& s, const std::string& name) {
@@ -128,119 +120,42 @@ Influence influence_by_span(const Results& r, std::size_t axis, const Measure& m
   return {r.study.axes[axis].name, m.name, span.n == 0 ? 0 : span.high - span.low};
 }
 
-// ---- plots ----
-
-constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
-                                    "#e69f00", "#56b4e9", "#8a6d3b", "#777777"};
-
-/// A scale of a plot: from values to pixels, with its ticks.
-class Scale {
- public:
-  Scale(double low, double high, bool logarithmic, double from, double to)
-      : low_(low), high_(high), log_(logarithmic && low > 0), from_(from), to_(to) {
-    if (!(low_ < high_))
-      low_ -= low_ == 0 ? 1 : std::abs(low_) / 2, high_ += high_ == 0 ? 1 : std::abs(high_) / 2;
-    if (log_ && low_ <= 0) log_ = false;
-  }
-  double at(double v) const {
-    const double share = log_ ? std::log(v / low_) / std::log(high_ / low_) : (v - low_) / (high_ - low_);
-    return from_ + share * (to_ - from_);
-  }
-  std::vector<double> ticks() const {
-    std::vector<double> all;
-    if (log_) {
-      for (double t = std::pow(10, std::floor(std::log10(low_))); t <= high_ * 1.0001; t *= 10) {
-        for (const double f : {1.0, 2.0, 5.0}) {
-          const bool fine = std::log10(high_ / low_) < 1.6;
-          if ((fine || f == 1.0) && t * f >= low_ * 0.9999 && t * f <= high_ * 1.0001) all.push_back(t * f);
-        }
-      }
-      return all;
-    }
-    const double raw = (high_ - low_) / 5, power = std::pow(10, std::floor(std::log10(raw)));
-    const double step = power * (raw / power < 1.5 ? 1 : raw / power < 3.5 ? 2 : raw / power < 7.5 ? 5 : 10);
-    for (double t = std::ceil(low_ / step - 1e-9) * step; t <= high_ + step * 1e-6; t += step) {
-      all.push_back(std::abs(t) < step * 1e-9 ? 0 : t);
-    }
-    return all;
-  }
-
- private:
-  double low_, high_;
-  bool log_;
-  double from_, to_;
-};
-
-struct Frame {
-  double low_x = std::numeric_limits<double>::infinity(), high_x = -low_x, low_y = low_x, high_y = -low_x;
-};
-
-constexpr double kWidth = 760, kHeight = 400, kLeft = 78, kRight = 16, kTop = 34, kBottom = 52;
-
-std::string legend(const std::vector<Series>& all, const std::string& by) {
-  std::string s;
-  double x = kLeft, y = 18;
-  if (by.empty() || all.size() < 2) return s;
-  s = fmt::format("<text x='{:.0f}' y='{:.0f}' class='name'>{}</text>\n", x, y, scenario::markup_escaped(by));
-  x += 14 + 7.4 * static_cast<double>(by.size());
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const double width = 26 + 7.2 * static_cast<double>(all[i].name.size());
-    if (x + width > kWidth - kRight) x = kLeft, y += 16;
-    s += fmt::format(
-        "<rect x='{:.0f}' y='{:.0f}' width='12' height='4' fill='{}'/><text x='{:.0f}' "
-        "y='{:.0f}'>{}</text>\n",
-        x, y - 6, kColours[i % std::size(kColours)], x + 16, y, scenario::markup_escaped(all[i].name));
-    x += width;
-  }
-  return s;
-}
-
-std::string axes_svg(const Scale& sx, const Scale& sy,
-                     const std::vector<std::pair<double, std::string>>& x_ticks, const std::string& x_name,
-                     const std::string& y_name) {
-  std::string s;
-  for (const double t : sy.ticks()) {
-    s += fmt::format(
-        "<line class='grid' x1='{:.0f}' x2='{:.0f}' y1='{:.1f}' y2='{:.1f}'/>"
-        "<text x='{:.0f}' y='{:.1f}' text-anchor='end'>{}</text>\n",
-        kLeft, kWidth - kRight, sy.at(t), sy.at(t), kLeft - 6, sy.at(t) + 4, shown(t));
-  }
-  for (const auto& [t, label] : x_ticks) {
-    s += fmt::format(
-        "<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1:.0f}' y2='{2:.0f}'/>"
-        "<text x='{0:.1f}' y='{3:.0f}' text-anchor='middle'>{4}</text>\n",
-        sx.at(t), kTop, kHeight - kBottom, kHeight - kBottom + 16, scenario::markup_escaped(label));
-  }
-  s += fmt::format("<text x='{:.0f}' y='{:.0f}' text-anchor='middle' class='name'>{}</text>\n",
-                   (kLeft + kWidth - kRight) / 2, kHeight - 10, scenario::markup_escaped(x_name));
-  s += fmt::format(
-      "<text transform='translate(16 {:.0f}) rotate(-90)' text-anchor='middle' class='name'>{}</text>\n",
-      (kTop + kHeight - kBottom) / 2, scenario::markup_escaped(y_name));
-  return s;
-}
-
 }  // namespace
+
+std::string shown(double v) {
+  if (v == 0) return "0";
+  const double size = std::abs(v);
+  if (size >= 1e7 || size < 1e-4) return fmt::format("{:.3g}", v);
+  if (size >= 1000) return fmt::format("{:.0f}", v);
+  return fmt::format("{:.4g}", v);
+}
 
 std::vector<Series> series_of(const Results& r, const Plot& plot) {
   const std::size_t x = axis_index(r.study, plot.x), by = axis_index(r.study, plot.by);
   const Measure& m = measure_of(r.study, plot.y);
-  std::vector<std::pair<std::string, std::vector<std::pair<std::string, Mean>>>> all;
+  // In the order in which points are told; a latin hypercube may have thousands of levels.
+  struct Line {
+    std::string name;
+    std::vector<std::pair<std::string, Mean>> dots;
+    std::unordered_map<std::string, std::size_t> at;
+  };
+  std::vector<Line> all;
   for (std::size_t p = 0; p < r.points.size(); ++p) {
     if (!shown_in(r, plot, r.points[p])) continue;
     const std::string name = by < r.study.axes.size() ? r.points[p].levels[by] : "";
-    auto line = std::ranges::find(all, name, [](const auto& a) { return a.first; });
-    if (line == all.end()) line = all.insert(all.end(), {name, {}});
+    auto line = std::ranges::find(all, name, &Line::name);
+    if (line == all.end()) line = all.insert(all.end(), {name, {}, {}});
     const std::string& level = r.points[p].levels[x];
-    auto dot = std::ranges::find(line->second, level, [](const auto& d) { return d.first; });
-    if (dot == line->second.end()) dot = line->second.insert(line->second.end(), {level, {}});
+    const auto [dot, made] = line->at.try_emplace(level, line->dots.size());
+    if (made) line->dots.emplace_back(level, Mean{});
     for (std::size_t k = 0; k < r.study.repeats; ++k) {
-      if (const auto v = r.value(m, p, k)) dot->second.add(*v);
+      if (const auto v = r.value(m, p, k)) line->dots[dot->second].second.add(*v);
     }
   }
   std::vector<Series> result;
-  for (const auto& [name, dots] : all) {
-    Series s{name, {}};
-    for (const auto& [level, mean] : dots) {
+  for (const Line& line : all) {
+    Series s{line.name, {}};
+    for (const auto& [level, mean] : line.dots) {
       if (mean.n == 0) continue;
       s.dots.push_back(
           {level, level_number(r.study.axes[x], level), mean.mean(), mean.low, mean.high, mean.n});
@@ -295,93 +210,50 @@ std::string report_text(const Results& r, bool colour) {
   return text;
 }
 
+nlohmann::ordered_json runs_json(const Results& r, std::size_t most) {
+  using json = nlohmann::ordered_json;
+  json j = {{"columns", json::array()}, {"rows", json::array()}};
+  for (const Axis& a : r.study.axes) j["columns"].push_back(a.name);
+  for (const char* name : {"repeat", "seed"}) j["columns"].push_back(name);
+  for (const Measure& m : r.study.measures) j["columns"].push_back(m.name);
+  for (const char* name : {"digest", "error"}) j["columns"].push_back(name);
+  for (std::size_t p = 0; p < r.points.size(); ++p) {
+    for (std::size_t k = 0; k < r.study.repeats && j["rows"].size() < most; ++k) {
+      const Run& run = r.runs[p][k];
+      json row = r.points[p].levels;
+      row.push_back(k);
+      row.push_back(std::to_string(run.seed));  // all 64 bits: a number of JavaScript has 53
+      for (const Measure& m : r.study.measures) {
+        const auto v = r.value(m, p, k);
+        row.push_back(v ? json(*v) : json());
+      }
+      row.push_back(run.digest);
+      row.push_back(run.error);
+      j["rows"].push_back(std::move(row));
+    }
+  }
+  return j;
+}
+
 std::string report_csv(const Results& r) {
-  const auto field = [](const std::string& text) {
+  const auto field = [](const nlohmann::ordered_json& cell) {
+    if (cell.is_null()) return std::string();
+    if (cell.is_number_float()) return fmt::format("{}", cell.get<double>());
+    const std::string text = cell.is_string() ? cell.get<std::string>() : cell.dump();
     if (text.find_first_of(",\"\n") == text.npos) return text;
     std::string quoted = "\"";
     for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
     return quoted + "\"";
   };
+  const nlohmann::ordered_json runs = runs_json(r);
   std::string csv;
-  for (const Axis& a : r.study.axes) csv += field(a.name) + ",";
-  csv += "repeat,seed";
-  for (const Measure& m : r.study.measures) csv += "," + field(m.name);
-  csv += ",digest,error\n";
-  for (std::size_t p = 0; p < r.points.size(); ++p) {
-    for (std::size_t k = 0; k < r.study.repeats; ++k) {
-      const Run& run = r.runs[p][k];
-      for (const std::string& level : r.points[p].levels) csv += field(level) + ",";
-      csv += fmt::format("{},{}", k, run.seed);
-      for (const Measure& m : r.study.measures) {
-        const auto v = r.value(m, p, k);
-        csv += v ? fmt::format(",{}", *v) : ",";
-      }
-      csv += fmt::format(",{},{}\n", run.digest, field(run.error));
-    }
-  }
+  const auto line = [&](const nlohmann::ordered_json& cells) {
+    for (std::size_t i = 0; i < cells.size(); ++i) csv += (i == 0 ? "" : ",") + field(cells[i]);
+    csv += "\n";
+  };
+  line(runs["columns"]);
+  for (const auto& row : runs["rows"]) line(row);
   return csv;
-}
-
-std::string plot_svg(const Results& r, const Plot& plot) {
-  const std::vector<Series> all = series_of(r, plot);
-  const Axis& axis = r.study.axes[axis_index(r.study, plot.x)];
-  const Measure& m = measure_of(r.study, plot.y);
-  Frame f;
-  std::vector<std::pair<double, std::string>> levels;
-  for (const Series& s : all) {
-    for (const auto& d : s.dots) {
-      f.low_x = std::min(f.low_x, d.x), f.high_x = std::max(f.high_x, d.x);
-      f.low_y = std::min(f.low_y, d.low), f.high_y = std::max(f.high_y, d.high);
-      if (std::ranges::find(levels, d.level, [](const auto& l) { return l.second; }) == levels.end())
-        levels.emplace_back(d.x, d.level);
-    }
-  }
-  std::string s = fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0:.0f} {1:.0f}' width='{0:.0f}' role='img' "
-      "aria-label='{2}'>\n"
-      "<style>svg{{background:#fff;color-scheme:light dark}}text{{font:12px "
-      "system-ui,sans-serif;fill:#1c2126}}"
-      ".grid{{stroke:#d7dde3}}.name{{font-weight:600}}"
-      "@media(prefers-color-scheme:dark){{svg{{background:#14181c}}text{{fill:#e4e8ec}}.grid{{stroke:#323a43}"
-      "}}}</style>\n",
-      kWidth, kHeight, scenario::markup_escaped(plot.title));
-  if (levels.empty()) return s + "<text x='80' y='80'>no figures</text></svg>\n";
-  if (!plot.log_y) {
-    const double margin = (f.high_y - f.low_y) * 0.04;
-    f.high_y += margin;
-    f.low_y = f.low_y >= 0 && f.low_y < f.high_y / 2 ? 0 : f.low_y - margin;
-  }
-  const Scale sx(f.low_x, f.high_x, plot.log_x, kLeft + 12, kWidth - kRight - 12);
-  const Scale sy(f.low_y, f.high_y, plot.log_y, kHeight - kBottom, kTop + 10);
-  std::ranges::sort(levels);
-  if (levels.size() > 12 || r.study.design == Design::kLatinHypercube) {
-    levels.clear();
-    for (const double t : sx.ticks()) levels.emplace_back(t, shown(t));
-  }
-  s += axes_svg(sx, sy, levels, axis.name, m.unit.empty() ? m.name : fmt::format("{} ({})", m.name, m.unit));
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const char* colour = kColours[i % std::size(kColours)];
-    std::string line, dots;
-    for (const auto& d : all[i].dots) {
-      if (plot.log_y && d.mean <= 0) continue;
-      const double px = sx.at(d.x), py = sy.at(d.mean);
-      line += fmt::format("{:.1f},{:.1f} ", px, py);
-      if (d.high > d.low && !(plot.log_y && d.low <= 0)) {
-        dots += fmt::format(
-            "<line x1='{0:.1f}' x2='{0:.1f}' y1='{1:.1f}' y2='{2:.1f}' stroke='{3}' opacity='.45'/>", px,
-            sy.at(d.low), sy.at(d.high), colour);
-      }
-      dots += fmt::format(
-          "<circle cx='{:.1f}' cy='{:.1f}' r='3.2' fill='{}'><title>{} {}: {} ({} to {}, {} "
-          "runs)</title></circle>\n",
-          px, py, colour, scenario::markup_escaped(all[i].name), scenario::markup_escaped(d.level),
-          shown(d.mean), shown(d.low), shown(d.high), d.n);
-    }
-    if (r.study.design != Design::kLatinHypercube)
-      s += fmt::format("<polyline points='{}' fill='none' stroke='{}' stroke-width='1.8'/>\n", line, colour);
-    s += dots;
-  }
-  return s + legend(all, plot.by) + "</svg>\n";
 }
 
 }  // namespace study

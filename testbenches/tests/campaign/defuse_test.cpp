@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "testbenches/campaign/allocation.h"
 #include "testbenches/campaign/statistics.h"
 #include "testbenches/tests/campaign/campaign_fixture.h"
 
@@ -114,6 +115,32 @@ TEST_F(CampaignRun, APilotSaysHowToShareOutTheRest) {
   // runs: decides who is run how often, weight: what it counts.
   EXPECT_EQ(estimate(c, Database::open(file("a.db")), 60, 0.95)[0].strata[0].n, 30u);
   EXPECT_NEAR(estimate(c, Database::open(file("a.db")), 60, 0.95)[0].strata[0].weight, 2.0 / 3, 1e-12);
+}
+
+// The file with the numbers differs in nothing else, however its maps are written.
+TEST(CampaignFile, NumbersOfAPilotGoIntoTheFileAsItIs) {
+  const std::string before =
+      "base: x\nsettings: {memory.size: 64 MiB}\nfaults:\n  # a comment\n  - {kind: none, weight: 2}\n"
+      "  - kind: surprise_removal  # why\n    when: 5us\n  - {kind: none, runs: 5}\n";
+  const auto parsed = [](const std::string& text) {
+    std::ifstream in(kBase);
+    const std::string base{std::istreambuf_iterator<char>(in), {}};
+    return parse_campaign("test.yaml", text, kBase, base);
+  };
+  const std::string after = with_runs(parsed(before), {300, 650, 40});
+  EXPECT_EQ(after,
+            "base: x\nsettings: {memory.size: 64 MiB}\nfaults:\n  # a comment\n"
+            "  - {runs: 300, kind: none, weight: 2}\n"
+            "  - runs: 650\n    kind: surprise_removal  # why\n    when: 5us\n  - {kind: none, runs: 40}\n"
+            "sampling: {experiments: 990}\n");
+  EXPECT_EQ(with_runs(parsed(after), {1, 2, 3}),
+            with_runs(parsed(with_runs(parsed(before), {9, 9, 9})), {1, 2, 3}));
+  try {
+    with_runs(parsed("base: x\nfaults:\n  - &a {kind: none}\n  - *a\n"), {1, 2});
+    FAIL() << "one text for two numbers";
+  } catch (const sim::Error& e) {
+    EXPECT_NE(std::string(e.what()).find("test.yaml: runs: cannot be put in"), std::string::npos) << e.what();
+  }
 }
 
 TEST(CampaignFile, EachIsForClassesOfOneBit) {

@@ -53,6 +53,25 @@ TEST_F(CampaignRun, AScheduleIsDrawnForEachExperimentAndReplays) {
   EXPECT_EQ(replay({random, r.id, r.digest, r.outcome, "this"}, {}).digest, r.digest);
 }
 
+// A core that is busy for longer than is waited: the schedule never takes over, and that is counted and told.
+TEST_F(CampaignRun, AScheduleThatNeverTakesOverIsTold) {
+  const Campaign c =
+      make("  - {kind: core_stall, for: 3 ms, when: 5us}\n  - {kind: core_stall, for: 20 us, when: 5us}\n", 4,
+           "schedule: {strategy: random, switch: 20%}\n");
+  run_campaign(c, settings("a.db"));
+  const Database db = Database::open(file("a.db"));
+  EXPECT_EQ(db.unscheduled(), 2u);
+  for (const Result& r : rows_of(file("a.db")))
+    EXPECT_EQ(r.detail.starts_with(kUnscheduled), r.kind == "core_stall") << r.id << " " << r.detail;
+  const Report report = gather(db);
+  EXPECT_NE(html(report).find("in 2 of 4 experiments the cores were in their natural order"),
+            std::string::npos);
+  run_campaign(make("  - {kind: core_stall, for: 3 ms, when: 5us}\n", 1), settings("natural.db"));
+  const Database natural = Database::open(file("natural.db"));
+  EXPECT_EQ(natural.unscheduled(), 0u) << "nobody asked for a schedule";
+  EXPECT_EQ(html(gather(natural)).find("Warning"), std::string::npos);
+}
+
 // A mapping whose PTE has lost its V bit is found when it is unmapped, whatever the cores do: no return from
 // the fault on. A run that does not come to what is recorded is told, and no curve is made of it.
 TEST_F(CampaignRun, ThePointOfNoReturnOfALostPteIsTheFault) {

@@ -258,4 +258,27 @@ TEST(Order, AWriteBackThatIsOvertakenByItsMessageIsNoticed) {
   EXPECT_GT(w.write_back_missing, 0u);
 }
 
+// PCI Express base specification, 6.2: what did not come in time is no Unsupported Request.
+TEST(LostCompletion, OfADescriptorReadIsLoggedAsCompletionTimeout) {
+  LinkedHost h("lost_completion", {}, {});
+  h.bring_up();
+  unsigned lost = 0;
+  h.link.set_tlp_fault([&lost](tlm::tlm_generic_payload& p, bool) {
+    if (!p.is_read() || lost != 0) return platform::TlpVerdict{};
+    ++lost;
+    return platform::TlpVerdict{platform::TlpVerdict::What::kLose, 50 * sim::kMicrosecond};
+  });
+  h.rx_ring(0, 16, srrctl::make(2, srrctl::kOneBuffer, false, 256), dctl::make(8, 4, 1));
+  h.run(40 * sim::kMicrosecond);
+  EXPECT_EQ(lost, 1u);
+  EXPECT_EQ(h.config_read(0, pci::AER + 4), 0u) << "it still waits";
+  EXPECT_NE(h.config_read(0, pci::EXP_DEVSTA, 2) & pci::DEVSTA_TRANSACTIONS_PENDING, 0u);
+  h.run(20 * sim::kMicrosecond);
+  EXPECT_EQ(h.config_read(0, pci::AER + 4), 1u << 14) << "completion timeout, and nothing else";
+  EXPECT_EQ(h.config_read(0, pci::EXP_DEVSTA, 2) & 0x2F, 0x02u) << "non-fatal, nothing pending";
+  EXPECT_NE(h.read(reg::ICR) & icr::NFER, 0u);
+  h.config_write(0, pci::AER + 4, 1u << 14);
+  EXPECT_EQ(h.config_read(0, pci::AER + 4), 0u) << "write 1 clears";
+}
+
 }  // namespace
