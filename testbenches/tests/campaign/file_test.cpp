@@ -13,6 +13,7 @@
 #include "testbenches/campaign/keep.h"
 #include "testbenches/campaign/point_of_no_return.h"
 #include "testbenches/campaign/replay.h"
+#include "testbenches/campaign/report.h"
 #include "testbenches/tests/campaign/campaign_fixture.h"
 
 namespace {
@@ -55,9 +56,10 @@ TEST_F(CampaignRun, AScheduleIsDrawnForEachExperimentAndReplays) {
 
 // A core that is busy for longer than is waited: the schedule never takes over, and that is counted and told.
 TEST_F(CampaignRun, AScheduleThatNeverTakesOverIsTold) {
-  const Campaign c =
-      make("  - {kind: core_stall, for: 3 ms, when: 5us}\n  - {kind: core_stall, for: 20 us, when: 5us}\n", 4,
-           "schedule: {strategy: random, switch: 20%}\n");
+  const Campaign c = make(
+      "  - {kind: core_stall, for: 3 ms, when: \"on(dma_map_page, nth=3)\"}\n  - {kind: core_stall, for: 20 "
+      "us, when: 5us}\n",
+      4, "schedule: {strategy: random, switch: 20%}\n");
   run_campaign(c, settings("a.db"));
   const Database db = Database::open(file("a.db"));
   EXPECT_EQ(db.unscheduled(), 2u);
@@ -66,7 +68,8 @@ TEST_F(CampaignRun, AScheduleThatNeverTakesOverIsTold) {
   const Report report = gather(db);
   EXPECT_NE(html(report).find("in 2 of 4 experiments the cores were in their natural order"),
             std::string::npos);
-  run_campaign(make("  - {kind: core_stall, for: 3 ms, when: 5us}\n", 1), settings("natural.db"));
+  run_campaign(make("  - {kind: core_stall, for: 3 ms, when: \"on(dma_map_page, nth=3)\"}\n", 1),
+               settings("natural.db"));
   const Database natural = Database::open(file("natural.db"));
   EXPECT_EQ(natural.unscheduled(), 0u) << "nobody asked for a schedule";
   EXPECT_EQ(html(gather(natural)).find("Warning"), std::string::npos);
