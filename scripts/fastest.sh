@@ -29,8 +29,10 @@ digests() {
 
 # What the long jobs execute: the receive path, translation, DRAM, page_pool.
 train() {
-  "$build/bin/poolsim-bench" --benchmark_filter='BM_Machine_Rx|BM_Cold_Rx|BM_Pf8_Rx' --benchmark_min_time=0.2
-  "$build/bin/poolsim-bench" --benchmark_filter='BM_Iommu|BM_Dram|BM_PagePool|BM_Platform' --benchmark_min_time=0.05
+  local family
+  for family in BM_Machine_Rx BM_Cold_Rx BM_Pf8_Rx BM_Iommu BM_Dram BM_PagePool BM_Platform; do
+    "$build/bin/poolsim-bench" --benchmark_filter="^$family" --benchmark_min_time=0.1
+  done
 }
 
 find "$build" -name '*.gcda' -delete 2>/dev/null || true

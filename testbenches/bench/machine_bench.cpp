@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Receive packets through the whole timed machine with the checker on, waveforms off: wire, NIC, link, root port,
-// IOMMU (strict, warm IOTLB), interconnect, DRAM, MSI-X, softirq, NAPI poll, page_pool, IP and UDP; no socket takes
-// them, so the stack frees each one and the pool recycles it. Counters: simulated packets per CPU second, wake-ups
-// (events) per packet, core cycles per packet.
+// Receive packets through the whole timed machine with the checker on, waveforms off: wire, NIC, link, root
+// port, IOMMU (strict, warm IOTLB), interconnect, DRAM, MSI-X, softirq, NAPI poll, page_pool, IP and UDP; no
+// socket takes them, so the stack frees each one and the pool recycles it. Counters: simulated packets per
+// CPU second, wake-ups (events) per packet, core cycles per packet.
 //   BM_Machine_Rx           a VF, a ring of 512
 //   BM_Machine_IdleMinute   nothing arrives for 60 simulated seconds
 //   BM_Cold_Rx              the IOTLB has a quarter of the entries it would need
 //   BM_Ring*_Rx, BM_Vfs7_Rx, BM_Pf1_Rx, BM_Pf8_Rx   do rings, idle VFs and idle queues cost anything?
 #include <benchmark/benchmark.h>
+
+#include <cstdio>
+#include <cstdlib>
 
 #include "testbenches/bench/elaborate.h"
 #include "testbenches/checker/checker.h"
@@ -77,20 +80,27 @@ struct Rig {
 std::unique_ptr<Rig> rig;
 template <Setup kSetup>
 void make() {
+  if (rig != nullptr) {
+    std::fputs(
+        "poolsim-bench: one machine a process: let the filter name one family, as in "
+        "--benchmark_filter=BM_Cold_Rx\n",
+        stderr);
+    std::exit(2);
+  }
   rig = std::make_unique<Rig>(kSetup);
 }
 
 constexpr Setup kMachine, kRing64{.descriptors = 64}, kRing4096{.descriptors = 4096}, kVfs7{.vfs = 7},
     kPf1{.function = scenario::Function::kPf}, kPf8{.function = scenario::Function::kPf, .queues = 8},
     kCold{.iotlb = {32, 4, iommu::Replacement::kLru}};
-const bench::Elaborate kFamilies[] = {
-    {"BM_Machine", make<kMachine>}, {"BM_Ring64", make<kRing64>}, {"BM_Ring4096", make<kRing4096>},
-    {"BM_Vfs7", make<kVfs7>},       {"BM_Pf1", make<kPf1>},       {"BM_Pf8", make<kPf8>},
-    {"BM_Cold", make<kCold>}};
+const bench::Elaborate kFamilies[] = {{"BM_Machine", make<kMachine>},   {"BM_Ring64", make<kRing64>},
+                                      {"BM_Ring4096", make<kRing4096>}, {"BM_Vfs7", make<kVfs7>},
+                                      {"BM_Pf1", make<kPf1>},           {"BM_Pf8", make<kPf8>},
+                                      {"BM_Cold", make<kCold>}};
 
 constexpr std::uint64_t kPackets = 10'000;
-/// One iteration; a function of its own, so that callgrind can count it alone (docs/performance.md), also where the whole
-/// program is optimised at once: it may not become a part of its caller nor end in a jump.
+/// One iteration; a function of its own, so that callgrind can count it alone (docs/performance.md), also
+/// where the whole program is optimised at once: it may not become a part of its caller nor end in a jump.
 [[gnu::noipa]] void measured_packets(Rig& r, unsigned payload) {
   r.receive(kPackets, payload);
   asm volatile("" ::: "memory");
@@ -106,8 +116,10 @@ void receive(benchmark::State& state) {
   for (auto _ : state) measured_packets(r, payload);
   const auto packets = static_cast<double>(r.machine.stack().counters().received - received);
   state.SetItemsProcessed(static_cast<std::int64_t>(packets));
-  state.counters["wakeups/packet"] = static_cast<double>(r.machine.simulation().timeline().wakeups() - wakeups) / packets;
-  state.counters["core_cycles/packet"] = static_cast<double>(r.script->ring_counters().poll_cycles - cycles) / packets;
+  state.counters["wakeups/packet"] =
+      static_cast<double>(r.machine.simulation().timeline().wakeups() - wakeups) / packets;
+  state.counters["core_cycles/packet"] =
+      static_cast<double>(r.script->ring_counters().poll_cycles - cycles) / packets;
 }
 
 void BM_Machine_IdleMinute(benchmark::State& state) {
