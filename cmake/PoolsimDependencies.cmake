@@ -31,17 +31,20 @@ target_compile_options(poolsim_systemc INTERFACE -Wno-overloaded-virtual -Wno-un
 add_compile_options(-Wall -Wextra)
 
 # scripts/fastest.sh builds twice in one directory: `generate` counts what a run executes, into a file beside each object;
-# `use` compiles for what was counted, for this very processor, and links in one piece. Nothing may change a result:
-# a multiplication and an addition stay two roundings.
+# `use` compiles for what was counted and links in one piece; both for x86-64-v3. Nothing may change a result: a
+# multiplication and an addition stay two roundings.
 set(POOLSIM_PROFILE "" CACHE STRING "Profile-guided build: generate, use or nothing")
 if(POOLSIM_PROFILE STREQUAL "generate")
-  add_compile_options(-fprofile-generate -fprofile-update=single -fomit-frame-pointer -march=x86-64-v3 -ffp-contract=off)
+  add_compile_options(-fprofile-generate -fprofile-update=single)
   add_link_options(-fprofile-generate)
 elseif(POOLSIM_PROFILE STREQUAL "use")
-  add_compile_options(-fprofile-use -fprofile-partial-training -Wno-missing-profile -Wno-coverage-mismatch -fomit-frame-pointer -march=x86-64-v3 -ffp-contract=off)
+  add_compile_options(-fprofile-use -fprofile-partial-training -Wno-missing-profile -Wno-coverage-mismatch)
   set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
 elseif(POOLSIM_PROFILE)
   message(FATAL_ERROR "POOLSIM_PROFILE is '${POOLSIM_PROFILE}'; it may be generate, use or nothing")
+endif()
+if(POOLSIM_PROFILE)
+  add_compile_options(-fomit-frame-pointer -march=x86-64-v3 -ffp-contract=off)
 else()
   add_compile_options(-fno-omit-frame-pointer)
 endif()
