@@ -44,10 +44,9 @@ elseif(POOLSIM_PROFILE)
   message(FATAL_ERROR "POOLSIM_PROFILE is '${POOLSIM_PROFILE}'; it may be generate, use or nothing")
 endif()
 if(POOLSIM_PROFILE)
-  add_compile_options(-fomit-frame-pointer -march=x86-64-v3 -ffp-contract=off)
-else()
-  add_compile_options(-fno-omit-frame-pointer)
+  add_compile_options(-march=x86-64-v3 -ffp-contract=off)
 endif()
+add_compile_options($<$<CONFIG:Debug>:-fno-omit-frame-pointer>)  # for the sanitizers' stacks
 
 set(POOLSIM_TEST_TIMEOUT 120)  # seconds; a test takes less than one
 set(POOLSIM_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")

@@ -74,13 +74,6 @@ Engine::Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& con
   simulation.probes().refresh_with([this] { update_probes(); });
 }
 
-sim::Cycle Engine::seen_at(sim::Tick arrival) const {
-  const sim::Tick now = sim_.now();
-  return arrival > now ? iommu_.clock().at_or_after(arrival) : iommu_.clock().after(now);
-}
-
-void Engine::wake_at(sim::Cycle cycle) { iommu_.wake_by(iommu_.clock().edge(cycle)); }
-
 // --- Slots and lists
 // -------------------------------------------------------------------------------------------
 
@@ -335,6 +328,13 @@ void Engine::finish_walk(Walker& walker, sim::Cycle now) {
 void Engine::forward_ready(sim::Cycle now) {
   forward_wake_ = sim::kNeverCycle;
   if (ready_ == 0 || downstream_busy_) return;
+  if (pending_first_ == pending_last_) {  // nothing is ahead of it
+    Slot& only = slots_[pending_first_];
+    const sim::Cycle leaves = std::max(only.due, next_forward_);
+    if (leaves <= now) return forward(only, now);
+    forward_wake_ = leaves;
+    return;
+  }
   posted_ahead_.clear();
   bool sent = now < next_forward_;
   for (std::uint32_t i = pending_first_; i != kNone;) {

@@ -123,8 +123,11 @@ class Engine final : public Surroundings {
   };
 
   // engine.cpp: device side
-  sim::Cycle seen_at(sim::Tick arrival) const;
-  void wake_at(sim::Cycle cycle);
+  sim::Cycle seen_at(sim::Tick arrival) const {
+    const sim::Tick now = sim_.now();
+    return arrival > now ? iommu_.clock().at_or_after(arrival) : iommu_.clock().after(now);
+  }
+  void wake_at(sim::Cycle cycle) { iommu_.wake_by(iommu_.clock().edge(cycle)); }
   Slot* allocate_slot();
   void free_slot(Slot& slot);
   void append(Slot& slot);

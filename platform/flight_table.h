@@ -13,17 +13,17 @@ namespace platform {
 
 class FlightTable {
  public:
-  explicit FlightTable(std::size_t capacity = 256) : slots_(std::bit_ceil(2 * capacity)) {}
+  explicit FlightTable(std::size_t capacity = 256) : mask_(std::bit_ceil(2 * capacity) - 1), slots_(mask_ + 1) {}
 
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }
 
   void insert(const void* payload, unsigned port) {
-    if (2 * (size_ + 1) > slots_.size()) grow();
+    if (__builtin_expect(2 * size_ > mask_, 0)) grow();
     std::size_t i = home(payload);
     while (slots_[i].payload != nullptr) {
       POOLSIM_ASSERT(slots_[i].payload != payload);  // sent twice before it was answered
-      i = (i + 1) & mask();
+      i = (i + 1) & mask_;
     }
     slots_[i] = {payload, port};
     ++size_;
@@ -34,12 +34,12 @@ class FlightTable {
     std::size_t i = home(payload);
     while (slots_[i].payload != payload) {
       POOLSIM_ASSERT(slots_[i].payload != nullptr);  // an answer to what was never sent
-      i = (i + 1) & mask();
+      i = (i + 1) & mask_;
     }
     const unsigned port = slots_[i].port;
     // Close the gap: move back what had been pushed past it.
-    for (std::size_t j = (i + 1) & mask(); slots_[j].payload != nullptr; j = (j + 1) & mask()) {
-      if (((j - home(slots_[j].payload)) & mask()) >= ((j - i) & mask())) {
+    for (std::size_t j = (i + 1) & mask_; slots_[j].payload != nullptr; j = (j + 1) & mask_) {
+      if (((j - home(slots_[j].payload)) & mask_) >= ((j - i) & mask_)) {
         slots_[i] = slots_[j];
         i = j;
       }
@@ -54,18 +54,19 @@ class FlightTable {
     const void* payload = nullptr;
     unsigned port = 0;
   };
-  std::size_t mask() const { return slots_.size() - 1; }
   std::size_t home(const void* payload) const {
-    return (reinterpret_cast<std::uintptr_t>(payload) * 0x9e3779b97f4a7c15ull >> 40) & mask();
+    return (reinterpret_cast<std::uintptr_t>(payload) * 0x9e3779b97f4a7c15ull >> 40) & mask_;
   }
   void grow() {
     std::vector<Slot> old(2 * slots_.size());
     old.swap(slots_);
+    mask_ = slots_.size() - 1;
     size_ = 0;
     for (const Slot& s : old) {
       if (s.payload != nullptr) insert(s.payload, s.port);
     }
   }
+  std::size_t mask_;  // places less one
   std::vector<Slot> slots_;
   std::size_t size_ = 0;
 };

@@ -204,7 +204,8 @@ Cycle Interconnect::earliest(const Input& in) const {
 /// served last.
 unsigned Interconnect::next_in_turn(unsigned first, Cycle now) const {
   const unsigned target = inputs_[first].requests.front().target;
-  if (target == kNoTarget || std::has_single_bit(waiting_)) return first;
+  const bool alone = (waiting_ & (waiting_ - 1)) == 0;
+  if (alone || target == kNoTarget) return first;
   const auto inputs = static_cast<unsigned>(inputs_.size());
   for (unsigned k = 1; k <= inputs; ++k) {
     const unsigned candidate = (outputs_[target].last_input + k) % inputs;

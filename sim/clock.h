@@ -40,10 +40,14 @@ class Clock {
     Tick at;
   };
   constexpr Edge first_at_or_after(Tick t) const {
+    if (__builtin_expect(den_ == 1, 1)) {
+      const Cycle n = t / num_;
+      const Tick at = n * num_;
+      return at == t ? Edge{n, at} : Edge{n + 1, at + num_};
+    }
     const Cycle n = scale(t, den_, num_);
     const Tick at = edge(n);
-    if (at >= t) return {n, at};
-    return {n + 1, den_ == 1 ? at + num_ : edge(n + 1)};
+    return at >= t ? Edge{n, at} : Edge{n + 1, edge(n + 1)};
   }
 
   /// First edge strictly after `t`.

@@ -25,10 +25,11 @@ class Digest {
   /// Folds one event. `what` names its kind (a compile-time hash, see digest_tag).
   void add(std::uint64_t what, Tick when, std::uint64_t a = 0, std::uint64_t b = 0) {
     if (fill_ == buffer_.size()) flush();
-    buffer_[fill_] = what;
-    buffer_[fill_ + 1] = when;
-    buffer_[fill_ + 2] = a;
-    buffer_[fill_ + 3] = b;
+    std::uint64_t* const event = buffer_.data() + fill_;
+    event[0] = what;
+    event[1] = when;
+    event[2] = a;
+    event[3] = b;
     fill_ += 4;
     ++events_;
   }

@@ -22,15 +22,7 @@ Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t addres
   t->set_byte_enable_length(0);
   t->set_dmi_allowed(false);
   t->set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
-  t->tag.requester = RequesterId(0);
-  t->tag.process_id = 0;
-  t->tag.has_process_id = t->tag.privileged = t->tag.execute = false;
-  t->tag.address_type = AddressType::kUntranslated;
-  t->tag.relaxed_ordering = t->tag.id_ordering = t->tag.posted = t->tag.poisoned = false;
-  t->tag.traffic_class = 0;
-  t->tag.tag = 0;
-  t->tag.rcid = t->tag.mcid = 0;
-  t->tag.status = CompletionStatus::kSuccess;
+  static_cast<DmaTagFields&>(t->tag) = {};
   t->user[0] = t->user[1] = 0;
   t->acquire();
   return t;

@@ -2,10 +2,12 @@
 // TLM-2.0 transactions of the machine: generic payloads from one pool, with one extension, DmaTag.
 //
 // Protocol between our models (base protocol, early completion; see docs/tlm.md):
-//   fw BEGIN_REQ -> TLM_UPDATED/END_REQ   accepted; the response comes later by bw BEGIN_RESP -> TLM_COMPLETED
+//   fw BEGIN_REQ -> TLM_UPDATED/END_REQ   accepted; the response comes later by bw BEGIN_RESP ->
+//   TLM_COMPLETED
 //                -> TLM_ACCEPTED          accepted, but the target is now full: send no other request on this
 //                                         socket until bw END_REQ
-//                -> TLM_COMPLETED         done at once (posted write accepted, or refused: see response status)
+//                -> TLM_COMPLETED         done at once (posted write accepted, or refused: see response
+//                status)
 // `delay` carries how far the Timeline is ahead of SystemC: Timeline::outgoing_delay() / incoming().
 // The initiator owns the payload: acquire() before the request, release() after the response.
 #pragma once
@@ -31,10 +33,10 @@ enum class CompletionStatus : std::uint8_t {
   kCompleterAbort = 4
 };
 
-/// What travels with a device request. A model that finds none assumes requester 0.
-/// Who writes what: the initiator everything but `status`; the completer `status`, and `poisoned` of a read; an IOMMU on
-/// the way the QoS ids.
-struct DmaTag : tlm::tlm_extension<DmaTag> {
+/// What travels with a device request.
+/// Who writes what: the initiator everything but `status`; the completer `status`, and `poisoned` of a read;
+/// an IOMMU on the way the QoS ids.
+struct DmaTagFields {
   RequesterId requester{0};
   std::uint32_t process_id = 0;  ///< PASID, valid if has_process_id
   bool has_process_id = false;
@@ -48,10 +50,13 @@ struct DmaTag : tlm::tlm_extension<DmaTag> {
   std::uint16_t tag = 0;
   std::uint16_t rcid = 0, mcid = 0;  ///< QoS ids, written by the IOMMU into what it sends (RISC-V QoS-ID)
   CompletionStatus status = CompletionStatus::kSuccess;
-  /// The data are known to be wrong (PCIe EP). Of a read the completer says so, with TLM_GENERIC_ERROR_RESPONSE; of a
-  /// write the initiator, and memory keeps it.
+  /// The data are known to be wrong (PCIe EP). Of a read the completer says so, with
+  /// TLM_GENERIC_ERROR_RESPONSE; of a write the initiator, and memory keeps it.
   bool poisoned = false;
+};
 
+/// The same as an extension of a payload. A model that finds none assumes requester 0.
+struct DmaTag : tlm::tlm_extension<DmaTag>, DmaTagFields {
   tlm::tlm_extension_base* clone() const override { return new DmaTag(*this); }
   void copy_from(const tlm::tlm_extension_base& other) override { *this = static_cast<const DmaTag&>(other); }
 };

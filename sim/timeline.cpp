@@ -2,7 +2,6 @@
 #include "sim/timeline.h"
 
 #include <algorithm>
-#include <bit>
 #include <stdexcept>
 #include <utility>
 
@@ -46,7 +45,7 @@ inline void Clocked::serve(Tick now) {
 }
 
 Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode)
-    : sc_module(name), mode_(mode), blocks_{{kNever, 0}}, unit_(ticks_per_resolution_unit()) {
+    : sc_module(name), mode_(mode), unit_(ticks_per_resolution_unit()) {
   SC_HAS_PROCESS(Timeline);
   SC_METHOD(drive);
   sensitive << kick_;
@@ -64,10 +63,7 @@ sc_core::sc_time Timeline::to_sc_time(Tick t) {
 std::uint32_t Timeline::enrol(Sleeper* s) {
   const auto rank = static_cast<std::uint32_t>(sleepers_.size());
   sleepers_.push_back(s);
-  if (rank == keys_.size()) {
-    keys_.resize(rank + kBlock, kNever);
-    if (rank != 0) blocks_.push_back({kNever, rank});
-  }
+  places_.push_back({});
   return rank;
 }
 
@@ -81,24 +77,6 @@ void Timeline::kick_for(Tick t) {
   if (t == kNever || !sc_core::sc_is_running()) return;
   const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
   kick_.notify(t > sc_now ? to_sc_time(t - sc_now) : sc_core::SC_ZERO_TIME);
-}
-
-/// Brings the earliest of the stale blocks up to date.
-void Timeline::look_again() {
-  for (; stale_ != 0; stale_ &= stale_ - 1) {
-    for (auto b = static_cast<std::uint32_t>(std::countr_zero(stale_)); b < blocks_.size(); b += 64) {
-      const Tick* const keys = &keys_[b * kBlock];
-      Tick at = keys[0];
-      std::uint32_t rank = b * kBlock;
-#pragma GCC unroll 4
-      for (std::uint32_t i = 1; i < kBlock; ++i) {
-        rank = keys[i] < at ? b * kBlock + i : rank;
-        at = std::min(at, keys[i]);
-      }
-      blocks_[b].at = at;
-      blocks_[b].rank = rank;
-    }
-  }
 }
 
 bool Timeline::finds_company() const {
@@ -125,12 +103,10 @@ Tick Timeline::horizon() const {
 }
 
 Tick Timeline::earliest_of_others(std::uint32_t rank) const {
-  Tick first = horizon();
-  if (first != kNever) ++first;
-  for (std::uint32_t r = 0; r < keys_.size(); ++r) {
-    if (r != rank) first = std::min(first, keys_[r]);
-  }
-  return first;
+  std::uint32_t place = places_[kEnds].next;
+  if (place == rank + 1) place = places_[place].next;
+  const Tick free = horizon();
+  return std::min(free == kNever ? kNever : free + 1, places_[place].at);
 }
 
 void Timeline::drive() {
@@ -148,9 +124,10 @@ void Timeline::drive() {
 
 void Timeline::wake_all_due() {
   Tick free = horizon();
-  for (;;) {
-    const auto [t, rank] = next();
-    if (t == kNever || stopped_) break;
+  while (!stopped_) {
+    const std::uint32_t place = places_[kEnds].next;
+    if (place == kEnds) break;
+    const Tick t = places_[place].at;
     if (company_) free = horizon();
     if (t > base_ && t > free) {
       // Our own notification may not count as foreign activity, so it is made last.
@@ -158,9 +135,10 @@ void Timeline::wake_all_due() {
       break;
     }
     if (t > now_) now_ = t;
-    set_key(rank, kNever);
+    unlink(place);
+    places_[place].at = kNever;
     ++wakeups_;
-    Sleeper& sleeper = *sleepers_[rank];
+    Sleeper& sleeper = *sleepers_[place - 1];
     if (sleeper.served_ == Sleeper::Served::kByTick) {
       static_cast<Clocked&>(sleeper).serve(now_);
     } else {
@@ -174,12 +152,12 @@ Tick Timeline::run_until(Tick end) {
   limit_ = end;
   company_ = finds_company();
   const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
-  if (const Tick first = next().at; first != kNever) {
+  if (const Tick first = earliest(); first != kNever) {
     kick_.notify(first > sc_now ? to_sc_time(first - sc_now) : sc_core::SC_ZERO_TIME);
   }
   if (end > sc_now) sc_core::sc_start(to_sc_time(end - sc_now), sc_core::SC_RUN_TO_TIME);
   // sc_start() holds off what is due at exactly `end`; that belongs to this run.
-  if (!stopped_ && next().at <= end) drive();
+  if (!stopped_ && earliest() <= end) drive();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   if (!stopped_ && now_ < end) now_ = end;
   return now_;

@@ -3,9 +3,9 @@
 //
 // Everything that sleeps is a Sleeper with one pending wake-up at most. The Timeline wakes them in the order
 // (time, rank); rank is the order of registration, so the order at one time stamp does not depend on who
-// asked first. Wake-ups live in one array by rank, cut into blocks of four that remember their earliest: the
-// machine has tens of sleepers, not thousands, and few blocks change between two wake-ups, so the next one
-// costs some thirty conditional moves and no allocation, and beats a timing wheel (docs/performance.md).
+// asked first. Pending wake-ups are one list in that order: the machine has tens of sleepers, not thousands,
+// and what is asked for is nearly always among the next few to come, so a step or two from the front finds
+// its place (docs/performance.md has what else was tried).
 //
 // The Timeline is driven by one SC_METHOD. It runs ahead of SystemC exactly as far as nothing else in SystemC
 // could notice: up to the next pending SystemC activity and never beyond the limit given to run_until(). If
@@ -141,7 +141,7 @@ class Timeline final : public sc_core::sc_module {
   }
 
   /// The earliest pending wake-up of anybody, or kNever.
-  Tick earliest() { return next().at; }
+  Tick earliest() const { return places_[places_[kEnds].next].at; }
 
   /// Wake-ups served so far (a Clocked tick or a context resume counts one).
   std::uint64_t wakeups() const { return wakeups_; }
@@ -160,26 +160,9 @@ class Timeline final : public sc_core::sc_module {
   void withdraw(std::uint32_t rank);
   void set_key(std::uint32_t rank, Tick t);
   void kick_for(Tick t);
-  Tick key(std::uint32_t rank) const { return keys_[rank]; }
-  /// The earliest wake-up, of the lowest rank.
-  struct Next {
-    Tick at;
-    std::uint32_t rank;
-  };
-  Next next() {
-    if (stale_ != 0) look_again();
-    // Field by field: a whole Next, just written in two parts, would have to wait until both are in the
-    // host's cache.
-    Tick at = blocks_[0].at;
-    std::uint32_t rank = blocks_[0].rank;
-    for (std::size_t b = 1; b < blocks_.size(); ++b) {
-      const bool earlier = blocks_[b].at < at;
-      rank = earlier ? blocks_[b].rank : rank;
-      at = earlier ? blocks_[b].at : at;
-    }
-    return {at, rank};
-  }
-  void look_again();
+  Tick key(std::uint32_t rank) const { return places_[rank + 1].at; }
+  void link(std::uint32_t place, Tick t);
+  void unlink(std::uint32_t place);
   bool finds_company() const;
   /// sc_time::from_value() without the call into the library: an sc_time is its number of units of the
   /// resolution. Made for every TLM call.
@@ -206,24 +189,44 @@ class Timeline final : public sc_core::sc_module {
   std::uint64_t wakeups_ = 0;
   sc_core::sc_event kick_;
 
-  static constexpr std::uint32_t kBlock = 4;
-  std::vector<Tick> keys_;          // per rank, kNever up to a whole block
-  std::vector<Next> blocks_;        // earliest of each block, where not stale; one at least
-  std::uint64_t stale_ = 0;         // blocks with a changed key: bit of the block's number modulo 64
+  /// The place of the sleeper of rank r is r + 1. Place kEnds is before the first and after the last pending
+  /// one.
+  struct Place {
+    Tick at = kNever;
+    std::uint32_t previous = 0, next = 0;
+  };
+  static constexpr std::uint32_t kEnds = 0;
+  std::vector<Place> places_{Place{}};
   std::vector<Sleeper*> sleepers_;  // per rank; null = withdrawn
   Tick unit_;                       // ticks a unit of SystemC's resolution
 };
 
+inline void Timeline::unlink(std::uint32_t place) {
+  Place* const places = places_.data();
+  const Place& p = places[place];
+  places[p.previous].next = p.next;
+  places[p.next].previous = p.previous;
+}
+
+/// The end's time is kNever, so a search ends there.
+inline void Timeline::link(std::uint32_t place, Tick t) {
+  Place* const places = places_.data();
+  std::uint32_t after = places[kEnds].next;
+  while (places[after].at < t || (places[after].at == t && after < place)) after = places[after].next;
+  const std::uint32_t before = places[after].previous;
+  places[place] = {t, before, after};
+  places[before].next = place;
+  places[after].previous = place;
+}
+
 inline void Timeline::set_key(std::uint32_t rank, Tick t) {
-  Tick& key = keys_[rank];
-  Next& first = blocks_[rank / kBlock];
-  if (t > key) {
-    // Only who was the earliest of the block makes its earliest unknown by sleeping longer.
-    if (rank == first.rank) stale_ |= std::uint64_t{1} << (rank / kBlock % 64);
-  } else if (t < first.at || (t == first.at && rank < first.rank)) {
-    first = {t, rank};
+  const std::uint32_t place = rank + 1;
+  if (places_[place].at != kNever) unlink(place);
+  if (t != kNever) {
+    link(place, t);
+  } else {
+    places_[place].at = kNever;
   }
-  key = t;
   if (!driving_) kick_for(t);
 }
 
