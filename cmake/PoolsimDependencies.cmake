@@ -44,7 +44,7 @@ elseif(POOLSIM_PROFILE)
   message(FATAL_ERROR "POOLSIM_PROFILE is '${POOLSIM_PROFILE}'; it may be generate, use or nothing")
 endif()
 if(POOLSIM_PROFILE)
-  add_compile_options(-march=x86-64-v3 -ffp-contract=off)
+  add_compile_options(-O3 -march=x86-64-v3 -ffp-contract=off)
 endif()
 add_compile_options($<$<CONFIG:Debug>:-fno-omit-frame-pointer>)  # for the sanitizers' stacks
 

@@ -127,7 +127,7 @@ class Engine final : public Surroundings {
     const sim::Tick now = sim_.now();
     return arrival > now ? iommu_.clock().at_or_after(arrival) : iommu_.clock().after(now);
   }
-  void wake_at(sim::Cycle cycle) { iommu_.wake_by(iommu_.clock().edge(cycle)); }
+  void wake_at(sim::Cycle cycle) { iommu_.tick_by(cycle); }
   Slot* allocate_slot();
   void free_slot(Slot& slot);
   void append(Slot& slot);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who sent which payload: a small open-addressed table from payload to port number, for modules that must
-// send an answer back the way the request came. Looked up only, never walked, so the order of pointers
-// matters to nothing.
+// By which port each payload came, for modules that must send an answer back the way the request came. Our own
+// payloads carry it themselves; of foreign ones a small open-addressed table knows it, which is looked up only, never
+// walked, so that the order of pointers matters to nothing.
 #pragma once
 #include <bit>
 #include <cstdint>
 #include <vector>
 
 #include "sim/error.h"
+#include "sim/payload.h"
 
 namespace platform {
 
@@ -18,19 +19,33 @@ class FlightTable {
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }
 
-  void insert(const void* payload, unsigned port) {
-    if (__builtin_expect(2 * size_ > mask_, 0)) grow();
+  void insert(tlm::tlm_generic_payload& payload, unsigned port) {
+    ++size_;
+    if (sim::Transaction* t = sim::own(payload)) return t->push_port(port);
+    insert_foreign(&payload, port);
+  }
+
+  /// Removes the payload; the port it was inserted with.
+  unsigned take(tlm::tlm_generic_payload& payload) {
+    POOLSIM_ASSERT(size_ != 0);
+    --size_;
+    if (sim::Transaction* t = sim::own(payload)) return t->pop_port();
+    return take_foreign(&payload);
+  }
+
+ private:
+  void insert_foreign(const void* payload, unsigned port) {
+    if (2 * (foreign_ + 1) > slots_.size()) grow();
     std::size_t i = home(payload);
     while (slots_[i].payload != nullptr) {
       POOLSIM_ASSERT(slots_[i].payload != payload);  // sent twice before it was answered
       i = (i + 1) & mask_;
     }
     slots_[i] = {payload, port};
-    ++size_;
+    ++foreign_;
   }
 
-  /// Removes the payload; the port it was inserted with.
-  unsigned take(const void* payload) {
+  unsigned take_foreign(const void* payload) {
     std::size_t i = home(payload);
     while (slots_[i].payload != payload) {
       POOLSIM_ASSERT(slots_[i].payload != nullptr);  // an answer to what was never sent
@@ -45,11 +60,10 @@ class FlightTable {
       }
     }
     slots_[i].payload = nullptr;
-    --size_;
+    --foreign_;
     return port;
   }
 
- private:
   struct Slot {
     const void* payload = nullptr;
     unsigned port = 0;
@@ -61,14 +75,15 @@ class FlightTable {
     std::vector<Slot> old(2 * slots_.size());
     old.swap(slots_);
     mask_ = slots_.size() - 1;
-    size_ = 0;
+    foreign_ = 0;
     for (const Slot& s : old) {
-      if (s.payload != nullptr) insert(s.payload, s.port);
+      if (s.payload != nullptr) insert_foreign(s.payload, s.port);
     }
   }
   std::size_t mask_;  // places less one
   std::vector<Slot> slots_;
-  std::size_t size_ = 0;
+  std::size_t size_ = 0;     // of both kinds
+  std::size_t foreign_ = 0;  // in the table
 };
 
 }  // namespace platform

@@ -88,10 +88,10 @@ tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p,
   Input& in = inputs_[input];
   POOLSIM_ASSERT(in.end_request_from == kNeverCycle);  // the initiator ignored back-pressure
   const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.request_cycles - 1;
-  wake_by(clock().edge(due));
+  tick_by(due);
   in.requests.push({due, &p, decode(p.get_address(), p.get_data_length())});
   waiting_ |= std::uint64_t{1} << input;
-  flights_.insert(&p, input);
+  flights_.insert(p, input);
   outstanding_.set(flights_.size());
   if (++in.outstanding >= config_.outstanding) {
     in.end_request_from = clock().after(simulation_.now());
@@ -111,7 +111,7 @@ tlm::tlm_sync_enum Interconnect::response(unsigned output, tlm_generic_payload& 
     return tlm::TLM_ACCEPTED;
   }
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
-  answer(flights_.take(&p), p, seen_at(arrival));
+  answer(flights_.take(p), p, seen_at(arrival));
   return tlm::TLM_COMPLETED;
 }
 
@@ -121,7 +121,7 @@ void Interconnect::answer(unsigned input, tlm_generic_payload& p, Cycle seen) {
   --in.outstanding;
   if (in.end_request_from != kNeverCycle) {
     in.end_request_from = std::max(in.end_request_from, seen);
-    wake_by(clock().edge(in.end_request_from));
+    tick_by(in.end_request_from);
   }
   if (wants_no_answer(p)) {
     respond(in, p);
@@ -129,7 +129,7 @@ void Interconnect::answer(unsigned input, tlm_generic_payload& p, Cycle seen) {
   }
   const Cycle due = seen + config_.response_cycles - 1;
   answers_.push({due, &p, input});
-  wake_by(clock().edge(due));
+  tick_by(due);
 }
 
 void Interconnect::respond(Input& in, tlm_generic_payload& p) {
@@ -162,14 +162,14 @@ void Interconnect::grant(unsigned input, Cycle now) {
     ++decode_errors_;
     static constexpr std::uint64_t kTag = sim::digest_tag("interconnect.decode_error");
     simulation_.note(kTag, p.get_address(), input);
-    flights_.take(&p);
+    flights_.take(p);
     sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
     answer(input, p, now + 1);
     return;
   }
   Output& out = outputs_[item.target];
-  const Cycle beats =
-      std::max<Cycle>(1, (p.get_data_length() + config_.width_bytes - 1) / config_.width_bytes);
+  const unsigned length = p.get_data_length(), width = config_.width_bytes;
+  const Cycle beats = length <= width ? 1 : (length + width - 1) / width;
   out.busy_until = now + beats;
   out.last_input = input;
   ++out.requests;
@@ -184,7 +184,7 @@ void Interconnect::grant(unsigned input, Cycle now) {
       out.free_from = kNeverCycle;
       break;
     case tlm::TLM_COMPLETED:
-      answer(flights_.take(&p), p, now + 1);
+      answer(flights_.take(p), p, now + 1);
       break;
   }
 }

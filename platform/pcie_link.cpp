@@ -30,6 +30,7 @@ PcieLink::PcieLink(sc_core::sc_module_name name, sim::Simulation& simulation, co
       config_(checked(config)),
       up_(config_, config_.root_credits),
       down_(config_, config_.device_credits),
+      credits_limited_(up_.credits.limited() || down_.credits.limited()),
       tags_free_(config_.tags),
       up_requests_(simulation.probes(), "link.up.requests", 10),
       down_requests_(simulation.probes(), "link.down.requests", 10),
@@ -90,7 +91,7 @@ void PcieLink::push_request(Direction& d, Stream s, tlm_generic_payload* p, bool
   if (posted && p != nullptr) ++d.posted_sent;
   d.requests.push({due.cycle, p, s, posted, static_cast<std::uint16_t>(data)});
   (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
-  wake_by(due.at);
+  tick_by(due);
 }
 
 void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
@@ -102,7 +103,7 @@ void PcieLink::send_completion(Stream s, tlm_generic_payload& p, Tick ready) {
 void PcieLink::push_completion(Direction& d, Stream s, tlm_generic_payload* p, unsigned data, Tick arrival) {
   const sim::Clock::Edge due = clock().first_at_or_after(arrival);
   d.completions.push({due.cycle, p, s, static_cast<std::uint16_t>(data), d.posted_sent});
-  wake_by(due.at);
+  tick_by(due);
 }
 
 // Flow control.
@@ -423,6 +424,7 @@ void PcieLink::end_requests(Cycle now) {
 }
 
 Cycle PcieLink::next_work(Cycle now) const {
+  if (nothing_travels() && callers_waiting_ == 0 && !credits_limited_ && kept_.empty()) return kNeverCycle;
   Cycle next = kNeverCycle;
   const auto earlier = [&](Cycle c) {
     if (c < next) next = c;
@@ -461,8 +463,10 @@ sim::Wakeup PcieLink::tick(Cycle now) {
     if (!d->requests.empty()) deliver_requests(*d, now);
     if (!d->completions.empty()) deliver_completions(*d, now);
   }
-  for (Direction* d : {&up_, &down_}) {
-    if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);
+  if (credits_limited_) {
+    for (Direction* d : {&up_, &down_}) {
+      if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);
+    }
   }
   if (!waiting_reads_.empty()) launch_waiting_reads();
   if (__builtin_expect(!kept_.empty(), 0)) let_go();

@@ -184,6 +184,9 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   void deliver_completions(Direction& d, sim::Cycle now);
   void launch_waiting_reads();
   void end_requests(sim::Cycle now);
+  bool nothing_travels() const {
+    return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() && down_.completions.empty();
+  }
   inline sim::Cycle next_work(sim::Cycle now) const;
 
   sim::Simulation& simulation_;
@@ -202,6 +205,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   TlpFault tlp_fault_;
   std::vector<Kept> kept_;
   std::vector<tlm::tlm_generic_payload*> injected_;
+  const bool credits_limited_;  // of either direction
   unsigned tags_free_;
   unsigned callers_waiting_ = 0;  // flows whose caller waits for END_REQ
   std::uint64_t reads_outstanding_ = 0;

@@ -141,7 +141,7 @@ tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm:
   Ring<Item>& queue = port == kCpu ? down_ : up_;
   POOLSIM_ASSERT(stall.from == kNeverCycle);  // the caller ignored back-pressure
   const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + latency - 1;
-  wake_by(clock().edge(due));
+  tick_by(due);
   queue.push({due, &p});
   if (port == kUp && p.is_write()) {
     posted_.push({&p, kNeverCycle});
@@ -160,7 +160,7 @@ tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm
                                       sc_core::sc_time& delay) {
   const Cycle seen = seen_at(simulation_.timeline().incoming(delay));
   if (phase == tlm::END_REQ) {
-    wake_by(clock().edge(seen));
+    tick_by(seen);
     (port == kUp ? up_open_from_ : port == kConfig ? config_open_from_ : mmio_open_from_) = seen;
     return tlm::TLM_ACCEPTED;
   }
@@ -171,7 +171,7 @@ tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm
       respond(from_link, up_stall_, p);
     } else {
       device_answers_.push({after_upstream(seen), &p});
-      wake_by(clock().edge(after_upstream(seen)));
+      tick_by(after_upstream(seen));
     }
   } else if (port == kMmio && p.is_write()) {
     respond(from_cpu, down_stall_, p);
@@ -260,7 +260,7 @@ void RootPort::access_answered(sim::Transaction& own, Cycle seen) {
   POOLSIM_ASSERT(a.own == &own);
   a.own = nullptr;
   a.free_from = seen;
-  if (!down_.empty()) wake_by(clock().edge(seen));
+  if (!down_.empty()) tick_by(seen);
   if (__builtin_expect(static_cast<bool>(completion_fault_), 0) && a.original != nullptr && own.is_read() &&
       completion_fault_(a.address, config_.ecam.contains(a.address))) {
     own.release();  // the deadline stays
@@ -288,7 +288,7 @@ void RootPort::answer_cpu(tlm_generic_payload& p, CompletionStatus status, Cycle
   answer_all_ones(p, status);
   const Cycle due = after_upstream(seen);
   cpu_answers_.push({due, &p, posted_before});
-  wake_by(clock().edge(due));
+  tick_by(due);
 }
 
 void RootPort::expire(Cycle now) {
@@ -351,13 +351,13 @@ void RootPort::send_up(Cycle now) {
 void RootPort::from_link_message(const PcieMessage& message) {
   const Cycle due = after_upstream(seen_at(simulation_.now()));
   up_.push({due, &message.carry(simulation_.payloads()), true});
-  wake_by(clock().edge(due));
+  tick_by(due);
 }
 
 void RootPort::to_device_message(const PcieMessage& message) {
   const Cycle due = seen_at(simulation_.now()) + config_.downstream_cycles - 1;
   messages_down_.push({due, &message.carry(simulation_.payloads()), true});
-  wake_by(clock().edge(due));
+  tick_by(due);
 }
 
 void RootPort::send_messages_down(Cycle now) {
@@ -379,7 +379,7 @@ void RootPort::posted_ordered(const tlm_generic_payload& p, Cycle seen) {
     Posted& entry = posted_.at(i);
     if (entry.payload != &p) continue;
     entry = {nullptr, seen};
-    if (!cpu_answers_.empty()) wake_by(clock().edge(seen));
+    if (!cpu_answers_.empty()) tick_by(seen);
     posted_in_flight_.add(-1);
     return;
   }

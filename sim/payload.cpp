@@ -23,7 +23,7 @@ Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t addres
   t->set_dmi_allowed(false);
   t->set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
   static_cast<DmaTagFields&>(t->tag) = {};
-  t->user[0] = t->user[1] = 0;
+  t->user[0] = t->user[1] = t->ports_ = 0;
   t->acquire();
   return t;
 }

@@ -18,6 +18,7 @@
 #include <typeinfo>
 #include <vector>
 
+#include "sim/error.h"
 #include "sim/types.h"
 
 namespace sim {
@@ -74,8 +75,22 @@ class Transaction : public tlm::tlm_generic_payload {
   DmaTag tag;
   std::uint64_t user[2] = {0, 0};
 
+  /// For a module that must send the answer back by the way the request came: notes by which of its ports (0..254) it
+  /// came. Modules nest: the last noted is the first taken back, eight at most.
+  void push_port(unsigned port) {
+    POOLSIM_ASSERT(port < 255 && ports_ >> 56 == 0);
+    ports_ = ports_ << 8 | (port + 1);
+  }
+  unsigned pop_port() {
+    POOLSIM_ASSERT(ports_ != 0);  // an answer to what was never sent
+    const auto port = static_cast<unsigned>(ports_ & 0xff) - 1;
+    ports_ >>= 8;
+    return port;
+  }
+
  private:
   friend class PayloadPool;
+  std::uint64_t ports_ = 0;  // a byte each: port + 1
   std::vector<std::uint8_t> buffer_;
 };
 
@@ -95,10 +110,14 @@ class PayloadPool : public tlm::tlm_mm_interface {
   std::vector<Transaction*> free_;
 };
 
+/// The payload as one of a PayloadPool; null: it is somebody else's.
+inline Transaction* own(tlm::tlm_generic_payload& payload) {
+  return &typeid(payload) == &typeid(Transaction) ? &static_cast<Transaction&>(payload) : nullptr;
+}
 /// The tag of any payload, ours or foreign; null: it has none.
 inline DmaTag* find_tag(tlm::tlm_generic_payload& payload) {
   // Of our own it is known where it is; asked for several times on the way of every transaction.
-  if (&typeid(payload) == &typeid(Transaction)) return &static_cast<Transaction&>(payload).tag;
+  if (Transaction* t = own(payload)) return &t->tag;
   return payload.get_extension<DmaTag>();
 }
 /// The same to read, with a default for none.

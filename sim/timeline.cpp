@@ -26,21 +26,15 @@ Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline, Served::kB
   if (timeline.mode().every_cycle) wake_by(clock_.edge(clock_.after(timeline.now())));
 }
 
-inline void Clocked::tick_at(Cycle cycle) {
-  due_ = cycle;
-  due_at_ = clock_.edge(cycle);
-  wake_by(due_at_);
-}
-
 void Clocked::wake(Tick now) { serve(now); }
 
 inline void Clocked::serve(Tick now) {
-  current_ = now == due_at_ ? due_ : clock_.at_or_before(now);
+  current_ = __builtin_expect(now == due_.at, 1) ? due_.cycle : clock_.at_or_before(now);
   const Wakeup next = tick(current_);
-  if (timeline().mode().every_cycle) {
-    tick_at(current_ + 1);
+  if (__builtin_expect(timeline().mode().every_cycle, 0)) {
+    tick_by(current_ + 1);
   } else if (next.cycle != kNeverCycle) {
-    tick_at(next.cycle > current_ ? next.cycle : current_ + 1);
+    tick_by(next.cycle > current_ ? next.cycle : current_ + 1);
   }
 }
 
@@ -70,6 +64,35 @@ std::uint32_t Timeline::enrol(Sleeper* s) {
 void Timeline::withdraw(std::uint32_t rank) {
   set_key(rank, kNever);
   sleepers_[rank] = nullptr;
+}
+
+inline void Timeline::unlink(std::uint32_t place) {
+  Place* const places = places_.data();
+  const Place& p = places[place];
+  places[p.previous].next = p.next;
+  places[p.next].previous = p.previous;
+}
+
+/// The end's time is kNever, so a search ends there.
+inline void Timeline::link(std::uint32_t place, Tick t) {
+  Place* const places = places_.data();
+  std::uint32_t after = places[kEnds].next;
+  while (places[after].at < t || (places[after].at == t && after < place)) after = places[after].next;
+  const std::uint32_t before = places[after].previous;
+  places[place] = {t, before, after};
+  places[before].next = place;
+  places[after].previous = place;
+}
+
+void Timeline::set_key(std::uint32_t rank, Tick t) {
+  const std::uint32_t place = rank + 1;
+  if (places_[place].at != kNever) unlink(place);
+  if (t != kNever) {
+    link(place, t);
+  } else {
+    places_[place].at = kNever;
+  }
+  if (!driving_) kick_for(t);
 }
 
 /// A key has been set from outside drive().

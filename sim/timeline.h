@@ -94,7 +94,12 @@ class Clocked : public Sleeper {
   /// The cycle that poke() returns, without asking for a tick: for what can wait until another one.
   Cycle seen_at(Tick arrival) const { return edge_of(arrival).cycle; }
   /// Asks for a tick no later than at `cycle`, which may not lie in the past.
-  void tick_by(Cycle cycle) { wake_by(clock_.edge(cycle)); }
+  void tick_by(Cycle cycle) { tick_by(Clock::Edge{cycle, clock_.edge(cycle)}); }
+  void tick_by(Clock::Edge edge) {
+    if (edge.at >= pending()) return;
+    due_ = edge;
+    sleep_until(edge.at);
+  }
   /// The edge being ticked, valid inside tick().
   Cycle current_cycle() const { return current_; }
 
@@ -102,12 +107,10 @@ class Clocked : public Sleeper {
   friend class Timeline;
   void wake(Tick now) final;
   void serve(Tick now);
-  void tick_at(Cycle cycle);
   Clock::Edge edge_of(Tick arrival) const;
   Clock clock_;
   Cycle current_ = 0;
-  Cycle due_ = 0;    // the edge last asked for by tick() ...
-  Tick due_at_ = 0;  // ... and its time, so that the usual wake-up needs no division
+  Clock::Edge due_{0, 0};  // last asked for: the usual wake-up needs no division to know its cycle
 };
 
 class Timeline final : public sc_core::sc_module {
@@ -201,35 +204,6 @@ class Timeline final : public sc_core::sc_module {
   Tick unit_;                       // ticks a unit of SystemC's resolution
 };
 
-inline void Timeline::unlink(std::uint32_t place) {
-  Place* const places = places_.data();
-  const Place& p = places[place];
-  places[p.previous].next = p.next;
-  places[p.next].previous = p.previous;
-}
-
-/// The end's time is kNever, so a search ends there.
-inline void Timeline::link(std::uint32_t place, Tick t) {
-  Place* const places = places_.data();
-  std::uint32_t after = places[kEnds].next;
-  while (places[after].at < t || (places[after].at == t && after < place)) after = places[after].next;
-  const std::uint32_t before = places[after].previous;
-  places[place] = {t, before, after};
-  places[before].next = place;
-  places[after].previous = place;
-}
-
-inline void Timeline::set_key(std::uint32_t rank, Tick t) {
-  const std::uint32_t place = rank + 1;
-  if (places_[place].at != kNever) unlink(place);
-  if (t != kNever) {
-    link(place, t);
-  } else {
-    places_[place].at = kNever;
-  }
-  if (!driving_) kick_for(t);
-}
-
 inline Tick Sleeper::pending() const { return timeline_.key(rank_); }
 inline Tick Sleeper::others_pending() const { return timeline_.earliest_of_others(rank_); }
 inline void Sleeper::sleep_until(Tick t) { timeline_.set_key(rank_, t); }
@@ -243,7 +217,7 @@ inline Clock::Edge Clocked::edge_of(Tick arrival) const {
 }
 inline Cycle Clocked::poke(Tick arrival) {
   const Clock::Edge edge = edge_of(arrival);
-  wake_by(edge.at);
+  tick_by(edge);
   return edge.cycle;
 }
 

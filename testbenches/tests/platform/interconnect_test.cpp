@@ -173,6 +173,32 @@ TEST(Interconnect, AllTimeModesGiveOneDigest) {
   EXPECT_EQ(skip.s.digest().hex(), step.s.digest().hex());
 }
 
+TEST(FlightTable, KnowsThePortOfForeignPayloadsAndOfItsOwn) {
+  constexpr std::size_t kPayloads = 300;  // the table has to grow
+  sim::PayloadPool pool;
+  platform::FlightTable outer(16), inner(16);
+  std::vector<tlm::tlm_generic_payload> foreign(kPayloads);
+  std::vector<sim::Transaction*> own;
+  for (unsigned i = 0; i < kPayloads; ++i) {
+    own.push_back(pool.acquire(tlm::TLM_READ_COMMAND, 64 * i, 64));
+    for (auto* payload : {&foreign[i], static_cast<tlm::tlm_generic_payload*>(own[i])}) {
+      outer.insert(*payload, i % 64);
+      inner.insert(*payload, (i + 7) % 64);
+    }
+  }
+  EXPECT_EQ(outer.size(), 2 * kPayloads);
+  for (unsigned k = 0; k < kPayloads; ++k) {
+    const unsigned i = k * 77 % kPayloads;  // each once, in another order
+    for (auto* payload : {&foreign[i], static_cast<tlm::tlm_generic_payload*>(own[i])}) {
+      ASSERT_EQ(inner.take(*payload), (i + 7) % 64);
+      ASSERT_EQ(outer.take(*payload), i % 64);
+    }
+    own[i]->release();
+  }
+  EXPECT_TRUE(outer.empty() && inner.empty());
+  EXPECT_EQ(pool.outstanding(), 0u);
+}
+
 TEST(Imsic, DeliversIdentitiesToCores) {
   Bench b;
   b.cpu.send(kWrite, kMsi + 0x2000, 4, 0, 0, 7);
