@@ -315,29 +315,38 @@ void Nic::Core::autonegotiation_due() {
   irq.other_cause(icr::LSC);
 }
 
+void Nic::Core::send_due_messages() {
+  for (std::uint32_t due = irq.take_due(); due != 0; due &= due - 1) {
+    const auto vector = static_cast<unsigned>(std::countr_zero(due));
+    FunctionIndex f = kPf;
+    unsigned entry = 0;
+    rx.flush_vector(vector);
+    tx.flush_vector(vector);
+    if (irq.route(vector, f, entry)) control.message(f, entry);
+    irq.sent(vector);
+  }
+}
+
 void Nic::Core::run() {
   for (bool changed = true; changed;) {
-    for (std::uint32_t due = irq.take_due(); due != 0; due &= due - 1) {
-      const auto vector = static_cast<unsigned>(std::countr_zero(due));
-      FunctionIndex f = kPf;
-      unsigned entry = 0;
-      rx.flush_vector(vector);
-      tx.flush_vector(vector);
-      if (irq.route(vector, f, entry)) control.message(f, entry);
-      irq.sent(vector);
-    }
+    if (irq.next_due() <= device.now) send_due_messages();
     changed = rx.advance();
     changed = tx.advance(link_up()) || changed;
     changed = port.issue() || changed;
   }
 }
 
-sim::Cycle Nic::Core::next_wakeup() const {
-  sim::Cycle next = irq.next_due();
+sim::Cycle Nic::Core::next_wakeup() {
+  sim::Cycle next = arrival_due;
+  earliest(next, irq.next_due());
   earliest(next, rx.next_wakeup());
   earliest(next, tx.next_wakeup());
   earliest(next, port.next_wakeup());
-  earliest(next, autonegotiation_end_);
+  return next;
+}
+
+sim::Cycle Nic::Core::next_arrival() const {
+  sim::Cycle next = autonegotiation_end_;
   earliest(next, unblock_at);
   if (wire_count != 0) earliest(next, wire[wire_first].due);
   if (access_count != 0) earliest(next, accesses[access_first].due);
@@ -348,39 +357,49 @@ sim::Cycle Nic::Core::next_wakeup() const {
 sim::Wakeup Nic::tick(sim::Cycle now) {
   Core& c = *core_;
   c.device.now = now;
-  if (c.unblock_at <= now) {
-    c.unblock_at = sim::kNeverCycle;
-    c.port.unblock();
-  }
-  while (c.answer_count != 0 && c.answers[c.answer_first].due <= now) {
-    sim::Transaction& t = *c.answers[c.answer_first].transaction;
-    Core::step(c.answer_first, c.answers.size());
-    --c.answer_count;
-    c.port.completed(t);
-  }
-  while (c.access_count != 0 && c.accesses[c.access_first].due <= now) {
-    const Core::Access a = c.accesses[c.access_first];
-    Core::step(c.access_first, c.accesses.size());
-    --c.access_count;
-    answer_access(*a.payload, a.config);
-  }
-  c.autonegotiation_due();
-  while (c.wire_count != 0 && c.wire[c.wire_first].due <= now) {
-    const Core::WireFrame& f = c.wire[c.wire_first];
-    c.rx.frame_arrived(f.bytes, c.link_up());
-    Core::step(c.wire_first, c.wire.size());
-    --c.wire_count;
-    if (wire_held_ != nullptr) release_wire();
+  c.port.catch_up(now);
+  if (c.arrival_due <= now) {
+    if (c.unblock_at <= now) {
+      c.unblock_at = sim::kNeverCycle;
+      c.port.unblock();
+    }
+    while (c.answer_count != 0 && c.answers[c.answer_first].due <= now) {
+      sim::Transaction& t = *c.answers[c.answer_first].transaction;
+      Core::step(c.answer_first, c.answers.size());
+      --c.answer_count;
+      c.port.completed(t);
+    }
+    while (c.access_count != 0 && c.accesses[c.access_first].due <= now) {
+      const Core::Access a = c.accesses[c.access_first];
+      Core::step(c.access_first, c.accesses.size());
+      --c.access_count;
+      answer_access(*a.payload, a.config);
+    }
+    c.autonegotiation_due();
+    while (c.wire_count != 0 && c.wire[c.wire_first].due <= now) {
+      const Core::WireFrame& f = c.wire[c.wire_first];
+      c.rx.frame_arrived(f.bytes, c.link_up());
+      Core::step(c.wire_first, c.wire.size());
+      --c.wire_count;
+      if (wire_held_ != nullptr) release_wire();
+    }
+    c.arrival_due = c.next_arrival();
   }
   c.run();
   if (c.device.sim.probes().listened()) c.set_probes();
-  const sim::Cycle next = c.next_wakeup();
-  return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(next);
+  return sim::Wakeup::at(c.next_wakeup());  // kNeverCycle: never
 }
 
 bool Nic::Core::idle() const {
-  return next_wakeup() == sim::kNeverCycle && port.reads_outstanding() == 0 && !port.blocked();
+  sim::Cycle next = next_arrival();
+  earliest(next, irq.next_due());
+  earliest(next, rx.next_wakeup());
+  earliest(next, tx.next_wakeup());
+  return next == sim::kNeverCycle && !port.waits(next_cycle()) && port.reads_outstanding() == 0 &&
+         !port.blocked();
 }
+
+void Nic::Core::catch_up() { port.catch_up(next_cycle()); }
 
 Nic::Core::QueueProbes::QueueProbes(sim::ProbeHub& hub, const std::string& prefix)
     : head(hub, prefix + ".head", 16),

@@ -53,6 +53,9 @@ class Nic::Core {
   std::vector<Answer> answers;  // ring
   std::size_t answer_first = 0, answer_count = 0;
   sim::Cycle unblock_at = sim::kNeverCycle;
+  /// No later than the first of all that comes from outside (and the end of auto-negotiation) is due.
+  sim::Cycle arrival_due = sim::kNeverCycle;
+  sim::Cycle next_arrival() const;
   bool link_up() const { return phy.link_up(); }
   /// Places in the rings above.
   static void step(std::size_t& first, std::size_t size) { first = first + 1 == size ? 0 : first + 1; }
@@ -72,13 +75,20 @@ class Nic::Core {
 
   /// Does everything due at device.now.
   inline void run();
-  inline void autonegotiation_due();
-  inline sim::Cycle next_wakeup() const;
+  void autonegotiation_due();
+  inline sim::Cycle next_wakeup();
   bool idle() const;
+  /// Calling context: outside a tick, before the device is changed. What ticks that were not worth it would
+  /// have done.
+  void catch_up();
 
   void set_probes();
 
  private:
+  void send_due_messages();
+  /// The first cycle that is still to come for whoever is not in a tick.
+  sim::Cycle next_cycle() const { return device.clock.at_or_before(device.sim.now()) + 1; }
+
   // Configuration space.
   void config_written(FunctionIndex f, std::uint32_t offset, unsigned bytes);
   void set_vf_enable(bool enable);

@@ -203,6 +203,7 @@ void Nic::Core::write_mdic(std::uint32_t value) {
   } else if (const bool was_up = link_up(); phy.write(phy_reg, static_cast<std::uint16_t>(value))) {
     if (was_up) irq.other_cause(icr::LSC);
     autonegotiation_end_ = device.now + device.config.autonegotiation_us * device.cycles_per_us;
+    arrival_due = next_arrival();
   }
   device.regs[reg::MDIC] = result | kReady;
   if ((value & kIntEnable) != 0) irq.other_cause(icr::MDAC);

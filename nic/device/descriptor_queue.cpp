@@ -21,16 +21,9 @@ DescriptorQueue::DescriptorQueue(RegisterFile& regs, unsigned index, bool transm
 
 DescriptorQueue::Fetch DescriptorQueue::next_fetch(std::uint32_t burst_bytes,
                                                    std::uint32_t read_request_bytes) const {
-  Fetch none{0, 0, 0, false};
-  if (!accepts_work() || full()) return none;
+  if (!may_fetch()) return {0, 0, 0, false};
   const std::uint32_t host = posted();
-  if (host == 0) return none;
-  const std::uint32_t held = requested_ - used_;
-  const bool demand = held == 0;
-  if (!demand) {
-    const std::uint32_t ctl = control();
-    if (held >= dctl::pthresh(ctl) || host < dctl::hthresh(ctl)) return none;
-  }
+  const bool demand = requested_ == used_;
   const std::uint64_t address = address_of(fetch_index_);
   const std::uint32_t limit = std::min(burst_bytes, read_request_bytes);
   const auto to_line_end = static_cast<std::uint32_t>(limit - (address & (limit - 1))) / 16;

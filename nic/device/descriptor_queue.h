@@ -60,6 +60,15 @@ class DescriptorQueue {
   /// Free for the hardware: what RDMTS compares.
   std::uint32_t free_descriptors() const { return requested_ - written_ + posted(); }
 
+  /// Whether next_fetch() would ask for any.
+  bool may_fetch() const {
+    if (!accepts_work() || full()) return false;
+    const std::uint32_t held = requested_ - used_;
+    const std::uint32_t ctl = control();
+    if (held != 0 && held >= dctl::pthresh(ctl)) return false;
+    const std::uint32_t host = posted();
+    return host != 0 && (held == 0 || host >= dctl::hthresh(ctl));
+  }
   /// What PTHRESH, HTHRESH, the cache and the burst rules allow to fetch now.
   /// Both sizes are powers of two.
   Fetch next_fetch(std::uint32_t burst_bytes, std::uint32_t read_request_bytes) const;
@@ -78,8 +87,8 @@ class DescriptorQueue {
   std::uint32_t used_counter() const { return used_; }
   std::uint32_t requested_counter() const { return requested_; }
 
-  /// Used descriptors, contiguous in the ring, that fit one TLP ending on a line of `line_bytes` (a power of two)
-  /// at most.
+  /// Used descriptors, contiguous in the ring, that fit one TLP ending on a line of `line_bytes` (a power of
+  /// two) at most.
   WriteBackRun next_write_back(std::uint32_t line_bytes) const;
   /// Moves head past the first `count` used descriptors.
   void written_back(std::uint32_t count);

@@ -149,6 +149,22 @@ sim::Transaction* DmaPort::make_fetch(const FetchChoice& choice) {
   return make_read(read, fetch.address, 16 * fetch.count);
 }
 
+bool DmaPort::fetch_possible() const {
+  for (std::uint32_t m = rx_.fetch_candidates(); m != 0; m &= m - 1) {
+    if (rx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
+  }
+  for (std::uint32_t m = tx_.fetch_candidates(); m != 0; m &= m - 1) {
+    if (tx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
+  }
+  return false;
+}
+
+void DmaPort::strike_off() {
+  look_at_ = sim::kNeverCycle;
+  rx_.clear_fetch_candidates();
+  tx_.clear_fetch_candidates();
+}
+
 /// The first queue, in turn, that has no descriptor left; else the first whose descriptors should be fetched
 /// now. A fetch of 0 descriptors: none.
 DmaPort::FetchChoice DmaPort::choose_fetch() {

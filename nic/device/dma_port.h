@@ -21,7 +21,9 @@ class DmaPort {
           Send send);
 
   /// Issues at most one TLP. True if one left.
-  bool issue() { return blocked_ || path_free_ > d_.now ? false : issue_next(); }
+  bool issue() {
+    return blocked_ || path_free_ > d_.now || !(posted_waiting() || read_wanted()) ? false : issue_next();
+  }
   /// The link has room again (END_REQ).
   void unblock() { blocked_ = false; }
   bool blocked() const { return blocked_; }
@@ -29,10 +31,23 @@ class DmaPort {
   /// A read has been answered: hands its data to who asked. Releases the transaction.
   void completed(sim::Transaction& transaction);
 
-  sim::Cycle next_wakeup() const {
-    const bool waits = !blocked_ && path_free_ > d_.now && (posted_waiting() || read_wanted());
-    return waits ? path_free_ : sim::kNeverCycle;
+  /// To be asked at the end of each tick. Queues that may want to fetch, but have nothing to fetch, are no
+  /// reason for a tick, which would only strike them off: catch_up() does it before anything else can change
+  /// them.
+  sim::Cycle next_wakeup() {
+    look_at_ = sim::kNeverCycle;
+    if (!waits_for_path()) return sim::kNeverCycle;
+    if (posted_waiting() || tx_.data_read_waiting() || fetch_possible()) return path_free_;
+    look_at_ = path_free_;
+    return sim::kNeverCycle;
   }
+  /// Does what the tick that next_wakeup() saved would have done, if its cycle is over at the beginning of
+  /// `now`.
+  void catch_up(sim::Cycle now) {
+    if (look_at_ < now) strike_off();
+  }
+  /// Something may leave once the data path is free: not idle. `now` is the cycle that begins next.
+  bool waits(sim::Cycle now) const { return waits_for_path() && look_at_ >= now; }
   /// Write-backs, messages or packet data wait to leave.
   bool posted_waiting() const { return !control_.empty() || rx_.payload_waiting(); }
   unsigned reads_outstanding() const { return reads_outstanding_; }
@@ -67,6 +82,11 @@ class DmaPort {
     return !free_slots_.empty() &&
            (rx_.fetch_candidates() != 0 || tx_.fetch_candidates() != 0 || tx_.data_read_waiting());
   }
+  bool waits_for_path() const {
+    return !blocked_ && path_free_ > d_.now && (posted_waiting() || read_wanted());
+  }
+  bool fetch_possible() const;
+  void strike_off();
   inline void hand_over(sim::Transaction& transaction);
 
   Device& d_;
@@ -77,6 +97,8 @@ class DmaPort {
   Send send_;
   bool blocked_ = false;
   sim::Cycle path_free_ = 0;
+  sim::Cycle look_at_ =
+      sim::kNeverCycle;  // the candidates, none of which has anything to fetch, are struck off
   unsigned posted_in_a_row_ = 0;
   std::vector<Read> reads_;
   std::vector<std::uint16_t> free_slots_;

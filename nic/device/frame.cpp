@@ -165,8 +165,11 @@ FrameInfo parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& o
   return info;
 }
 
-std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint32_t start) {
-  // Sums in memory order, 8 bytes at a time with end-around carry; the byte order is put right at the end.
+namespace {
+
+/// Ones' complement sum in memory order, 8 bytes at a time with end-around carry: 35 bits at most, to be
+/// folded.
+inline std::uint64_t memory_sum(std::span<const std::uint8_t> bytes) {
   std::uint64_t sum = 0;
   const std::uint8_t* p = bytes.data();
   std::size_t n = bytes.size();
@@ -192,8 +195,35 @@ std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint
     n -= 2;
   }
   if (n == 1) sum += *p;
-  while (sum >> 16 != 0) sum = (sum & 0xFFFF) + (sum >> 16);
-  std::uint32_t folded = static_cast<std::uint32_t>((sum & 0xFF) << 8 | sum >> 8);
+  return sum;
+}
+
+/// To 16 bits, of the sum of a few memory_sum()s: 40 bits at most.
+inline std::uint16_t fold(std::uint64_t sum) {
+  sum = (sum & 0xFFFFFFFF) + (sum >> 32);
+  sum = (sum & 0xFFFF) + (sum >> 16 & 0xFFFF) + (sum >> 32);
+  return static_cast<std::uint16_t>((sum & 0xFFFF) + (sum >> 16));
+}
+
+inline std::uint16_t swap16(std::uint32_t v) {
+  return static_cast<std::uint16_t>((v & 0xFF) << 8 | (v >> 8 & 0xFF));
+}
+
+/// Whether the checksum of a TCP segment or UDP datagram of `length` bytes is right. The sum of all ones is
+/// the same in either byte order.
+bool l4_checksum_right(std::span<const std::uint8_t> frame, const FrameInfo& info, std::uint32_t length) {
+  const std::size_t addresses = info.ipv4 ? 12 : 8, bytes = info.ipv4 ? 8 : 32;
+  const std::uint32_t protocol = l4_protocol(info);
+  return fold(memory_sum(frame.subspan(info.l4_offset, length)) +
+              memory_sum(frame.subspan(info.l3_offset + addresses, bytes)) + swap16(length >> 16) +
+              swap16(length) + swap16(protocol)) == 0xFFFF;
+}
+
+}  // namespace
+
+std::uint16_t ones_complement_sum(std::span<const std::uint8_t> bytes, std::uint32_t start) {
+  // The byte order is put right at the end.
+  std::uint32_t folded = swap16(fold(memory_sum(bytes)));
   folded += start;
   while (folded >> 16 != 0) folded = (folded & 0xFFFF) + (folded >> 16);
   return static_cast<std::uint16_t>(folded);
@@ -212,7 +242,7 @@ std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameI
   if (info.ipv4 && (rxcsum_reg & rxcsum::IPOFLD) != 0) {
     status |= rxd::IPCS;
     const std::size_t header = static_cast<std::size_t>(info.l4_offset - info.l3_offset);
-    if (ones_complement_sum(frame.subspan(info.l3_offset, header)) != 0xFFFF) status |= rxd::IPE;
+    if (fold(memory_sum(frame.subspan(info.l3_offset, header))) != 0xFFFF) status |= rxd::IPE;
   }
   if (info.l4_bytes == 0 || (info.ipv6 && (rfctl_reg & rfctl::IPV6_XSUM_DIS) != 0)) return status;
   std::uint32_t length = info.l4_bytes;
@@ -245,9 +275,7 @@ std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameI
     default:
       return status;
   }
-  const std::uint32_t start = pseudo_header_sum(frame, info, length, l4_protocol(info));
-  if (ones_complement_sum(frame.subspan(info.l4_offset, length), start) != 0xFFFF) status |= rxd::L4E;
-  return status;
+  return l4_checksum_right(frame, info, length) ? status : status | rxd::L4E;
 }
 
 PacketChecksum packet_checksum(std::span<const std::uint8_t> frame, const FrameInfo& info,

@@ -138,6 +138,7 @@ void Nic::wire_push(tlm::tlm_generic_payload& payload, sim::Tick arrival) {
   if (!f.bytes.empty()) std::memcpy(f.bytes.data(), payload.get_data_ptr(), f.bytes.size());
   f.due = poke(end);
   ++c.wire_count;
+  earliest(c.arrival_due, f.due);
 }
 
 tlm::tlm_sync_enum Nic::wire_request(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
@@ -155,7 +156,9 @@ tlm::tlm_sync_enum Nic::access_request(tlm::tlm_generic_payload& payload, tlm::t
                                        sim::Tick arrival, bool to_config) {
   Core& c = *core_;
   POOLSIM_ASSERT(c.access_count < c.accesses.size());
-  const sim::Cycle due = poke(arrival) + c.device.config.register_cycles - 1;
+  const sim::Cycle due = seen_at(arrival) + c.device.config.register_cycles - 1;
+  tick_by(due);
+  earliest(c.arrival_due, due);
   c.accesses[Core::place(c.access_first + c.access_count, c.accesses.size())] = {due, &payload, to_config};
   ++c.access_count;
   // Two places are kept free, one for each socket's next request.
@@ -180,6 +183,7 @@ bool Nic::functional_access(tlm::tlm_generic_payload& payload, bool to_config, b
 
 void Nic::blocking_access(tlm::tlm_generic_payload& payload, bool to_config) {
   Core& c = *core_;
+  c.catch_up();
   c.device.now = std::max(c.device.now, clock().at_or_before(timeline().now()));
   const bool claimed = functional_access(payload, to_config, true);
   sim::complete(payload,
@@ -195,6 +199,7 @@ tlm::tlm_sync_enum Nic::dma_answer(tlm::tlm_generic_payload& payload, const tlm:
   if (frees_link && c.port.blocked()) {
     link_waits_for_ = nullptr;
     c.unblock_at = poke(arrival);
+    earliest(c.arrival_due, c.unblock_at);
   }
   if (phase != tlm::BEGIN_RESP) return tlm::TLM_ACCEPTED;
   if (t.is_write()) {
@@ -208,7 +213,9 @@ tlm::tlm_sync_enum Nic::dma_answer(tlm::tlm_generic_payload& payload, const tlm:
 void Nic::queue_answer(sim::Transaction& t, sim::Tick arrival) {
   Core& c = *core_;
   POOLSIM_ASSERT(c.answer_count < c.answers.size());
-  const sim::Cycle due = poke(arrival) + c.device.config.descriptor_decode_cycles - 1;
+  const sim::Cycle due = seen_at(arrival) + c.device.config.descriptor_decode_cycles - 1;
+  tick_by(due);
+  earliest(c.arrival_due, due);
   c.answers[Core::place(c.answer_first + c.answer_count, c.answers.size())] = {due, &t};
   ++c.answer_count;
 }
@@ -281,6 +288,7 @@ void Nic::check_conservation() const {
 bool Nic::corrupt_pointer(unsigned queue, bool tail, std::uint16_t flips) {
   DescriptorQueue& q = core_->rx.queue(queue);
   if (!q.enabled()) return false;
+  core_->catch_up();
   if (tail) {
     q.write_tail(q.tail() ^ flips);
   } else {

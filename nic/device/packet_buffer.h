@@ -31,7 +31,10 @@ class PacketBuffer {
 
   /// `capacity_bytes` is what occupies(); the storage is larger so that a frame never wraps.
   explicit PacketBuffer(std::uint32_t capacity_bytes)
-      : capacity_(capacity_bytes), storage_(3 * capacity_bytes), packets_(capacity_bytes / kGranule + 1) {}
+      : capacity_(capacity_bytes),
+        places_(capacity_bytes / kGranule + 1),
+        storage_(3 * capacity_bytes),
+        packets_(places_) {}
 
   static std::uint32_t occupies(std::size_t frame_bytes) {
     const auto with_fcs = static_cast<std::uint32_t>(frame_bytes) + kFcsBytes;
@@ -43,16 +46,18 @@ class PacketBuffer {
   std::uint32_t occupied() const { return occupied_; }
   bool fits(std::size_t frame_bytes) const { return occupied_ + occupies(frame_bytes) <= capacity_; }
 
-  /// Room for the frame; the caller fills the packet. fits() first.
+  /// Room for the frame; the caller fills serial, ready, status, decision and info. fits() first.
   RxPacket& push(std::span<const std::uint8_t> frame) {
     const std::uint32_t size = occupies(frame.size());
     if (write_ + size > storage_.size()) write_ = 0;
     const std::size_t place = first_ + count_;
-    RxPacket& p = packets_[place < packets_.size() ? place : place - packets_.size()];
-    p = RxPacket{};
+    RxPacket& p = packets_[place < places_ ? place : place - places_];
     p.offset = write_;
     p.bytes = static_cast<std::uint32_t>(frame.size());
     p.occupancy = size;
+    p.checksum = 0;
+    p.last_drop = DropReason::kAddressFilter;
+    p.delivered = p.counted_no_buffer = false;
     if (!frame.empty()) std::memcpy(storage_.data() + write_, frame.data(), frame.size());
     write_ += size;
     occupied_ += size;
@@ -63,7 +68,7 @@ class PacketBuffer {
   const RxPacket& front() const { return packets_[first_]; }
   void pop() {
     occupied_ -= front().occupancy;
-    if (++first_ == packets_.size()) first_ = 0;
+    if (++first_ == places_) first_ = 0;
     --count_;
   }
   std::uint8_t* data(const RxPacket& p) { return storage_.data() + p.offset; }
@@ -73,6 +78,7 @@ class PacketBuffer {
   std::uint32_t capacity_;
   std::uint32_t occupied_ = 0;
   std::uint32_t write_ = 0;
+  std::size_t places_;  // for packets
   std::vector<std::uint8_t> storage_;
   std::vector<RxPacket> packets_;
   std::size_t first_ = 0;

@@ -110,7 +110,8 @@ void RxEngine::accept(std::span<const std::uint8_t> frame, const RxDecision& dec
     for (unsigned i = 0; i < 4; ++i)
       buffer_.data(p)[frame.size() + i] = static_cast<std::uint8_t>(fcs >> (8 * i));
   }
-  const auto copies = static_cast<unsigned>(std::popcount(decision.queues));
+  const bool one_copy = (decision.queues & (decision.queues - 1)) == 0;
+  const auto copies = one_copy ? 1u : static_cast<unsigned>(std::popcount(decision.queues));
   copies_inside_ += copies;
   d_.stats.copies_made += copies;
   if (!filter_.vmdq()) return;
@@ -129,15 +130,14 @@ void RxEngine::count_good(std::span<const std::uint8_t> frame) {
   const auto bytes = static_cast<std::uint32_t>(frame.size()) + PacketBuffer::kFcsBytes;
   r.count(reg::GPRC);
   r.count64(reg::GORCL, bytes);
-  constexpr std::uint8_t kBroadcast[6] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
-  if (std::equal(std::begin(kBroadcast), std::end(kBroadcast), frame.begin())) {
-    r.count(reg::BPRC);
-  } else if ((frame[0] & 1) != 0) {
-    r.count(reg::MPRC);
+  if ((frame[0] & 1) != 0) {
+    constexpr std::uint8_t kBroadcast[6] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+    const bool broadcast = std::equal(std::begin(kBroadcast), std::end(kBroadcast), frame.begin());
+    r.count(broadcast ? reg::BPRC : reg::MPRC);
   }
-  constexpr std::uint32_t kLimits[] = {64, 127, 255, 511, 1023};
-  const auto bucket = std::lower_bound(std::begin(kLimits), std::end(kLimits), bytes) - std::begin(kLimits);
-  r.count(reg::PRC64 + 4 * static_cast<std::uint32_t>(bucket));
+  // Up to 64, 127, 255, 511, 1023 bytes, and more: by powers of two.
+  const auto bucket = bytes <= 64 ? 0u : std::min(static_cast<unsigned>(std::bit_width(bytes)) - 6, 5u);
+  r.count(reg::PRC64 + 4 * bucket);
 }
 
 // ---- one copy after the other

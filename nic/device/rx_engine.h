@@ -38,6 +38,7 @@ class RxEngine {
   /// Queues that may want to fetch, one bit each.
   std::uint32_t fetch_candidates() const { return fetch_candidates_; }
   void clear_fetch_candidate(unsigned queue) { fetch_candidates_ &= ~(1u << queue); }
+  void clear_fetch_candidates() { fetch_candidates_ = 0; }
   void fetch_done(unsigned queue, std::uint32_t generation, std::uint32_t first, std::uint32_t count,
                   const std::uint8_t* data, bool failed);
 
