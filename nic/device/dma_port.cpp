@@ -149,22 +149,6 @@ sim::Transaction* DmaPort::make_fetch(const FetchChoice& choice) {
   return make_read(read, fetch.address, 16 * fetch.count);
 }
 
-bool DmaPort::fetch_possible() const {
-  for (std::uint32_t m = rx_.fetch_candidates(); m != 0; m &= m - 1) {
-    if (rx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
-  }
-  for (std::uint32_t m = tx_.fetch_candidates(); m != 0; m &= m - 1) {
-    if (tx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
-  }
-  return false;
-}
-
-void DmaPort::strike_off() {
-  look_at_ = sim::kNeverCycle;
-  rx_.clear_fetch_candidates();
-  tx_.clear_fetch_candidates();
-}
-
 /// The first queue, in turn, that has no descriptor left; else the first whose descriptors should be fetched
 /// now. A fetch of 0 descriptors: none.
 DmaPort::FetchChoice DmaPort::choose_fetch() {
@@ -195,7 +179,10 @@ DmaPort::FetchChoice DmaPort::choose_fetch() {
 
 sim::Transaction* DmaPort::next_read() {
   if (!read_wanted()) return nullptr;
-  const FetchChoice choice = choose_fetch();
+  // The usual case: queues that have used a descriptor, whose caches are full enough.
+  if (!fetch_possible()) strike_off();
+  const FetchChoice choice =
+      (rx_.fetch_candidates() | tx_.fetch_candidates()) != 0 ? choose_fetch() : FetchChoice{};
   if (!choice.fetch.demand && tx_.data_read_waiting()) {
     const unsigned n = tx_.data_queue();
     const FunctionIndex f = tx_.data_function();

@@ -205,6 +205,17 @@ inline std::uint16_t fold(std::uint64_t sum) {
   return static_cast<std::uint16_t>((sum & 0xFFFF) + (sum >> 16));
 }
 
+/// Of an IP header or the addresses in it: few bytes, a multiple of 4.
+inline std::uint64_t header_sum(const std::uint8_t* p, std::size_t bytes) {
+  std::uint64_t sum = 0;
+  for (const std::uint8_t* end = p + bytes; p != end; p += 4) {
+    std::uint32_t v;
+    std::memcpy(&v, p, 4);
+    sum += v;
+  }
+  return sum;
+}
+
 inline std::uint16_t swap16(std::uint32_t v) {
   return static_cast<std::uint16_t>((v & 0xFF) << 8 | (v >> 8 & 0xFF));
 }
@@ -215,7 +226,7 @@ bool l4_checksum_right(std::span<const std::uint8_t> frame, const FrameInfo& inf
   const std::size_t addresses = info.ipv4 ? 12 : 8, bytes = info.ipv4 ? 8 : 32;
   const std::uint32_t protocol = l4_protocol(info);
   return fold(memory_sum(frame.subspan(info.l4_offset, length)) +
-              memory_sum(frame.subspan(info.l3_offset + addresses, bytes)) + swap16(length >> 16) +
+              header_sum(frame.data() + info.l3_offset + addresses, bytes) + swap16(length >> 16) +
               swap16(length) + swap16(protocol)) == 0xFFFF;
 }
 
@@ -242,7 +253,7 @@ std::uint32_t verify_checksums(std::span<const std::uint8_t> frame, const FrameI
   if (info.ipv4 && (rxcsum_reg & rxcsum::IPOFLD) != 0) {
     status |= rxd::IPCS;
     const std::size_t header = static_cast<std::size_t>(info.l4_offset - info.l3_offset);
-    if (fold(memory_sum(frame.subspan(info.l3_offset, header))) != 0xFFFF) status |= rxd::IPE;
+    if (fold(header_sum(frame.data() + info.l3_offset, header)) != 0xFFFF) status |= rxd::IPE;
   }
   if (info.l4_bytes == 0 || (info.ipv6 && (rfctl_reg & rfctl::IPV6_XSUM_DIS) != 0)) return status;
   std::uint32_t length = info.l4_bytes;
