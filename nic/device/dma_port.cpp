@@ -31,10 +31,10 @@ DmaPort::DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, 
 bool DmaPort::issue_next() {
   sim::Transaction* t = nullptr;
   const bool read_turn = posted_in_a_row_ >= kPostedBeforeRead;
-  if (read_turn) t = next_read();
+  if (read_turn && read_ready()) t = next_read();
   if (t == nullptr) t = next_posted();
   // Write-backs that only moved a head may have made room for descriptors.
-  if (t == nullptr) t = next_read();
+  if (t == nullptr && read_ready()) t = next_read();
   if (t == nullptr) return false;
   posted_in_a_row_ = t->is_write() ? posted_in_a_row_ + 1 : 0;
   hand_over(*t);
@@ -178,11 +178,7 @@ DmaPort::FetchChoice DmaPort::choose_fetch() {
 }
 
 sim::Transaction* DmaPort::next_read() {
-  if (!read_wanted()) return nullptr;
-  // The usual case: queues that have used a descriptor, whose caches are full enough.
-  if (!fetch_possible()) strike_off();
-  const FetchChoice choice =
-      (rx_.fetch_candidates() | tx_.fetch_candidates()) != 0 ? choose_fetch() : FetchChoice{};
+  const FetchChoice choice = choose_fetch();
   if (!choice.fetch.demand && tx_.data_read_waiting()) {
     const unsigned n = tx_.data_queue();
     const FunctionIndex f = tx_.data_function();

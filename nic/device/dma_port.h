@@ -95,6 +95,14 @@ class DmaPort {
     }
     return false;
   }
+  /// Whether next_read() may find one. The usual case is that it does not: queues that have used a descriptor
+  /// and hold enough others.
+  bool read_ready() {
+    if (!read_wanted()) return false;
+    if (fetch_possible()) return true;
+    strike_off();
+    return tx_.data_read_waiting();
+  }
   /// None of the candidates has anything to fetch.
   void strike_off() {
     look_at_ = sim::kNeverCycle;

@@ -50,6 +50,7 @@ class PacketBuffer {
   RxPacket& push(std::span<const std::uint8_t> frame, sim::Cycle ready) {
     const std::uint32_t size = occupies(frame.size());
     if (write_ + size > storage_.size()) write_ = 0;
+    if (!frame.empty()) std::memcpy(storage_.data() + write_, frame.data(), frame.size());
     const std::size_t place = first_ + count_;
     RxPacket& p = packets_[place < places_ ? place : place - places_];
     p.ready = ready;
@@ -60,7 +61,6 @@ class PacketBuffer {
     p.checksum = 0;
     p.last_drop = DropReason::kAddressFilter;
     p.delivered = p.counted_no_buffer = false;
-    if (!frame.empty()) std::memcpy(storage_.data() + write_, frame.data(), frame.size());
     write_ += size;
     occupied_ += size;
     ++count_;
