@@ -171,8 +171,7 @@ WireGenerator::Fragment WireGenerator::next_fragment(const FrameStream& stream) 
     constexpr std::size_t kFiller = nic::kUdpHeaderBytes + kStamp;
     f.hash = sim::hash64(&datagram_[kFiller], datagram_.size() - kFiller, f.sequence);
     const std::uint64_t stamp[2] = {f.sequence, f.hash};
-    const std::uint16_t check =
-        finish(transport_sum_ + static_cast<std::uint32_t>(flow) + stamp_sum(stamp));
+    const std::uint16_t check = finish(transport_sum_ + static_cast<std::uint32_t>(flow) + stamp_sum(stamp));
     f.checksum = check == 0 ? 0xffff : check;
   }
   const Fragment due = f;
