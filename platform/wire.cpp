@@ -34,6 +34,16 @@ std::uint32_t sum16(const std::uint8_t* p, std::size_t bytes) {
   return sum;
 }
 
+/// sum16() of a stamp, folded: summed up in memory order, then put into the network's.
+std::uint32_t stamp_sum(const std::uint64_t (&stamp)[2]) {
+  constexpr std::uint64_t kLow = 0xFFFFFFFF;
+  std::uint64_t sum = (stamp[0] & kLow) + (stamp[0] >> 32) + (stamp[1] & kLow) + (stamp[1] >> 32);
+  sum = (sum & 0xFFFF) + (sum >> 16);
+  sum = (sum & 0xFFFF) + (sum >> 16);
+  sum = (sum & 0xFFFF) + (sum >> 16);
+  return static_cast<std::uint32_t>((sum & 0xFF) << 8 | sum >> 8);
+}
+
 std::uint16_t finish(std::uint32_t sum) {
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<std::uint16_t>(~sum);
@@ -70,8 +80,10 @@ WireGenerator::WireGenerator(sc_core::sc_module_name name, sim::Simulation& sim,
 }
 
 sim::Tick WireGenerator::frame_time(std::size_t bytes) const {
-  const auto bits = static_cast<unsigned __int128>((bytes + kWireOverheadBytes) * 8);
-  return static_cast<sim::Tick>(bits * sim::kSecond / rate_);
+  const std::uint64_t bits = (bytes + kWireOverheadBytes) * 8;
+  std::uint64_t scaled = 0;
+  if (!__builtin_mul_overflow(bits, sim::kSecond, &scaled)) return scaled / rate_;  // frames of up to 2.2 KB
+  return static_cast<sim::Tick>(static_cast<unsigned __int128>(bits) * sim::kSecond / rate_);
 }
 
 void WireGenerator::send(FrameStream stream) {
@@ -159,10 +171,7 @@ WireGenerator::Fragment WireGenerator::next_fragment(const FrameStream& stream) 
     constexpr std::size_t kFiller = nic::kUdpHeaderBytes + kStamp;
     f.hash = sim::hash64(&datagram_[kFiller], datagram_.size() - kFiller, f.sequence);
     const std::uint64_t stamp[2] = {f.sequence, f.hash};
-    std::uint8_t bytes[kStamp];
-    std::memcpy(bytes, stamp, kStamp);
-    const std::uint16_t check =
-        finish(transport_sum_ + static_cast<std::uint32_t>(flow) + sum16(bytes, kStamp));
+    const std::uint16_t check = finish(transport_sum_ + static_cast<std::uint32_t>(flow) + stamp_sum(stamp));
     f.checksum = check == 0 ? 0xffff : check;
   }
   const Fragment due = f;
@@ -234,11 +243,11 @@ std::size_t WireGenerator::send_next(FrameStream& stream) {
       flow = static_cast<std::uint32_t>(mix_.below(stream.flows));
       put16(f + kUdpPort, static_cast<std::uint16_t>(stream.flow.src_port + flow));
     }
-    const std::uint16_t check = finish(transport_sum_ + flow + sum16(f + data_, kStamp));
+    const std::uint16_t check = finish(transport_sum_ + flow + stamp_sum(stamp));
     put16(f + kUdpChecksum, check == 0 ? 0xffff : check);
   } else if (stream.kind == FrameKind::kTcp) {
     put32(f + kTcpSequence, stream.tcp_seq);
-    put16(f + kTcpChecksum, finish(transport_sum_ + sum16(f + data_, kStamp) + sum16(f + kTcpSequence, 4)));
+    put16(f + kTcpChecksum, finish(transport_sum_ + stamp_sum(stamp) + sum16(f + kTcpSequence, 4)));
     stream.tcp_seq += static_cast<std::uint32_t>(stream.payload_bytes);
   }
   ++sequence_;

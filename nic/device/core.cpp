@@ -331,7 +331,7 @@ void Nic::Core::run() {
   for (bool changed = true; changed;) {
     if (irq.next_due() <= device.now) send_due_messages();
     changed = rx.advance();
-    changed = tx.advance(link_up()) || changed;
+    if (tx.has_work()) changed = tx.advance(link_up()) || changed;
     changed = port.issue() || changed;
   }
 }

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "sim/error.h"
-
 namespace nic {
 
 DescriptorQueue::DescriptorQueue(RegisterFile& regs, unsigned index, bool transmit, std::uint32_t depth)
@@ -64,25 +62,6 @@ void DescriptorQueue::fetch_failed(std::uint32_t generation) {
   if (generation != generation_) return;
   --reads_in_flight_;
   stopped_ = true;
-}
-
-DescriptorQueue::WriteBackRun DescriptorQueue::next_write_back(std::uint32_t line_bytes) const {
-  const std::uint32_t waiting = unwritten();
-  if (waiting == 0) return {written_, 0};
-  const Entry& first = cache_[written_ & mask_];
-  const std::uint64_t in_line = address_of(first.index) & (line_bytes - 1);
-  const auto to_line_end = static_cast<std::uint32_t>(line_bytes - in_line) / 16;
-  const std::uint32_t most = std::min(waiting, std::max(to_line_end, 1u));
-  std::uint32_t count = 1;
-  while (count < most && cache_[(written_ + count) & mask_].index == first.index + count) ++count;
-  return {written_, count};
-}
-
-void DescriptorQueue::written_back(std::uint32_t count) {
-  POOLSIM_ASSERT(count <= unwritten());
-  const std::uint32_t last = cache_[(written_ + count - 1) & mask_].index;
-  written_ += count;
-  regs_[base_reg_ + 0x10] = last + 1 >= ring_size() ? 0 : last + 1;
 }
 
 void DescriptorQueue::write_tail(std::uint16_t tail) {

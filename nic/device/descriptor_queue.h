@@ -8,10 +8,12 @@
 //   [fetched, requested) asked for, still on the way
 // Source: 82576 datasheet 7.1.4 (receive descriptor fetch and write-back), 7.2.2 (transmit).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "nic/device/register_file.h"
+#include "sim/error.h"
 
 namespace nic {
 
@@ -89,9 +91,24 @@ class DescriptorQueue {
 
   /// Used descriptors, contiguous in the ring, that fit one TLP ending on a line of `line_bytes` (a power of
   /// two) at most.
-  WriteBackRun next_write_back(std::uint32_t line_bytes) const;
+  WriteBackRun next_write_back(std::uint32_t line_bytes) const {
+    const std::uint32_t waiting = unwritten();
+    if (waiting == 0) return {written_, 0};
+    const Entry& first = cache_[written_ & mask_];
+    const std::uint64_t in_line = address_of(first.index) & (line_bytes - 1);
+    const auto to_line_end = static_cast<std::uint32_t>(line_bytes - in_line) / 16;
+    const std::uint32_t most = std::min(waiting, std::max(to_line_end, 1u));
+    std::uint32_t count = 1;
+    while (count < most && cache_[(written_ + count) & mask_].index == first.index + count) ++count;
+    return {written_, count};
+  }
   /// Moves head past the first `count` used descriptors.
-  void written_back(std::uint32_t count);
+  void written_back(std::uint32_t count) {
+    POOLSIM_ASSERT(count <= unwritten());
+    const std::uint32_t last = cache_[(written_ + count - 1) & mask_].index;
+    written_ += count;
+    regs_[base_reg_ + 0x10] = last + 1 >= ring_size() ? 0 : last + 1;
+  }
 
   void write_tail(std::uint16_t tail);
   void write_head(std::uint16_t head);

@@ -31,10 +31,10 @@ DmaPort::DmaPort(Device& device, Interrupts& interrupts, ControlQueue& control, 
 bool DmaPort::issue_next() {
   sim::Transaction* t = nullptr;
   const bool read_turn = posted_in_a_row_ >= kPostedBeforeRead;
-  if (read_turn) t = next_read();
+  if (read_turn && read_ready()) t = next_read();
   if (t == nullptr) t = next_posted();
   // Write-backs that only moved a head may have made room for descriptors.
-  if (t == nullptr) t = next_read();
+  if (t == nullptr && read_ready()) t = next_read();
   if (t == nullptr) return false;
   posted_in_a_row_ = t->is_write() ? posted_in_a_row_ + 1 : 0;
   hand_over(*t);
@@ -149,22 +149,6 @@ sim::Transaction* DmaPort::make_fetch(const FetchChoice& choice) {
   return make_read(read, fetch.address, 16 * fetch.count);
 }
 
-bool DmaPort::fetch_possible() const {
-  for (std::uint32_t m = rx_.fetch_candidates(); m != 0; m &= m - 1) {
-    if (rx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
-  }
-  for (std::uint32_t m = tx_.fetch_candidates(); m != 0; m &= m - 1) {
-    if (tx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
-  }
-  return false;
-}
-
-void DmaPort::strike_off() {
-  look_at_ = sim::kNeverCycle;
-  rx_.clear_fetch_candidates();
-  tx_.clear_fetch_candidates();
-}
-
 /// The first queue, in turn, that has no descriptor left; else the first whose descriptors should be fetched
 /// now. A fetch of 0 descriptors: none.
 DmaPort::FetchChoice DmaPort::choose_fetch() {
@@ -194,7 +178,6 @@ DmaPort::FetchChoice DmaPort::choose_fetch() {
 }
 
 sim::Transaction* DmaPort::next_read() {
-  if (!read_wanted()) return nullptr;
   const FetchChoice choice = choose_fetch();
   if (!choice.fetch.demand && tx_.data_read_waiting()) {
     const unsigned n = tx_.data_queue();

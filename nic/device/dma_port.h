@@ -3,6 +3,7 @@
 // with tags. Order of choice: write-backs and messages, packet data, then reads (demand fetches and transmit
 // data before prefetches); after some posted TLPs in a row a waiting read gets its turn.
 #pragma once
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -85,8 +86,29 @@ class DmaPort {
   bool waits_for_path() const {
     return !blocked_ && path_free_ > d_.now && (posted_waiting() || read_wanted());
   }
-  bool fetch_possible() const;
-  void strike_off();
+  bool fetch_possible() const {
+    for (std::uint32_t m = rx_.fetch_candidates(); m != 0; m &= m - 1) {
+      if (rx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
+    }
+    for (std::uint32_t m = tx_.fetch_candidates(); m != 0; m &= m - 1) {
+      if (tx_.queue(static_cast<unsigned>(std::countr_zero(m))).may_fetch()) return true;
+    }
+    return false;
+  }
+  /// Whether next_read() may find one. The usual case is that it does not: queues that have used a descriptor
+  /// and hold enough others.
+  bool read_ready() {
+    if (!read_wanted()) return false;
+    if (fetch_possible()) return true;
+    strike_off();
+    return tx_.data_read_waiting();
+  }
+  /// None of the candidates has anything to fetch.
+  void strike_off() {
+    look_at_ = sim::kNeverCycle;
+    rx_.clear_fetch_candidates();
+    tx_.clear_fetch_candidates();
+  }
   inline void hand_over(sim::Transaction& transaction);
 
   Device& d_;

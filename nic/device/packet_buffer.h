@@ -46,19 +46,21 @@ class PacketBuffer {
   std::uint32_t occupied() const { return occupied_; }
   bool fits(std::size_t frame_bytes) const { return occupied_ + occupies(frame_bytes) <= capacity_; }
 
-  /// Room for the frame; the caller fills serial, ready, status, decision and info. fits() first.
-  RxPacket& push(std::span<const std::uint8_t> frame) {
+  /// Room for the frame; the caller fills serial, status, decision and info. fits() first.
+  RxPacket& push(std::span<const std::uint8_t> frame, sim::Cycle ready) {
     const std::uint32_t size = occupies(frame.size());
     if (write_ + size > storage_.size()) write_ = 0;
+    if (!frame.empty()) std::memcpy(storage_.data() + write_, frame.data(), frame.size());
     const std::size_t place = first_ + count_;
     RxPacket& p = packets_[place < places_ ? place : place - places_];
+    p.ready = ready;
+    if (count_ == 0) front_ready_ = ready;
     p.offset = write_;
     p.bytes = static_cast<std::uint32_t>(frame.size());
     p.occupancy = size;
     p.checksum = 0;
     p.last_drop = DropReason::kAddressFilter;
     p.delivered = p.counted_no_buffer = false;
-    if (!frame.empty()) std::memcpy(storage_.data() + write_, frame.data(), frame.size());
     write_ += size;
     occupied_ += size;
     ++count_;
@@ -70,7 +72,10 @@ class PacketBuffer {
     occupied_ -= front().occupancy;
     if (++first_ == places_) first_ = 0;
     --count_;
+    front_ready_ = count_ != 0 ? front().ready : sim::kNeverCycle;
   }
+  /// From when on the front packet may leave; kNeverCycle without one.
+  sim::Cycle front_ready() const { return front_ready_; }
   std::uint8_t* data(const RxPacket& p) { return storage_.data() + p.offset; }
 
  private:
@@ -83,6 +88,7 @@ class PacketBuffer {
   std::vector<RxPacket> packets_;
   std::size_t first_ = 0;
   std::uint32_t count_ = 0;
+  sim::Cycle front_ready_ = sim::kNeverCycle;
 };
 
 }  // namespace nic

@@ -90,9 +90,8 @@ void RxEngine::accept(std::span<const std::uint8_t> frame, const RxDecision& dec
     return drop_frame(frame, DropReason::kPacketBufferFull);
   }
   count_good(frame);
-  RxPacket& p = buffer_.push(frame);
+  RxPacket& p = buffer_.push(frame, d_.now + d_.config.rx_filter_cycles);
   p.serial = serial_;
-  p.ready = d_.now + d_.config.rx_filter_cycles;
   p.decision = decision;
   p.info = info;
   const std::uint32_t rxcsum_value = d_.regs[reg::RXCSUM];
@@ -209,7 +208,7 @@ bool RxEngine::advance_work() {
   for (std::uint32_t m = disabling_mask_; m != 0; m &= m - 1) {
     maybe_finish_disable(queues_[static_cast<unsigned>(std::countr_zero(m))]);
   }
-  while (!buffer_.empty() && buffer_.front().ready <= d_.now) {
+  while (buffer_.front_ready() <= d_.now) {
     if (!active_) {
       if (!start_copy()) break;
     } else if (!descriptor_open_) {
@@ -492,7 +491,7 @@ sim::Transaction* RxEngine::next_write_back(unsigned n, bool& more) {
     report = report || e.report;
   }
   const std::uint32_t threshold = srrctl::rdmts(d_.regs[reg::SRRCTL(n)]);
-  const bool above = q.free_descriptors() > threshold;
+  const std::uint32_t free_before = q.free_descriptors();
   q.written_back(run.count);
   ++d_.stats.write_backs;
   d_.stats.descriptors_written_back += run.count;
@@ -502,7 +501,7 @@ sim::Transaction* RxEngine::next_write_back(unsigned n, bool& more) {
   }
   queue_changed(n);
   if (report) irq_.receive_cause(n);
-  if (above && q.free_descriptors() <= threshold) {
+  if (free_before > threshold && free_before - run.count <= threshold) {
     d_.regs.count(reg::ICRXDMTC);
     irq_.other_cause(icr::RXDMT0);
   }

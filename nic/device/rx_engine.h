@@ -25,7 +25,7 @@ class RxEngine {
 
   /// Does what needs no TLP: chooses queues, drops, completes descriptors. True if anything changed.
   bool advance() {
-    const bool packet = !buffer_.empty() && buffer_.front().ready <= d_.now && !payload_open();
+    const bool packet = buffer_.front_ready() <= d_.now && !payload_open();
     return packet || (flush_mask_ | disabling_mask_) != 0 ? advance_work() : false;
   }
   /// The vector's message is about to leave: what its queues have used is written back before it.
@@ -64,8 +64,8 @@ class RxEngine {
   void reset();
 
   sim::Cycle next_wakeup() const {
-    sim::Cycle next = sim::kNeverCycle;
-    if (!buffer_.empty() && buffer_.front().ready > d_.now) next = buffer_.front().ready;
+    sim::Cycle next = buffer_.front_ready();
+    if (next <= d_.now) next = sim::kNeverCycle;  // it waits for something else
     if (flush_mask_ != 0) earliest(next, next_flush());
     return next;
   }

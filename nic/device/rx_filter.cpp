@@ -113,14 +113,15 @@ RxFilter::Match RxFilter::match_address(std::span<const std::uint8_t> frame) {
     m.accept = m.exact = true;
     m.pools |= a.pools;
   }
+  if (m.exact) return m;  // nobody asks about the hash tables
   if (mac == kBroadcast) {
-    m.accept = m.accept || (rctl_value & (rctl::BAM | rctl::MPE)) != 0;
+    m.accept = (rctl_value & (rctl::BAM | rctl::MPE)) != 0;
   } else if (is_multicast(frame)) {
     m.hash = multicast_hash_hit(frame);
-    m.accept = m.accept || m.hash || (rctl_value & rctl::MPE) != 0;
+    m.accept = m.hash || (rctl_value & rctl::MPE) != 0;
   } else {
     m.hash = unicast_hash_hit(frame);
-    m.accept = m.accept || m.hash || (rctl_value & rctl::UPE) != 0;
+    m.accept = m.hash || (rctl_value & rctl::UPE) != 0;
   }
   return m;
 }

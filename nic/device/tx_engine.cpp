@@ -58,7 +58,7 @@ bool TxEngine::pick_queue() {
   return false;
 }
 
-bool TxEngine::advance_work(bool link_up) {
+bool TxEngine::advance(bool link_up) {
   bool changed = false;
   if (flush_mask_ != 0) flush_due();
   for (std::uint32_t m = disabling_mask_; m != 0; m &= m - 1) {

@@ -21,11 +21,10 @@ class TxEngine {
   TxEngine(Device& device, Interrupts& interrupts, ControlQueue& control, RxEngine& rx, RxFilter& filter,
            Send send);
 
+  /// Whether advance() may find something to do.
+  bool has_work() const { return state_ != State::kIdle || (work_ | flush_mask_ | disabling_mask_) != 0; }
   /// Does what needs no TLP. True if anything changed.
-  bool advance(bool link_up) {
-    const bool idle = state_ == State::kIdle && (work_ | flush_mask_ | disabling_mask_) == 0;
-    return idle ? false : advance_work(link_up);
-  }
+  bool advance(bool link_up);
   /// The vector's message is about to leave: what its queues have used is written back before it.
   void flush_vector(unsigned vector);
   /// The next data read (address, bytes, offset in the packet) if one is wanted.
@@ -75,7 +74,6 @@ class TxEngine {
     std::uint32_t dw0 = 0, dw2 = 0, dw3 = 0;
   };
 
-  bool advance_work(bool link_up);
   sim::Cycle next_due() const;
   bool may_send(unsigned queue) const;
   bool pick_queue();
