@@ -75,10 +75,8 @@ CacheHierarchy::Entry& CacheHierarchy::entry_of(Line line) {
 void CacheHierarchy::drop(unsigned core, Line line) {
   Private& mine = cores_[core];
   if (mine.last == line) mine.last = kNone;
-  for (Tags* level : {&mine.l1, &mine.l2}) {
-    const std::uint32_t i = level->find(line);
-    if (i != kMiss) level->remove(line, i);
-  }
+  if (const std::uint32_t i = mine.l1.find(line, mine.guess(line).l1); i != kMiss) mine.l1.remove(line, i);
+  if (const std::uint32_t i = mine.l2.find(line); i != kMiss) mine.l2.remove(line, i);
 }
 
 void CacheHierarchy::drop_some(Line line, Entry& entry, unsigned except) {
@@ -130,6 +128,16 @@ void CacheHierarchy::fill(unsigned core, Line line) {
 
 CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
   Private& mine = cores_[core];
+  const std::uint32_t guess = mine.guess(line).l1;
+  if (mine.l1.at(guess) != line) return load_unguessed(core, line);
+  mine.l1.used(line, guess);
+  mine.last = line;
+  mine.last_owned = false;
+  return CacheLevel::kL1;
+}
+
+CacheLevel CacheHierarchy::load_unguessed(unsigned core, Line line) {
+  Private& mine = cores_[core];
   const auto found = [&](CacheLevel level) {
     mine.last = line;
     mine.last_owned = false;  // looked up when it is written
@@ -165,6 +173,20 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
 }
 
 CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
+  Private& mine = cores_[core];
+  const Guess guess = mine.guess(line);
+  if (mine.l1.at(guess.l1) != line || llc_.at(guess.llc) != line) return store_unguessed(core, line);
+  Entry& entry = directory_[guess.llc];
+  if (entry.sharers != 1u << core) return store_unguessed(core, line);
+  mine.l1.used(line, guess.l1);
+  llc_.used(line, guess.llc);
+  entry.owner = static_cast<std::int8_t>(core);
+  mine.last = line;
+  mine.last_owned = true;
+  return CacheLevel::kL1;
+}
+
+CacheLevel CacheHierarchy::store_unguessed(unsigned core, Line line) {
   Private& mine = cores_[core];
   CacheLevel level = CacheLevel::kMemory;
   Guess& guess = mine.guess(line);

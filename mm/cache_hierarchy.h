@@ -153,6 +153,8 @@ class CacheHierarchy {
 
   CacheLevel load_slow(unsigned core, Line line);
   CacheLevel store_slow(unsigned core, Line line);
+  [[gnu::noinline]] CacheLevel load_unguessed(unsigned core, Line line);
+  [[gnu::noinline]] CacheLevel store_unguessed(unsigned core, Line line);
   std::uint32_t allocate(Line line, unsigned ways);
   void fill(unsigned core, Line line);
   void fill_l1(unsigned core, Line line);

@@ -139,10 +139,23 @@ void DramChannel::compile_delays() {
 
 // --- queues and candidates ---
 
+/// Puts a burst at the end of its bank's queue.
+void DramChannel::put(bool write, const Slot& slot) {
+  const std::uint16_t s = free_slots_.back();
+  free_slots_.pop_back();
+  List& list = banks_[slot.bank].list[write];
+  slots_[s] = slot;
+  slots_[s].prev = list.tail;
+  (list.tail != kNil ? slots_[list.tail].next : list.head) = s;
+  list.tail = s;
+  occupied_[slot.bank >> 6] |= std::uint64_t{1} << (slot.bank & 63);
+  if (config_.scheduler == DramScheduler::kFcfs) order_[write].push_back(s);
+}
+
 void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std::uint32_t token) {
   POOLSIM_ASSERT(has_room(write));
   const unsigned b = (a.rank * groups_per_rank_ + a.bank_group) << banks_per_group_log2_ | a.bank;
-  if (joins_few(write, b)) {
+  if (waiting() == 0 || (few_ != 0 && joins_few(write, b))) {
     few_bursts_[few_++] = {now,
                            ++sequence_,
                            a.row,
@@ -176,20 +189,6 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
     choose(b, now);
     schedule(now);
   }
-}
-
-/// Puts a burst at the end of its bank's queue.
-std::uint16_t DramChannel::put(bool write, const Slot& slot) {
-  const std::uint16_t s = free_slots_.back();
-  free_slots_.pop_back();
-  List& list = banks_[slot.bank].list[write];
-  slots_[s] = slot;
-  slots_[s].prev = list.tail;
-  (list.tail != kNil ? slots_[list.tail].next : list.head) = s;
-  list.tail = s;
-  occupied_[slot.bank >> 6] |= std::uint64_t{1} << (slot.bank & 63);
-  if (config_.scheduler == DramScheduler::kFcfs) order_[write].push_back(s);
-  return s;
 }
 
 /// A read of a burst that waits to be written.
@@ -375,13 +374,24 @@ void DramChannel::choose_among(sim::Cycle now) {
   }
 }
 
+/// Counts a burst whose column command is issued; who waits for its data is told when they end.
+void DramChannel::finish(bool write, const DramCompletion& burst) {
+  ++(write ? counters_.writes : counters_.reads)[static_cast<unsigned>(burst.outcome)];
+  if (write && !report_writes_) return;
+  done_.push_back(burst);
+  done_.back().end = burst.issue + (write ? timing_.cwl : timing_.cl) + timing_.data_cycles();
+}
+
 bool DramChannel::issue(sim::Cycle now) {
   if (next_key_ == 0) {
     issue_refresh(next_bank_, now);
     schedule(now);
     return false;
   }
-  if (few_ != 0) return issue_few(now);
+  return few_ != 0 ? issue_few(now) : issue_queued(now);
+}
+
+bool DramChannel::issue_queued(sim::Cycle now) {
   const unsigned b = next_bank_;
   Bank& bank = banks_[b];
   const DramCommand kind = bank.kind;
@@ -431,11 +441,9 @@ void DramChannel::issue_column(unsigned b, sim::Cycle now) {
 
 // --- a few bursts ---
 
-/// Whether a new burst needs no queue.
+/// Whether a new burst needs no queue as the few need none.
 bool DramChannel::joins_few(bool write, unsigned b) const {
-  if (waiting() == 0) return true;
-  if (few_ == 0 || few_ == kFew || write != draining_ || config_.scheduler == DramScheduler::kFcfs)
-    return false;
+  if (few_ == kFew || write != draining_ || config_.scheduler == DramScheduler::kFcfs) return false;
   for (unsigned i = 0; i < few_; ++i) {
     if (few_bursts_[i].bank == b) return false;
   }
@@ -571,14 +579,6 @@ void DramChannel::complete(unsigned b, sim::Cycle now) {
   free_slots_.push_back(s);
   if (config_.scheduler == DramScheduler::kFcfs) order_[write].pop_front();
   finish(write, {slot.arrival, now, now, slot.token, write, slot.outcome});
-}
-
-/// Counts a burst whose column command is issued; who waits for its data is told when they end.
-void DramChannel::finish(bool write, const DramCompletion& burst) {
-  ++(write ? counters_.writes : counters_.reads)[static_cast<unsigned>(burst.outcome)];
-  if (write && !report_writes_) return;
-  done_.push_back(burst);
-  done_.back().end = burst.issue + (write ? timing_.cwl : timing_.cl) + timing_.data_cycles();
 }
 
 void DramChannel::apply_tables(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {

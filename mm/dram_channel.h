@@ -224,8 +224,9 @@ class DramChannel {
   void queue_few();
   void schedule_few(sim::Cycle now);
   bool issue_few(sim::Cycle now);
+  bool issue_queued(sim::Cycle now);
   void complete_few(sim::Cycle now);
-  std::uint16_t put(bool write, const Slot& slot);
+  [[gnu::always_inline]] inline void put(bool write, const Slot& slot);
   [[gnu::always_inline]] inline void finish(bool write, const DramCompletion& burst);
   void schedule(sim::Cycle now);
   void schedule_refresh(sim::Cycle now);
