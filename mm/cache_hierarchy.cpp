@@ -144,21 +144,28 @@ CacheLevel CacheHierarchy::load_unguessed(unsigned core, Line line) {
     return level;
   };
   Guess& guess = mine.guess(line);
-  if (const std::uint32_t i = mine.l1.find(line, guess.l1); i != kMiss) {
-    mine.l1.used(line, i);
-    return found(CacheLevel::kL1);
-  }
-  if (const std::uint32_t i = mine.l2.find(line); i != kMiss) {
-    mine.l2.used(line, i);
-    fill_l1(core, line);
-    return found(CacheLevel::kL2);
+  // The common case is a line that a device has just written: what the LLC has and the core has no copy of is
+  // in none of the core's caches.
+  std::uint32_t i = llc_.find_apart(line);
+  const bool elsewhere = i != kMiss && (directory_[i].sharers >> core & 1) == 0;
+  if (!elsewhere) {
+    if (const std::uint32_t in_l1 = mine.l1.find(line, guess.l1); in_l1 != kMiss) {
+      mine.l1.used(line, in_l1);
+      return found(CacheLevel::kL1);
+    }
+    if (const std::uint32_t in_l2 = mine.l2.find(line); in_l2 != kMiss) {
+      mine.l2.used(line, in_l2);
+      fill_l1(core, line);
+      return found(CacheLevel::kL2);
+    }
+    i = llc_.find(line, guess.llc);
   }
   CacheLevel level = CacheLevel::kLlc;
-  std::uint32_t i = llc_.find(line, guess.llc);
   if (i == kMiss) {
     level = CacheLevel::kMemory;
-    i = guess.llc = allocate(line, llc_.ways());
+    i = allocate(line, llc_.ways());
   }
+  guess.llc = i;
   llc_.used(line, i);
   Entry& entry = directory_[i];
   if (entry.owner >= 0) {

@@ -312,11 +312,12 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   r.end = (offset + p.get_data_length() + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
   r.parts = r.outside = static_cast<std::uint32_t>((r.end - r.first) / kBurstBytes);
   r.address = mapping.decode(r.first);
-  r.due = self.seen_at(arrival);
+  // A write is always urgent.
+  r.due = r.write ? self.poke(arrival) : self.seen_at(arrival);
   const bool room = take_place(r);
   r.urgent = !room || !can_wait(r);
   urgent += r.urgent;
-  self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
+  if (!r.write) self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
   input.push_back(i);
   ++(r.write ? writes : reads);
   (r.write ? write_bytes : read_bytes) += p.get_data_length();
