@@ -461,7 +461,8 @@ void DramChannel::queue_few() {
   few_ = 0;
 }
 
-void DramChannel::schedule_few(sim::Cycle now) {
+/// The first of the few's next commands, refresh included.
+void DramChannel::choose_few(sim::Cycle now) {
   next_time_ = kNone;
   next_key_ = 0;
   for (unsigned i = 0; i < few_; ++i) {
@@ -481,31 +482,7 @@ void DramChannel::schedule_few(sim::Cycle now) {
   if (refresh_due_ <= next_time_) schedule_refresh(now);
 }
 
-bool DramChannel::issue_few(sim::Cycle now) {
-  Slot& burst = few_bursts_[next_few_];
-  const unsigned b = burst.bank;
-  Bank& bank = banks_[b];
-  const DramCommand command = next_few_command_;
-  apply(command, bank.rank, b, now);
-  if (is_column(command)) {
-    complete_few(now);
-    return true;
-  }
-  const std::uint64_t bit = std::uint64_t{1} << (b & (banks_per_rank_ - 1));
-  if (command == kPre) {
-    burst.outcome = RowOutcome::kConflict;
-    record(command, bank.rank, b, now);
-    bank.open_row = kClosed;
-    ranks_[bank.rank].open_banks &= ~bit;
-  } else {
-    if (burst.outcome == RowOutcome::kHit) burst.outcome = RowOutcome::kClosed;
-    bank.open_row = burst.row;
-    ranks_[bank.rank].open_banks |= bit;
-    record(command, bank.rank, b, now);
-  }
-  schedule_few(now);
-  return false;
-}
+void DramChannel::schedule_few(sim::Cycle now) { choose_few(now); }
 
 /// The column command of whose turn it is was issued.
 void DramChannel::complete_few(sim::Cycle now) {
@@ -522,11 +499,35 @@ void DramChannel::complete_few(sim::Cycle now) {
   if (closing) auto_precharge(b);
   --few_;
   for (unsigned i = next_few_; i < few_; ++i) few_bursts_[i] = few_bursts_[i + 1];
-  if (--waiting_[write] != 0) return schedule_few(now);
+  if (--waiting_[write] != 0) return;
   draining_ = false;
   next_time_ = kNone;
   next_key_ = 0;
   idle_refresh_ = refresh_due_;  // or later
+}
+
+bool DramChannel::issue_few(sim::Cycle now) {
+  Slot& burst = few_bursts_[next_few_];
+  const unsigned b = burst.bank;
+  Bank& bank = banks_[b];
+  const DramCommand command = next_few_command_;
+  apply(command, bank.rank, b, now);
+  const std::uint64_t bit = std::uint64_t{1} << (b & (banks_per_rank_ - 1));
+  if (is_column(command)) {
+    complete_few(now);
+  } else if (command == kPre) {
+    burst.outcome = RowOutcome::kConflict;
+    record(command, bank.rank, b, now);
+    bank.open_row = kClosed;
+    ranks_[bank.rank].open_banks &= ~bit;
+  } else {
+    if (burst.outcome == RowOutcome::kHit) burst.outcome = RowOutcome::kClosed;
+    bank.open_row = burst.row;
+    ranks_[bank.rank].open_banks |= bit;
+    record(command, bank.rank, b, now);
+  }
+  if (few_ != 0) choose_few(now);
+  return is_column(command);
 }
 
 // --- page policy ---

@@ -223,9 +223,10 @@ class DramChannel {
   bool joins_few(bool write, unsigned bank) const;
   void queue_few();
   void schedule_few(sim::Cycle now);
+  [[gnu::always_inline]] inline void choose_few(sim::Cycle now);
   bool issue_few(sim::Cycle now);
   bool issue_queued(sim::Cycle now);
-  void complete_few(sim::Cycle now);
+  [[gnu::always_inline]] inline void complete_few(sim::Cycle now);
   [[gnu::always_inline]] inline void put(bool write, const Slot& slot);
   [[gnu::always_inline]] inline void finish(bool write, const DramCompletion& burst);
   void schedule(sim::Cycle now);

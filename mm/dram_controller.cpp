@@ -170,8 +170,8 @@ struct DramController::Impl {
   /// Somebody looks at the channels' commands as they come.
   bool watched() const { return sim.probes().listened() || config.disturbance_threshold != 0; }
 
-  std::uint32_t allocate() {
-    if (free.empty()) {
+  [[gnu::always_inline]] std::uint32_t allocate() {
+    if (__builtin_expect(free.empty(), 0)) {
       free.push_back(static_cast<std::uint32_t>(requests.size()));
       requests.emplace_back();
     }
