@@ -147,6 +147,7 @@ AddressMapping::AddressMapping(std::string_view text, const DramTiming& timing, 
   }
   std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.from < b.from; });
   add(kRow, from, std::min(32 - wanted[kRow], kTopBit + 1 - from), wanted[kRow]);
+  find_whole_fields();
   for (std::size_t i = 0; i < in_page_.size(); ++i) in_page_[i] = decode(i * kBurst);
 }
 
@@ -164,6 +165,14 @@ void AddressMapping::add(unsigned field, unsigned from, unsigned width, unsigned
   }
   pieces_.push_back({static_cast<std::uint8_t>(field), static_cast<std::uint8_t>(from),
                      static_cast<std::uint8_t>(to), static_cast<std::uint8_t>(width), mask(width)});
+}
+
+void AddressMapping::find_whole_fields() {
+  whole_ = true;
+  for (const Piece& p : pieces_) {
+    whole_ = whole_ && p.to == 0 && fields_[p.field].mask == 0;
+    fields_[p.field] = {p.from, static_cast<std::uint32_t>(p.mask)};
+  }
 }
 
 std::uint64_t AddressMapping::encode(const DramAddress& a) const {

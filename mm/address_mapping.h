@@ -36,15 +36,21 @@ class AddressMapping {
 
   /// `offset` = address - base of the memory.
   DramAddress decode(std::uint64_t offset) const {
+    if (__builtin_expect(whole_, 1)) {
+      const auto field = [&](unsigned f) {
+        return static_cast<std::uint32_t>(offset >> fields_[f].from & fields_[f].mask);
+      };
+      return {field(0), field(1), field(2), field(3), field(4), field(5)};
+    }
     std::uint32_t f[6] = {0, 0, 0, 0, 0, 0};
     for (const Piece& p : pieces_) {
       f[p.field] |= static_cast<std::uint32_t>((offset >> p.from) & p.mask) << p.to;
     }
     return {f[0], f[1], f[2], f[3], f[4], f[5]};
   }
-  /// The bursts from `offset` to before `end`, in order: calls `visit(DramAddress)` for each. Cheaper than to decode each:
-  /// the fields take their bits from disjoint places, so the address of a burst is that of its page and that of its place
-  /// in the page, combined.
+  /// The bursts from `offset` to before `end`, in order: calls `visit(DramAddress)` for each. Cheaper than to
+  /// decode each: the fields take their bits from disjoint places, so the address of a burst is that of its
+  /// page and that of its place in the page, combined.
   template <class Visit>
   void for_each_burst(std::uint64_t offset, std::uint64_t end, Visit&& visit) const {
     DramAddress page = decode(offset & ~std::uint64_t{kTableBytes - 1});
@@ -68,11 +74,19 @@ class AddressMapping {
     std::uint8_t field, from, to, width;
     std::uint64_t mask;
   };
+  /// A field whose bits are one piece, or none.
+  struct Field {
+    std::uint8_t from = 0;
+    std::uint32_t mask = 0;
+  };
   void add(unsigned field, unsigned from, unsigned width, unsigned to);
+  void find_whole_fields();
   static constexpr std::uint64_t kBurst = 64, kTableBytes = 4096;
   std::vector<Piece> pieces_;
   std::array<DramAddress, kTableBytes / kBurst> in_page_{};  // what a burst's place in its page contributes
-  unsigned row_bits_ = 0;  // of the devices
+  unsigned row_bits_ = 0;                                    // of the devices
+  std::array<Field, 6> fields_{};
+  bool whole_ = false;  // each field is one piece: fields_ says it all
 };
 
 }  // namespace mm

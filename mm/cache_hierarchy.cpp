@@ -75,10 +75,8 @@ CacheHierarchy::Entry& CacheHierarchy::entry_of(Line line) {
 void CacheHierarchy::drop(unsigned core, Line line) {
   Private& mine = cores_[core];
   if (mine.last == line) mine.last = kNone;
-  for (Tags* level : {&mine.l1, &mine.l2}) {
-    const std::uint32_t i = level->find(line);
-    if (i != kMiss) level->remove(line, i);
-  }
+  if (const std::uint32_t i = mine.l1.find(line, mine.guess(line).l1); i != kMiss) mine.l1.remove(line, i);
+  if (const std::uint32_t i = mine.l2.find(line); i != kMiss) mine.l2.remove(line, i);
 }
 
 void CacheHierarchy::drop_some(Line line, Entry& entry, unsigned except) {
@@ -130,27 +128,44 @@ void CacheHierarchy::fill(unsigned core, Line line) {
 
 CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
   Private& mine = cores_[core];
+  const std::uint32_t guess = mine.guess(line).l1;
+  if (mine.l1.at(guess) != line) return load_unguessed(core, line);
+  mine.l1.used(line, guess);
+  mine.last = line;
+  mine.last_owned = false;
+  return CacheLevel::kL1;
+}
+
+CacheLevel CacheHierarchy::load_unguessed(unsigned core, Line line) {
+  Private& mine = cores_[core];
   const auto found = [&](CacheLevel level) {
     mine.last = line;
     mine.last_owned = false;  // looked up when it is written
     return level;
   };
   Guess& guess = mine.guess(line);
-  if (const std::uint32_t i = mine.l1.find(line, guess.l1); i != kMiss) {
-    mine.l1.used(line, i);
-    return found(CacheLevel::kL1);
-  }
-  if (const std::uint32_t i = mine.l2.find(line); i != kMiss) {
-    mine.l2.used(line, i);
-    fill_l1(core, line);
-    return found(CacheLevel::kL2);
+  // The common case is a line that a device has just written: what the LLC has and the core has no copy of is
+  // in none of the core's caches.
+  std::uint32_t i = llc_.find_apart(line);
+  const bool elsewhere = i != kMiss && (directory_[i].sharers >> core & 1) == 0;
+  if (!elsewhere) {
+    if (const std::uint32_t in_l1 = mine.l1.find(line, guess.l1); in_l1 != kMiss) {
+      mine.l1.used(line, in_l1);
+      return found(CacheLevel::kL1);
+    }
+    if (const std::uint32_t in_l2 = mine.l2.find(line); in_l2 != kMiss) {
+      mine.l2.used(line, in_l2);
+      fill_l1(core, line);
+      return found(CacheLevel::kL2);
+    }
+    i = llc_.find(line, guess.llc);
   }
   CacheLevel level = CacheLevel::kLlc;
-  std::uint32_t i = llc_.find(line, guess.llc);
   if (i == kMiss) {
     level = CacheLevel::kMemory;
-    i = guess.llc = allocate(line, llc_.ways());
+    i = allocate(line, llc_.ways());
   }
+  guess.llc = i;
   llc_.used(line, i);
   Entry& entry = directory_[i];
   if (entry.owner >= 0) {
@@ -165,6 +180,20 @@ CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
 }
 
 CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
+  Private& mine = cores_[core];
+  const Guess guess = mine.guess(line);
+  if (mine.l1.at(guess.l1) != line || llc_.at(guess.llc) != line) return store_unguessed(core, line);
+  Entry& entry = directory_[guess.llc];
+  if (entry.sharers != 1u << core) return store_unguessed(core, line);
+  mine.l1.used(line, guess.l1);
+  llc_.used(line, guess.llc);
+  entry.owner = static_cast<std::int8_t>(core);
+  mine.last = line;
+  mine.last_owned = true;
+  return CacheLevel::kL1;
+}
+
+CacheLevel CacheHierarchy::store_unguessed(unsigned core, Line line) {
   Private& mine = cores_[core];
   CacheLevel level = CacheLevel::kMemory;
   Guess& guess = mine.guess(line);

@@ -75,22 +75,29 @@ class CacheHierarchy {
   static constexpr std::uint32_t kMiss = ~std::uint32_t{0};
   using Line = std::uint64_t;  // physical address / 64
 
-  /// Tags of one cache. A set has its ways next to each other, the first `apart` of them in an array of their own: where
-  /// devices write in two ways of sixteen, an eighth of the host's memory is touched. And a word of recently-used bits.
+  /// Tags of one cache. A set has its ways next to each other, the first `apart` of them in an array of their
+  /// own: where devices write in two ways of sixteen, an eighth of the host's memory is touched. And a word
+  /// of recently-used bits.
   class Tags {
    public:
     Tags(std::uint64_t bytes, unsigned ways, unsigned apart = 0);
     /// Index of the line, or kMiss.
     std::uint32_t find(Line line) const {
       const std::uint32_t set = set_of(line);
-      for (std::uint32_t i = set * apart_; i < (set + 1) * apart_; ++i)
-        if (tags_[i] == line) return i;
+      if (const std::uint32_t i = find_apart(line); i != kMiss) return i;
       const std::uint32_t first = rest_ + set * (ways_ - apart_);
       for (std::uint32_t i = first; i < first + ways_ - apart_; ++i)
         if (tags_[i] == line) return i;
       return kMiss;
     }
-    /// The same, with a guess of where it is; the answer becomes the next guess.
+    /// The same for the ways that are apart.
+    std::uint32_t find_apart(Line line) const {
+      const std::uint32_t set = set_of(line);
+      for (std::uint32_t i = set * apart_; i < (set + 1) * apart_; ++i)
+        if (tags_[i] == line) return i;
+      return kMiss;
+    }
+    /// As find(), with a guess of where it is; the answer becomes the next guess.
     std::uint32_t find(Line line, std::uint32_t& guess) const {
       if (tags_[guess] == line) return guess;
       const std::uint32_t i = find(line);
@@ -153,6 +160,8 @@ class CacheHierarchy {
 
   CacheLevel load_slow(unsigned core, Line line);
   CacheLevel store_slow(unsigned core, Line line);
+  [[gnu::noinline]] CacheLevel load_unguessed(unsigned core, Line line);
+  [[gnu::noinline]] CacheLevel store_unguessed(unsigned core, Line line);
   std::uint32_t allocate(Line line, unsigned ways);
   void fill(unsigned core, Line line);
   void fill_l1(unsigned core, Line line);

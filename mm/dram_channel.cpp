@@ -139,42 +139,53 @@ void DramChannel::compile_delays() {
 
 // --- queues and candidates ---
 
-void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std::uint32_t token) {
-  POOLSIM_ASSERT(has_room(write));
-  const bool was_empty = waiting() == 0;
-  const unsigned b = (a.rank * groups_per_rank_ + a.bank_group) << banks_per_group_log2_ | a.bank;
-  Bank& bank = banks_[b];
-  if (!write && forward(a, bank, now, token)) return;
+/// Puts a burst at the end of its bank's queue.
+void DramChannel::put(bool write, const Slot& slot) {
   const std::uint16_t s = free_slots_.back();
   free_slots_.pop_back();
-  List& list = bank.list[write];
-  slots_[s] = {now,
-               ++sequence_,
-               a.row,
-               a.column,
-               token,
-               kNil,
-               list.tail,
-               static_cast<std::uint16_t>(b),
-               RowOutcome::kHit};
-  if (list.tail != kNil) {
-    slots_[list.tail].next = s;
-  } else {
-    list.head = s;
-  }
+  List& list = banks_[slot.bank].list[write];
+  slots_[s] = slot;
+  slots_[s].prev = list.tail;
+  (list.tail != kNil ? slots_[list.tail].next : list.head) = s;
   list.tail = s;
-  occupied_[b >> 6] |= std::uint64_t{1} << (b & 63);
-  ++waiting_[write];
+  occupied_[slot.bank >> 6] |= std::uint64_t{1} << (slot.bank & 63);
   if (config_.scheduler == DramScheduler::kFcfs) order_[write].push_back(s);
+}
+
+void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std::uint32_t token) {
+  POOLSIM_ASSERT(has_room(write));
+  const unsigned b = (a.rank * groups_per_rank_ + a.bank_group) << banks_per_group_log2_ | a.bank;
+  if (waiting() == 0 || (few_ != 0 && joins_few(write, b))) {
+    few_bursts_[few_++] = {now,
+                           ++sequence_,
+                           a.row,
+                           a.column,
+                           token,
+                           kNil,
+                           kNil,
+                           static_cast<std::uint16_t>(b),
+                           RowOutcome::kHit};
+    if (++waiting_[write] == 1) {
+      draining_ = write;  // an empty channel serves reads
+      counters_.drains += write;
+    }
+    return schedule_few(now);
+  }
+  if (few_ != 0) queue_few();
+  const Bank& bank = banks_[b];
+  if (!write && forward(a, bank, now, token)) return;
+  put(write, {now, ++sequence_, a.row, a.column, token, kNil, kNil, static_cast<std::uint16_t>(b),
+              RowOutcome::kHit});
+  ++waiting_[write];
 
   if (update_mode()) {
     rechoose(now);
     schedule(now);
     return;
   }
-  if (write != draining_ && !was_empty) return;
+  if (write != draining_) return;
   // The bank had nothing to do, or a row hit came before its row was closed.
-  if (was_empty || bank.candidate == kNil || (bank.kind == kPre && a.row == bank.open_row)) {
+  if (bank.candidate == kNil || (bank.kind == kPre && a.row == bank.open_row)) {
     choose(b, now);
     schedule(now);
   }
@@ -310,11 +321,17 @@ void DramChannel::schedule(sim::Cycle now) {
     idle_refresh_ = refresh_due_;  // or later
     return;
   }
+  if (few_ != 0) return schedule_few(now);
   if (waiting() == 1) {
     choose_only(now);
   } else {
     choose_among(now);
   }
+  if (refresh_due_ <= next_time_) schedule_refresh(now);
+}
+
+/// A refresh that can come as early as what was chosen is next.
+void DramChannel::schedule_refresh(sim::Cycle now) {
   for (unsigned r = 0; refresh_due_ <= next_time_ && r < ranks_.size(); ++r) {
     if (ranks_[r].refresh_due > next_time_) continue;
     const sim::Cycle t = std::max(refresh_time(r), now);
@@ -345,6 +362,7 @@ void DramChannel::choose_only(sim::Cycle now) {
 void DramChannel::choose_among(sim::Cycle now) {
 #pragma GCC unroll 3
   for (unsigned kind = 0; kind < kKinds; ++kind) {
+    if (active_[kind].size() == 1 && active_[kind][0] == 0) continue;
     const sim::Cycle from = std::max(floor_[kind], now);
     const First& first = first_[kind];
     // One that was legal before the bus is free competes by age with those that became legal since.
@@ -356,12 +374,24 @@ void DramChannel::choose_among(sim::Cycle now) {
   }
 }
 
+/// Counts a burst whose column command is issued; who waits for its data is told when they end.
+void DramChannel::finish(bool write, const DramCompletion& burst) {
+  ++(write ? counters_.writes : counters_.reads)[static_cast<unsigned>(burst.outcome)];
+  if (write && !report_writes_) return;
+  done_.push_back(burst);
+  done_.back().end = burst.issue + (write ? timing_.cwl : timing_.cl) + timing_.data_cycles();
+}
+
 bool DramChannel::issue(sim::Cycle now) {
   if (next_key_ == 0) {
     issue_refresh(next_bank_, now);
     schedule(now);
     return false;
   }
+  return few_ != 0 ? issue_few(now) : issue_queued(now);
+}
+
+bool DramChannel::issue_queued(sim::Cycle now) {
   const unsigned b = next_bank_;
   Bank& bank = banks_[b];
   const DramCommand kind = bank.kind;
@@ -409,6 +439,97 @@ void DramChannel::issue_column(unsigned b, sim::Cycle now) {
   }
 }
 
+// --- a few bursts ---
+
+/// Whether a new burst needs no queue as the few need none.
+bool DramChannel::joins_few(bool write, unsigned b) const {
+  if (few_ == kFew || write != draining_ || config_.scheduler == DramScheduler::kFcfs) return false;
+  for (unsigned i = 0; i < few_; ++i) {
+    if (few_bursts_[i].bank == b) return false;
+  }
+  return true;
+}
+
+/// The few take the places in the queues that they would have had.
+void DramChannel::queue_few() {
+  known_ = 0;
+  if (next_key_ != 0) next_bank_ = few_bursts_[next_few_].bank;  // the next command stays what it is
+  for (unsigned i = 0; i < few_; ++i) {
+    put(draining_, few_bursts_[i]);
+    choose(few_bursts_[i].bank, few_bursts_[i].arrival);
+  }
+  few_ = 0;
+}
+
+/// The first of the few's next commands, refresh included.
+void DramChannel::choose_few(sim::Cycle now) {
+  next_time_ = kNone;
+  next_key_ = 0;
+  for (unsigned i = 0; i < few_; ++i) {
+    const Slot& burst = few_bursts_[i];
+    const Bank& bank = banks_[burst.bank];
+    const DramCommand column = draining_ ? kWr : kRd;
+    const DramCommand command = bank.open_row == burst.row ? column : bank.open_row == kClosed ? kAct : kPre;
+    const unsigned k = index(command);
+    const sim::Cycle own = std::max(bank.next[k], floor_[kind_of(command)]);
+    const sim::Cycle t = std::max({own, groups_[bank.group][k], ranks_[bank.rank].next[k], now});
+    if (t >= next_time_ || (t >= refresh_due_ && blocked_by_refresh(burst.bank, t))) continue;
+    next_time_ = t;
+    next_key_ = burst.sequence;
+    next_few_ = i;
+    next_few_command_ = command;
+  }
+  if (refresh_due_ <= next_time_) schedule_refresh(now);
+}
+
+void DramChannel::schedule_few(sim::Cycle now) { choose_few(now); }
+
+/// The column command of whose turn it is was issued.
+void DramChannel::complete_few(sim::Cycle now) {
+  const Slot& burst = few_bursts_[next_few_];
+  const unsigned b = burst.bank;
+  Bank& bank = banks_[b];
+  const bool write = draining_;
+  last_column_ = now;
+  last_column_write_ = write;
+  finish(write, {burst.arrival, now, now, burst.token, write, burst.outcome});
+  if (config_.page_policy == PagePolicy::kAdaptive) learn(bank, burst.row);
+  const bool closing = config_.page_policy != PagePolicy::kOpen && closes_row(bank);
+  record(write ? kWr : kRd, bank.rank, b, now, closing);
+  if (closing) auto_precharge(b);
+  --few_;
+  for (unsigned i = next_few_; i < few_; ++i) few_bursts_[i] = few_bursts_[i + 1];
+  if (--waiting_[write] != 0) return;
+  draining_ = false;
+  next_time_ = kNone;
+  next_key_ = 0;
+  idle_refresh_ = refresh_due_;  // or later
+}
+
+bool DramChannel::issue_few(sim::Cycle now) {
+  Slot& burst = few_bursts_[next_few_];
+  const unsigned b = burst.bank;
+  Bank& bank = banks_[b];
+  const DramCommand command = next_few_command_;
+  apply(command, bank.rank, b, now);
+  const std::uint64_t bit = std::uint64_t{1} << (b & (banks_per_rank_ - 1));
+  if (is_column(command)) {
+    complete_few(now);
+  } else if (command == kPre) {
+    burst.outcome = RowOutcome::kConflict;
+    record(command, bank.rank, b, now);
+    bank.open_row = kClosed;
+    ranks_[bank.rank].open_banks &= ~bit;
+  } else {
+    if (burst.outcome == RowOutcome::kHit) burst.outcome = RowOutcome::kClosed;
+    bank.open_row = burst.row;
+    ranks_[bank.rank].open_banks |= bit;
+    record(command, bank.rank, b, now);
+  }
+  if (few_ != 0) choose_few(now);
+  return is_column(command);
+}
+
 // --- page policy ---
 
 /// Whether the column command just served closes its row.
@@ -453,15 +574,12 @@ void DramChannel::complete(unsigned b, sim::Cycle now) {
   List& list = bank.list[write];
   (slot.prev != kNil ? slots_[slot.prev].next : list.head) = slot.next;
   (slot.next != kNil ? slots_[slot.next].prev : list.tail) = slot.prev;
-  if (list.head == kNil && bank.list[!write].head == kNil) occupied_[b >> 6] &= ~(std::uint64_t{1} << (b & 63));
+  if (list.head == kNil && bank.list[!write].head == kNil)
+    occupied_[b >> 6] &= ~(std::uint64_t{1} << (b & 63));
   --waiting_[write];
   free_slots_.push_back(s);
   if (config_.scheduler == DramScheduler::kFcfs) order_[write].pop_front();
-  ++(write ? counters_.writes : counters_.reads)[static_cast<unsigned>(slot.outcome)];
-  if (!write || report_writes_) {
-    const sim::Cycle end = now + (write ? timing_.cwl : timing_.cl) + timing_.data_cycles();
-    done_.push_back({slot.arrival, now, end, slot.token, write, slot.outcome});
-  }
+  finish(write, {slot.arrival, now, now, slot.token, write, slot.outcome});
 }
 
 void DramChannel::apply_tables(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {

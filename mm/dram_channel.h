@@ -22,7 +22,9 @@
 //
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
 // updated at each command; a bank knows its candidate; of the candidates of each kind (ACT, PRE, column) the
-// first is remembered, and looked for again only when a command moved the times of that kind.
+// first is remembered, and looked for again only when a command moved the times of that kind. As long as a
+// few bursts wait, of one direction and for different banks, they stay out of all this: each is its bank's
+// candidate, and the next command is the first of theirs.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -218,7 +220,17 @@ class DramChannel {
   void auto_precharge(unsigned bank);
   bool update_mode();
   void rechoose(sim::Cycle now);
+  bool joins_few(bool write, unsigned bank) const;
+  void queue_few();
+  void schedule_few(sim::Cycle now);
+  [[gnu::always_inline]] inline void choose_few(sim::Cycle now);
+  bool issue_few(sim::Cycle now);
+  bool issue_queued(sim::Cycle now);
+  [[gnu::always_inline]] inline void complete_few(sim::Cycle now);
+  [[gnu::always_inline]] inline void put(bool write, const Slot& slot);
+  [[gnu::always_inline]] inline void finish(bool write, const DramCompletion& burst);
   void schedule(sim::Cycle now);
+  void schedule_refresh(sim::Cycle now);
   void choose_only(sim::Cycle now);
   [[gnu::always_inline]] inline void choose_among(sim::Cycle now);
   void complete(unsigned bank, sim::Cycle now);
@@ -290,6 +302,14 @@ class DramChannel {
   bool report_writes_ = false;
   DramCommandListener* listener_ = nullptr;
   Counters counters_;
+
+  // A few bursts of one direction, each for a bank of its own, that came since none waited, in order of
+  // arrival: they count in waiting_, but are in no list and no bank's candidate.
+  static constexpr unsigned kFew = 4;
+  unsigned few_ = 0;
+  unsigned next_few_ = 0;  // whose turn it is, if it is not a refresh's, and its command
+  DramCommand next_few_command_ = DramCommand::kAct;
+  std::array<Slot, kFew> few_bursts_;
 };
 
 }  // namespace mm

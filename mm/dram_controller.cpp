@@ -114,7 +114,8 @@ struct DramController::Impl {
   struct Lane {
     std::unique_ptr<DramChannel> channel;
     std::unique_ptr<ChannelProbes> probes;
-    Fifo<Burst> staged[2];          // reads, writes: seen, and no room in the queue
+    Fifo<Burst> staged[2];  // reads, writes: seen, and no room in the queue
+    bool holds_back() const { return !staged[0].empty() || !staged[1].empty(); }
     unsigned accepted[2] = {0, 0};  // bursts accepted that are not in the queue
     std::uint64_t back_pressure = 0;
     std::unique_ptr<RowDisturbance> disturbance;
@@ -151,26 +152,26 @@ struct DramController::Impl {
   ~Impl() { store.set_faults(nullptr); }
 
   tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival);
-  bool refuse(tlm::tlm_generic_payload& payload) const;
-  void move_data(tlm::tlm_generic_payload& payload);
+  [[gnu::always_inline]] inline bool refuse(tlm::tlm_generic_payload& payload) const;
+  [[gnu::always_inline]] inline void move_data(tlm::tlm_generic_payload& payload);
   void move_faulty_data(tlm::tlm_generic_payload& payload);
   void copy(tlm::tlm_generic_payload& payload);
   void disturb(const DramAddress& victim);
-  bool take_place(const Request& r);
-  bool can_wait(const Request& r) const;
+  [[gnu::always_inline]] inline bool take_place(const Request& r);
+  [[gnu::always_inline]] inline bool can_wait(const Request& r) const;
   void admit(sim::Cycle now);
   void enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address);
   void unstage(sim::Cycle now, Lane& lane);
-  void collect(sim::Cycle now);
+  [[gnu::always_inline]] inline void collect(sim::Cycle now);
   void respond(sim::Cycle now);
-  void offer_end_req();
+  [[gnu::always_inline]] inline void offer_end_req();
   void update_probes();
-  sim::Cycle next_event(sim::Cycle now);
+  [[gnu::always_inline]] inline sim::Cycle next_event(sim::Cycle now);
   /// Somebody looks at the channels' commands as they come.
   bool watched() const { return sim.probes().listened() || config.disturbance_threshold != 0; }
 
-  std::uint32_t allocate() {
-    if (free.empty()) {
+  [[gnu::always_inline]] std::uint32_t allocate() {
+    if (__builtin_expect(free.empty(), 0)) {
       free.push_back(static_cast<std::uint32_t>(requests.size()));
       requests.emplace_back();
     }
@@ -299,7 +300,8 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
     return tlm::TLM_COMPLETED;
   }
   if (p.has_mm()) p.acquire();
-  // The host's own cache and TLB miss at nearly every random address: fetched now, the data are moved at the end.
+  // The host's own cache and TLB miss at nearly every random address: fetched now, the data are moved at the
+  // end.
   __builtin_prefetch(store.host(sim::PhysAddr(p.get_address())));
   const std::uint64_t offset = p.get_address() - store.base().value;
   const std::uint32_t i = allocate();
@@ -310,11 +312,12 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   r.end = (offset + p.get_data_length() + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
   r.parts = r.outside = static_cast<std::uint32_t>((r.end - r.first) / kBurstBytes);
   r.address = mapping.decode(r.first);
-  r.due = self.seen_at(arrival);
+  // A write is always urgent.
+  r.due = r.write ? self.poke(arrival) : self.seen_at(arrival);
   const bool room = take_place(r);
   r.urgent = !room || !can_wait(r);
   urgent += r.urgent;
-  self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
+  if (!r.write) self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
   input.push_back(i);
   ++(r.write ? writes : reads);
   (r.write ? write_bytes : read_bytes) += p.get_data_length();
@@ -338,7 +341,7 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
 /// time does not matter.
 bool DramController::Impl::take_place(const Request& r) {
   const sim::Cycle now = self.clock().at_or_after(sim.now());
-  if (now != 0) admit(now - 1);
+  if (now != 0 && !input.empty()) admit(now - 1);
   bool room = true;
   const auto take = [&](unsigned channel) {
     Lane& lane = lanes[channel];
@@ -463,7 +466,7 @@ sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
   const bool watched = this->watched();
   for (const Lane& lane : lanes) {
     next = std::min(next, lane.channel->earliest_completion());
-    if (watched || !lane.staged[0].empty() || !lane.staged[1].empty()) {
+    if (watched || lane.holds_back()) {
       next = std::min(next, lane.channel->next_command());
     }
   }
@@ -475,7 +478,7 @@ sim::Wakeup DramController::tick(sim::Cycle now) {
   m.admit(now);
   for (Impl::Lane& lane : m.lanes) {
     lane.channel->advance(now);
-    if (lane.channel->step(now)) m.unstage(now, lane);
+    if (lane.channel->step(now) && lane.holds_back()) m.unstage(now, lane);
   }
   m.collect(now);
   if (m.sim.probes().listened()) m.update_probes();

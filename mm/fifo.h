@@ -14,6 +14,7 @@ class Fifo {
   std::size_t size() const { return tail_ - head_; }
   const T& front() const { return ring_[head_ & (ring_.size() - 1)]; }
   T& front() { return ring_[head_ & (ring_.size() - 1)]; }
+  T& back() { return ring_[(tail_ - 1) & (ring_.size() - 1)]; }
   void pop_front() { ++head_; }
   void push_front(const T& value) {
     if (size() == ring_.size()) grow();
