@@ -198,8 +198,9 @@ void Core::catch_up() { local_ = std::max(local_, kernel_.config().clock.at_or_a
 void Core::sync_to_local() {
   const sim::Clock& clock = kernel_.config().clock;
   for (;;) {
-    const Tick now = timeline().now();
-    if (!irqs_disabled() && interrupt_due(now)) {
+    const Tick now = timeline().now(), target = clock.edge(local_);
+    const Tick interrupt = irqs_disabled() ? sim::kNever : pending_.empty() ? timer_at_ : next_interrupt();
+    if (__builtin_expect(interrupt <= now, 0)) {
       // The stretch of work is cut here; what is left of it follows the interrupt.
       const Cycle here = clock.at_or_after(now);
       const Cycle left = local_ > here ? local_ - here : 0;
@@ -208,9 +209,8 @@ void Core::sync_to_local() {
       local_ += left;
       continue;
     }
-    const Tick target = clock.edge(local_);
     if (now >= target) break;
-    sleep_until(irqs_disabled() ? target : std::min(target, next_interrupt()));
+    sleep_until(std::min(target, interrupt));
     suspend();
   }
   horizon_ = local_ + kernel_.config().max_run_ahead_cycles;

@@ -269,7 +269,7 @@ void DmaApi::sync(Device& device, Iova address, std::uint64_t size, DmaDirection
   // What the device only writes has nothing new for it, what it only reads nothing new for us.
   if (bounced(device) && direction != (for_device ? DmaDirection::kFromDevice : DmaDirection::kToDevice))
     swiotlb_.sync(PhysAddr(address.value), size, for_device);
-  debug_.sync_single(device, address, size, direction, for_device);
+  if (__builtin_expect(debug_.enabled(), 0)) debug_.sync_single(device, address, size, direction, for_device);
   auto& trace = kernel_.trace().dma_synced;
   if (trace.enabled()) {
     Context& cpu = this_cpu();

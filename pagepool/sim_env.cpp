@@ -91,20 +91,30 @@ std::uint64_t SimEnv::find_region(const std::byte* at) {
   return pool_.address;
 }
 
+void SimEnv::load_other(std::uint64_t address, Access kind, const char* name) {
+  kernel::Context& cpu = kernel::this_cpu();
+  if (PAGEPOOL_UNLIKELY(cpu.exploring())) return touch_explored(address, kind, name);
+  remember_other(cpu, recent_line(address, false));
+  cpu.load(sim::PhysAddr(address));
+}
+
+void SimEnv::store_other(std::uint64_t address, Access kind, const char* name) {
+  kernel::Context& cpu = kernel::this_cpu();
+  if (PAGEPOOL_UNLIKELY(cpu.exploring())) return touch_explored(address, kind, name);
+  remember_other(cpu, recent_line(address, true));
+  cpu.store(sim::PhysAddr(address));
+}
+
+// Explored, every access is an interleaving point: none is the continuation of another.
 void SimEnv::touch_explored(std::uint64_t address, Access kind, const char* name) {
-  recent_cpu_ = ~0u;
-  if (kind == Access::kStore || kind == Access::kMarkedStore) {
+  recent_[0] = recent_[1] = 0;
+  recent_core_ = nullptr;
+  if (writes(kind)) {
     kernel::this_cpu().store(sim::PhysAddr(address));
   } else {
     kernel::this_cpu().load(sim::PhysAddr(address));
   }
   tell(address, name, kind);
-}
-
-void SimEnv::mark_idle(Netmem netmem, bool idle) {
-  std::uint64_t flags = get<std::uint64_t>(netmem, mm::page_field::kFlags);
-  set<std::uint64_t>(netmem, mm::page_field::kFlags,
-                     idle ? flags | kPageIdleInPool : flags & ~kPageIdleInPool);
 }
 
 unsigned SimEnv::alloc_bulk(int nid, std::span<Netmem> pages) {

@@ -11,6 +11,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <span>
@@ -62,7 +63,12 @@ class SimEnv {
   }
   Netmem netmem(sim::Pfn pfn) const { return {frames_.page(pfn).value}; }
   std::uint64_t pool_address() const { return pool_address_; }
-  void mark_idle(Netmem netmem, bool idle);
+  void mark_idle(Netmem netmem, bool idle) {
+    StructPage page = struct_page(netmem);
+    const auto flags = page.get<std::uint64_t>(mm::page_field::kFlags);
+    page.set<std::uint64_t>(mm::page_field::kFlags,
+                            idle ? flags | kPageIdleInPool : flags & ~kPageIdleInPool);
+  }
 
   // --- Memory
   // -------------------------------------------------------------------------------------------------
@@ -245,9 +251,10 @@ class SimEnv {
   /// A caller that breaks the rules is reported, and the put dropped.
   template <class P>
   bool check_put(P&, Netmem netmem) {
-    std::uint64_t flags = get<std::uint64_t>(netmem, mm::page_field::kFlags);
-    bool ours = get<std::uint64_t>(netmem, mm::page_field::kPp) == pool_address_ &&
-                has_signature(get<std::uint64_t>(netmem, mm::page_field::kPpMagic));
+    const StructPage page = struct_page(netmem);
+    const auto flags = page.get<std::uint64_t>(mm::page_field::kFlags);
+    const bool ours = page.get<std::uint64_t>(mm::page_field::kPp) == pool_address_ &&
+                      has_signature(page.get<std::uint64_t>(mm::page_field::kPpMagic));
     if (PAGEPOOL_LIKELY(ours && (flags & kPageIdleInPool) == 0)) return true;
     report_misuse(netmem, ours);
     return false;
@@ -387,38 +394,61 @@ class SimEnv {
   void set(Netmem netmem, unsigned field, T value) {
     store_.store<T>(sim::PhysAddr(netmem.address() + field), value);
   }
+  /// A struct page (or net_iov) in the host's memory, for several of its fields: tested once to be memory.
+  class StructPage {
+   public:
+    StructPage(mm::SparseStore& store, sim::PhysAddr at)
+        : store_(store), at_(at), host_(store.host(at, mm::page_field::kBytes)) {}
+    template <class T>
+    T get(unsigned field) const {
+      T value;
+      std::memcpy(&value, host_ + field, sizeof(T));
+      store_.note_read(at_ + field, sizeof(T));
+      return value;
+    }
+    template <class T>
+    void set(unsigned field, T value) {
+      std::memcpy(host_ + field, &value, sizeof(T));
+      store_.mark_written(at_ + field, sizeof(T));
+    }
+
+   private:
+    mm::SparseStore& store_;
+    const sim::PhysAddr at_;
+    std::uint8_t* const host_;
+  };
+  StructPage struct_page(Netmem netmem) const { return {store_, sim::PhysAddr(netmem.address())}; }
+  /// Number of a line, and in bit 0 whether it was written: only then a store to it is free.
+  static constexpr std::uint64_t kWritten = 1;
+  static constexpr std::uint64_t recent_line(std::uint64_t address, bool written) {
+    return address >> 6 << 1 | (written ? kWritten : 0);
+  }
   /// The line of a lock just taken is here: what lies beside the lock comes with it.
   void remember(std::uint64_t address) {
     if (kernel::this_cpu().exploring()) return;
-    recent_cpu_ = kernel::this_cpu().cpu();
-    recent_[0] = {address >> 6, true};
-    recent_[1] = {};
+    recent_core_ = &kernel::this_cpu();
+    recent_[0] = recent_line(address, true);
+    recent_[1] = 0;
   }
   using Access = kernel::MemoryAccess::Kind;
   template <class T>
   static constexpr bool kIsAtomic = false;
-  void touch(std::uint64_t address, Access kind, const char* name = "") {
-    const bool write = kind == Access::kStore || kind == Access::kMarkedStore;
-    std::uint64_t line = address >> 6;
-    unsigned cpu = kernel::this_cpu().cpu();
-    if (PAGEPOOL_UNLIKELY(cpu != recent_cpu_)) {  // another core came between
-      recent_[0] = recent_[1] = {};
-      recent_cpu_ = cpu;
-    }
-    for (Recent& recent : recent_)
-      if (recent.line == line && (recent.written || !write)) return;
-    // Explored, every access is an interleaving point: none is the continuation of another.
-    if (PAGEPOOL_UNLIKELY(kernel::this_cpu().exploring())) {
-      touch_explored(address, kind, name);
-      return;
-    }
-    recent_[1] = recent_[0];
-    recent_[0] = {line, write};
-    if (write) {
-      kernel::this_cpu().store(sim::PhysAddr(address));
-    } else {
-      kernel::this_cpu().load(sim::PhysAddr(address));
-    }
+  static constexpr bool writes(Access kind) { return kind == Access::kStore || kind == Access::kMarkedStore; }
+  // Inline: of the dozen accesses of a page on its way through the cache, a third are to lines just touched.
+  [[gnu::always_inline]] void touch(std::uint64_t address, Access kind, const char* name = "") {
+    const std::uint64_t line = recent_line(address, true), as_if = writes(kind) ? 0 : kWritten;
+    const bool recent = (recent_[0] | as_if) == line || (recent_[1] | as_if) == line;
+    if (recent && PAGEPOOL_LIKELY(recent_core_ == kernel::detail::running)) return;
+    if (writes(kind)) return store_other(address, kind, name);
+    load_other(address, kind, name);
+  }
+  /// A line that was not touched lately, or by another core.
+  void load_other(std::uint64_t address, Access kind, const char* name);
+  void store_other(std::uint64_t address, Access kind, const char* name);
+  void remember_other(const kernel::Context& core, std::uint64_t line) {
+    recent_[1] = PAGEPOOL_LIKELY(recent_core_ == &core) ? recent_[0] : 0;
+    recent_[0] = line;
+    recent_core_ = &core;
   }
   void touch_explored(std::uint64_t address, Access kind, const char* name);
   void touch_field(Netmem netmem, unsigned field, Access kind, const char* name) {
@@ -444,8 +474,10 @@ class SimEnv {
   std::uint64_t address_of(const void* object) {
     check_alive();
     const auto* at = static_cast<const std::byte*>(object);
-    if (static_cast<std::size_t>(at - pool_.host) < pool_.bytes) return pool_.address + (at - pool_.host);
+    if (PAGEPOOL_LIKELY(static_cast<std::size_t>(at - pool_.host) < pool_.bytes))
+      return pool_.address + (at - pool_.host);
     if (static_cast<std::size_t>(at - ring_.host) < ring_.bytes) return ring_.address + (at - ring_.host);
+    if (PAGEPOOL_LIKELY(others_.empty() && freed_nodes_.empty())) return pool_.address;
     return find_region(at);
   }
   std::uint64_t find_region(const std::byte* at);
@@ -490,12 +522,8 @@ class SimEnv {
   const char* reported_in_ = nullptr;  // function of the last use after free
   std::vector<Region> others_;         // by host address
   std::vector<Region> freed_nodes_;    // what strategies have given back, while a schedule is explored
-  struct Recent {
-    std::uint64_t line = 0;
-    bool written = false;
-  };
-  Recent recent_[2];  // lines of the last two accesses
-  unsigned recent_cpu_ = 0;
+  std::uint64_t recent_[2] = {};       // lines of the last two accesses (recent_line) ...
+  const kernel::Context* recent_core_ = nullptr;  // ... of this core
   std::vector<RecycleStats> stats_;  // per core
 };
 

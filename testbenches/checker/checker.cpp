@@ -96,12 +96,7 @@ void Checker::sample(Finding& f, std::uint64_t pfn, std::uint64_t address) {
 // --- Pages
 // ------------------------------------------------------------------------------------------------------
 
-std::uint8_t HolderNames::intern(std::string_view name) {
-  // The same literal has one address nearly always; the text decides when it has not.
-  for (std::size_t i = 0; i < names_.size(); ++i) {
-    if (names_[i].data() == name.data() && names_[i].size() == name.size())
-      return static_cast<std::uint8_t>(i);
-  }
+std::uint8_t HolderNames::find_or_add(std::string_view name) {
   for (std::size_t i = 0; i < names_.size(); ++i) {
     if (names_[i] == name) return static_cast<std::uint8_t>(i);
   }
@@ -171,20 +166,32 @@ void Checker::on(const mm::PageFreed& e) {
 void Checker::on(const mm::PageHeld& e) {
   const std::uint8_t holder = holders_.intern(e.holder);
   PageShadow& p = pages_.at(e.pfn);
-  if (p.generation != 0 && !p.allocated) {
-    report(FindingClass::kUseAfterFree, 100 + holder, e.pfn.value, to_phys(e.pfn).value, [&](Finding& f) {
-      f.place = std::string(e.holder);
-      f.who = fmt::format("{} {}", e.holder, e.id);
-      f.whom = describe_page(e.pfn);
-      f.detail = "a free page is in the hands of a holder";
-    });
+  if (__builtin_expect(!p.allocated, 0)) held_unallocated(e, p, holder);
+  const unsigned newest = p.newest;
+  unsigned next = 0;
+  if (p.steps != 0) {
+    if (p.path[newest].holder == holder && p.path[newest].id == e.id) return;
+    next = newest + 1 == PageShadow::kPath ? 0 : newest + 1;
   }
-  if (p.generation == 0) p.generation = 1, p.allocated = true;
-  PageShadow::Step& present = p.path[p.newest];
-  if (p.steps != 0 && present.holder == holder && present.id == e.id) return;
-  p.newest = p.steps == 0 ? 0 : static_cast<std::uint8_t>((p.newest + 1) % PageShadow::kPath);
-  p.path[p.newest] = {now(), e.id, holder};
+  p.newest = static_cast<std::uint8_t>(next);
+  p.path[next] = {now(), e.id, holder};
   if (p.steps < PageShadow::kPath) ++p.steps;
+}
+
+/// Never seen before: allocated before anybody listened.
+[[gnu::cold, gnu::noinline]] void Checker::held_unallocated(const mm::PageHeld& e, PageShadow& p,
+                                                            std::uint8_t holder) {
+  if (p.generation == 0) {
+    p.generation = 1;
+    p.allocated = true;
+    return;
+  }
+  report(FindingClass::kUseAfterFree, 100 + holder, e.pfn.value, to_phys(e.pfn).value, [&](Finding& f) {
+    f.place = std::string(e.holder);
+    f.who = fmt::format("{} {}", e.holder, e.id);
+    f.whom = describe_page(e.pfn);
+    f.detail = "a free page is in the hands of a holder";
+  });
 }
 
 std::string Checker::describe_holder(const PageShadow& page) const {
@@ -233,8 +240,7 @@ std::vector<PageReport> Checker::in_flight(std::uint32_t pool_id) const {
 // --- Devices
 // ----------------------------------------------------------------------------------------------------
 
-std::uint32_t Checker::device_index(const kernel::Device* d) {
-  if (last_device_ < devices_.size() && devices_[last_device_].device == d) return last_device_;
+std::uint32_t Checker::find_or_add_device(const kernel::Device* d) {
   for (std::uint32_t i = 0; i < devices_.size(); ++i) {
     if (devices_[i].device == d) return last_device_ = i;
   }
@@ -242,22 +248,10 @@ std::uint32_t Checker::device_index(const kernel::Device* d) {
   s.device = d;
   s.name = d->name();
   s.requester = d->requester();
-  devices_.push_back(std::move(s));
-  return last_device_ = static_cast<std::uint32_t>(devices_.size() - 1);
+  return last_device_ = devices_.add(std::move(s));
 }
 
-std::uint32_t Checker::device_of(sim::RequesterId requester) {
-  // The newest with this id: a removed device may have come back.
-  auto i = static_cast<std::uint32_t>(devices_.size());
-  for (auto d = devices_.rbegin(); d != devices_.rend(); ++d) {
-    --i;
-    if (d->requester == requester) return i;
-  }
-  return kNoIndex;
-}
-
-void Checker::note_binding(DeviceShadow& d, bool driver_bound, sim::Tick time) {
-  if (driver_bound == d.bound) return;
+void Checker::binding_changed(DeviceShadow& d, bool driver_bound, sim::Tick time) {
   d.bound = driver_bound;
   if (driver_bound) {
     ++d.binding;

@@ -156,6 +156,8 @@ class Checker {
   void on(const kernel::Warn& e);
   void on(const iommu::Translated& e);
   void judge_translated(const iommu::Translated& e, std::uint32_t index, std::uint64_t frame);
+  void judge_stale(const iommu::Translated& e, std::uint32_t index, std::uint64_t page, std::uint64_t frame);
+  void judge_write(const iommu::Translated& e, std::uint32_t index, std::uint64_t frame);
   void on(const iommu::Fault& e);
   void on(const nic::PacketArrived& e);
   void on(const nic::PacketDropped& e);
@@ -176,10 +178,18 @@ class Checker {
  private:
   sim::Tick now() const { return timeline_.now(); }
   sim::Tick shutdown_bound() const { return config_.shutdown_bound + (forgiven_ ? forgiven_() : 0); }
-  std::uint32_t device_index(const kernel::Device* device);
+  std::uint32_t device_index(const kernel::Device* device) {
+    if (__builtin_expect(last_device_ < devices_.size() && devices_[last_device_].device == device, 1))
+      return last_device_;
+    return find_or_add_device(device);
+  }
+  std::uint32_t find_or_add_device(const kernel::Device* device);
   DeviceShadow& device(const kernel::Device* d) { return devices_[device_index(d)]; }
-  std::uint32_t device_of(sim::RequesterId requester);
-  void note_binding(DeviceShadow& d, bool driver_bound, sim::Tick time);
+  std::uint32_t device_of(sim::RequesterId requester) { return devices_.newest_with(requester); }
+  void note_binding(DeviceShadow& d, bool driver_bound, sim::Tick time) {
+    if (__builtin_expect(driver_bound != d.bound, 0)) binding_changed(d, driver_bound, time);
+  }
+  void binding_changed(DeviceShadow& d, bool driver_bound, sim::Tick time);
   std::string describe(const DeviceShadow& d) const;
   std::string describe(const Mapping& m) const;
   std::string describe_page(sim::Pfn pfn) const;
@@ -187,7 +197,19 @@ class Checker {
   PoolShadow* pool(std::uint32_t id);
   void count_unmap(PoolShadow& p, kernel::CallChain chain, bool late);
 
-  std::uint32_t find_mapping(std::uint32_t device, std::uint64_t iova) const;
+  // What the laws say of an event that breaks one; away from the events that break none.
+  void held_unallocated(const mm::PageHeld& e, PageShadow& page, std::uint8_t holder);
+  void synced_without_driver(const kernel::DmaSynced& e, const DeviceShadow& d);
+  void written_elsewhere(const nic::BufferWritten& e, std::uint32_t index, std::uint32_t fetched);
+
+  std::uint32_t find_mapping(std::uint32_t device, std::uint64_t iova) const {
+    for (std::uint32_t i = by_iova_.find(iova >> sim::kPageShift, device); i != kNoIndex;
+         i = mappings_[i].chained) {
+      const Mapping& m = mappings_[i];
+      if (iova >= m.iova && iova < m.iova + m.size) return i;
+    }
+    return kNoIndex;
+  }
   void add_mapping(std::uint32_t device, const kernel::DmaMapped& e);
   void remove_mapping(std::uint32_t index, bool abandon);
   bool reachable(const Mapping& m) const;
@@ -226,7 +248,7 @@ class Checker {
   Summary summary_;
   HolderNames holders_;
   PageTable pages_;
-  std::deque<DeviceShadow> devices_;
+  Devices devices_;
   std::uint32_t last_device_ = 0;
   std::deque<PoolShadow> pools_;
 

@@ -29,14 +29,6 @@ bool called_from(kernel::CallChain chain, const char* function) {
 // --- Mappings
 // ---------------------------------------------------------------------------------------------------
 
-std::uint32_t Checker::find_mapping(std::uint32_t d, std::uint64_t iova) const {
-  for (std::uint32_t i = by_iova_.find(page_of(iova), d); i != kNoIndex; i = mappings_[i].chained) {
-    const Mapping& m = mappings_[i];
-    if (iova >= m.iova && iova < m.iova + m.size) return i;
-  }
-  return kNoIndex;
-}
-
 void Checker::add_mapping(std::uint32_t d, const kernel::DmaMapped& e) {
   std::uint32_t index;
   if (!free_mappings_.empty()) {
@@ -245,7 +237,11 @@ void Checker::on(const kernel::DmaUnmappedAll& e) {
 void Checker::on(const kernel::DmaSynced& e) {
   DeviceShadow& d = device(e.device);
   note_binding(d, e.driver_bound, e.time);
-  if (!d.driverless() && !d.freed) return;
+  if (__builtin_expect(d.driverless() || d.freed, 0)) synced_without_driver(e, d);
+}
+
+[[gnu::cold, gnu::noinline]] void Checker::synced_without_driver(const kernel::DmaSynced& e,
+                                                                 const DeviceShadow& d) {
   const std::uint32_t own = find_mapping(device_index(e.device), e.iova.value);
   report(d.freed ? FindingClass::kUseAfterFree : FindingClass::kLateDmaApi, chain_key(e.chain),
          own != kNoIndex ? page_of(mappings_[own].phys) : 0, e.iova.value, [&](Finding& f) {
@@ -299,7 +295,8 @@ std::optional<std::uint64_t> Checker::landing(const DeviceShadow& d, std::uint64
 
 /// A request that the device had translated itself: the page must be one that the domain still maps
 /// somewhere.
-void Checker::judge_translated(const iommu::Translated& e, std::uint32_t index, std::uint64_t frame) {
+[[gnu::cold, gnu::noinline]] void Checker::judge_translated(const iommu::Translated& e, std::uint32_t index,
+                                                            std::uint64_t frame) {
   const DeviceShadow& d = devices_[index];
   if (d.domain == kNoIndex || table_.has_value(d.domain, static_cast<std::uint32_t>(frame))) return;
   ++summary_.stale_hits;
@@ -325,43 +322,53 @@ void Checker::judge_translated(const iommu::Translated& e, std::uint32_t index, 
 void Checker::on(const iommu::Translated& e) {
   const std::uint32_t index = device_of(e.requester);
   if (index == kNoIndex) return;
-  const DeviceShadow& d = devices_[index];
-  const std::uint64_t last = e.iova.value + (e.length != 0 ? e.length - 1 : 0);
-  for (std::uint64_t p = page_of(e.iova.value); p <= page_of(last); ++p) {
-    const std::uint64_t frame = page_of(e.phys.value) + (p - page_of(e.iova.value));
-    if (e.by_device) {
+  const std::uint32_t domain = devices_[index].domain;
+  const std::uint64_t last = page_of(e.iova.value + (e.length != 0 ? e.length - 1 : 0));
+  std::uint64_t frame = page_of(e.phys.value);
+  for (std::uint64_t p = page_of(e.iova.value); p <= last; ++p, ++frame) {
+    if (__builtin_expect(e.by_device, 0)) {
       judge_translated(e, index, frame);
-    } else if (d.domain != kNoIndex && table_.find(p, d.domain) != frame) {
-      const PageShadow* page = head_page(sim::Pfn(frame));
-      if (e.iotlb_hit) ++summary_.stale_hits;
-      report(FindingClass::kStaleIotlb, index * 2 + e.write, frame, e.iova.value, [&](Finding& f) {
-        f.place = e.iotlb_hit ? "IOTLB hit" : "walk that began before the unmap";
-        f.who = describe(d);
-        f.whom = describe_page(sim::Pfn(frame));
-        f.detail = fmt::format(
-            "{} of {} bytes at IOVA {:#x}, which the page table {}", e.write ? "a write" : "a read", e.length,
-            e.iova.value,
-            table_.find(p, d.domain) == kNoIndex ? "does not map any more" : "maps elsewhere now");
-      });
-      if (e.write && page != nullptr && page->allocated && page->mappings == 0) {
-        report(FindingClass::kDmaNotOwned, index, frame, e.iova.value, [&](Finding& f) {
-          f.place = "IOMMU";
-          f.who = describe(d);
-          f.whom = describe_page(sim::Pfn(frame));
-          f.detail = "written through a stale IOTLB entry into a page that is not mapped for any device";
-        });
-      }
+    } else if (domain != kNoIndex && __builtin_expect(table_.find(p, domain) != frame, 0)) {
+      judge_stale(e, index, p, frame);
     }
     if (!e.write) continue;
     const PageShadow* page = pages_.find(sim::Pfn(frame));
-    if (page == nullptr || page->allocated) continue;
-    report(FindingClass::kUseAfterFree, 0x50000000u + index, frame, e.iova.value, [&](Finding& f) {
-      f.place = "IOMMU";
-      f.who = describe(d);
-      f.whom = describe_page(sim::Pfn(frame));
-      f.detail = "a device wrote into a free page";
-    });
+    if (page != nullptr && __builtin_expect(!page->allocated, 0)) judge_write(e, index, frame);
   }
+}
+
+/// The device reached `frame` by IOVA page `p`; its page table has something else there.
+[[gnu::cold, gnu::noinline]] void Checker::judge_stale(const iommu::Translated& e, std::uint32_t index,
+                                                       std::uint64_t p, std::uint64_t frame) {
+  const DeviceShadow& d = devices_[index];
+  const PageShadow* page = head_page(sim::Pfn(frame));
+  if (e.iotlb_hit) ++summary_.stale_hits;
+  report(FindingClass::kStaleIotlb, index * 2 + e.write, frame, e.iova.value, [&](Finding& f) {
+    f.place = e.iotlb_hit ? "IOTLB hit" : "walk that began before the unmap";
+    f.who = describe(d);
+    f.whom = describe_page(sim::Pfn(frame));
+    f.detail = fmt::format(
+        "{} of {} bytes at IOVA {:#x}, which the page table {}", e.write ? "a write" : "a read", e.length,
+        e.iova.value, table_.find(p, d.domain) == kNoIndex ? "does not map any more" : "maps elsewhere now");
+  });
+  if (!e.write || page == nullptr || !page->allocated || page->mappings != 0) return;
+  report(FindingClass::kDmaNotOwned, index, frame, e.iova.value, [&](Finding& f) {
+    f.place = "IOMMU";
+    f.who = describe(d);
+    f.whom = describe_page(sim::Pfn(frame));
+    f.detail = "written through a stale IOTLB entry into a page that is not mapped for any device";
+  });
+}
+
+/// A write into `frame`, which is free.
+[[gnu::cold, gnu::noinline]] void Checker::judge_write(const iommu::Translated& e, std::uint32_t index,
+                                                       std::uint64_t frame) {
+  report(FindingClass::kUseAfterFree, 0x50000000u + index, frame, e.iova.value, [&](Finding& f) {
+    f.place = "IOMMU";
+    f.who = describe(devices_[index]);
+    f.whom = describe_page(sim::Pfn(frame));
+    f.detail = "a device wrote into a free page";
+  });
 }
 
 void Checker::on(const iommu::Fault& e) {
@@ -402,6 +409,11 @@ void Checker::on(const nic::BufferWritten& e) {
   const bool mapped = m != kNoIndex;
   // Without a mapping then and now: coherent memory, if an IOMMU's page table has it.
   if (mapped ? mappings_[m].serial == fetched : fetched == 0 && devices_[index].domain != kNoIndex) return;
+  written_elsewhere(e, index, fetched);
+}
+
+[[gnu::cold, gnu::noinline]] void Checker::written_elsewhere(const nic::BufferWritten& e, std::uint32_t index,
+                                                             std::uint32_t fetched) {
   // The buffer that the descriptor named is gone. Does the write land somewhere?
   const auto phys = landing(devices_[index], e.address.value);
   if (!phys) return;  // the IOMMU will refuse it, or a stale entry let it through: seen there

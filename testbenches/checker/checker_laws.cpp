@@ -141,7 +141,8 @@ void Checker::finish() {
   check_end_of_pools();
   check_end_of_mappings();
   check_end_of_frames();
-  for (const DeviceShadow& d : devices_) {
+  for (std::uint32_t i = 0; i < devices_.size(); ++i) {
+    const DeviceShadow& d = devices_[i];
     if (d.unbinding) summary_.unbind_pending = std::max(summary_.unbind_pending, now() - d.unbinding_at);
   }
 }

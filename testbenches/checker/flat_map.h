@@ -12,37 +12,35 @@ class FlatMap {
  public:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
-  FlatMap() : slots_(1024) {}
+  FlatMap() : slots_(1024), mask_(slots_.size() - 1) {}
 
   /// The value of the key, or kNone.
   std::uint32_t find(std::uint64_t a, std::uint32_t b) const {
-    for (std::size_t i = home(a, b);; i = (i + 1) & (slots_.size() - 1)) {
+    for (std::size_t i = home(a, b);; i = (i + 1) & mask_) {
       const Slot& s = slots_[i];
-      if (s.value == kNone) return kNone;
-      if (s.a == a && s.b == b) return s.value;
+      if (s.value == kNone || (s.a == a && s.b == b)) return s.value;
     }
   }
 
   /// Sets the value (not kNone) of the key.
   void set(std::uint64_t a, std::uint32_t b, std::uint32_t value) {
-    if ((used_ + 1) * 2 > slots_.size()) grow();
+    if (__builtin_expect(used_ * 2 > mask_, 0)) grow();
     place(a, b, value);
   }
 
   /// Removes the key if it is there; its value, or kNone.
   std::uint32_t erase(std::uint64_t a, std::uint32_t b) {
-    const std::size_t mask = slots_.size() - 1;
     std::size_t i = home(a, b);
-    for (; slots_[i].value != kNone; i = (i + 1) & mask) {
+    for (; slots_[i].value != kNone; i = (i + 1) & mask_) {
       if (slots_[i].a == a && slots_[i].b == b) break;
     }
     const std::uint32_t value = slots_[i].value;
     if (value == kNone) return kNone;
     --used_;
     // Close the gap: move up whoever was pushed past it.
-    for (std::size_t j = (i + 1) & mask; slots_[j].value != kNone; j = (j + 1) & mask) {
+    for (std::size_t j = (i + 1) & mask_; slots_[j].value != kNone; j = (j + 1) & mask_) {
       const std::size_t h = home(slots_[j].a, slots_[j].b);
-      if (((j - h) & mask) >= ((j - i) & mask)) {
+      if (((j - h) & mask_) >= ((j - i) & mask_)) {
         slots_[i] = slots_[j];
         i = j;
       }
@@ -71,12 +69,12 @@ class FlatMap {
     // Both spread over all bits before they meet: a run of one of them under one of the other must not collide.
     std::uint64_t h = (a ^ b * 0xff51'afd7'ed55'8ccd) * 0x9e37'79b9'7f4a'7c15;
     h ^= h >> 32;
-    return h & (slots_.size() - 1);
+    return h & mask_;
   }
 
   void place(std::uint64_t a, std::uint32_t b, std::uint32_t value) {
     std::size_t i = home(a, b);
-    for (; slots_[i].value != kNone; i = (i + 1) & (slots_.size() - 1)) {
+    for (; slots_[i].value != kNone; i = (i + 1) & mask_) {
       if (slots_[i].a == a && slots_[i].b == b) {
         slots_[i].value = value;
         return;
@@ -86,16 +84,18 @@ class FlatMap {
     ++used_;
   }
 
-  void grow() {
+  [[gnu::noinline, gnu::cold]] void grow() {
     std::vector<Slot> old(slots_.size() * 2);
     old.swap(slots_);
+    mask_ = slots_.size() - 1;
     used_ = 0;
     for (const Slot& s : old) {
       if (s.value != kNone) place(s.a, s.b, s.value);
     }
   }
 
-  std::vector<Slot> slots_;
+  std::vector<Slot> slots_;  // a power of two of them
+  std::size_t mask_;         // of them, less one
   std::size_t used_ = 0;
 };
 

@@ -23,12 +23,26 @@ inline constexpr std::uint32_t kNoIndex = FlatMap::kNone;
 /// Holders by name ("ptr_ring", "sk_receive_queue", ...), as small numbers. Index 0 is "nobody".
 class HolderNames {
  public:
-  HolderNames() : names_{"nobody"} {}
-  std::uint8_t intern(std::string_view name);
+  HolderNames() : names_{kNobody} {}
+  std::uint8_t intern(std::string_view name) {
+    // A literal has one address nearly always, and that was looked up before.
+    Known& known = known_[(reinterpret_cast<std::uintptr_t>(name.data()) * 0x9e37'79b9'7f4a'7c15) >> 58];
+    if (__builtin_expect(known.name.data() != name.data() || known.name.size() != name.size(), 0)) {
+      known = {name, find_or_add(name)};
+    }
+    return known.index;
+  }
   std::string_view name(std::uint8_t index) const { return names_[index]; }
 
  private:
+  static constexpr std::string_view kNobody = "nobody";
+  std::uint8_t find_or_add(std::string_view name);
+  struct Known {
+    std::string_view name = kNobody;
+    std::uint8_t index = 0;
+  };
   std::vector<std::string_view> names_;  // of literals: they live as long as the machine
+  std::array<Known, 64> known_{};        // by a hash of the literal's address
 };
 
 /// A page frame. Remembers the last holders: the path that the page took.
@@ -57,10 +71,8 @@ class PageTable {
  public:
   PageShadow& at(sim::Pfn pfn) {
     const std::uint64_t chunk = pfn.value >> kChunkShift;
-    if (chunk >= chunks_.size()) chunks_.resize(chunk + 1);
-    auto& c = chunks_[chunk];
-    if (!c) c = std::make_unique<Chunk>();
-    return (*c)[pfn.value & (kChunkPages - 1)];
+    if (__builtin_expect(chunk >= chunks_.size() || !chunks_[chunk], 0)) add(chunk);
+    return (*chunks_[chunk])[pfn.value & (kChunkPages - 1)];
   }
   /// The page if it was ever seen, else null.
   const PageShadow* find(sim::Pfn pfn) const {
@@ -84,6 +96,10 @@ class PageTable {
   static constexpr unsigned kChunkShift = 10;
   static constexpr std::uint64_t kChunkPages = 1u << kChunkShift;
   using Chunk = std::array<PageShadow, kChunkPages>;
+  [[gnu::noinline, gnu::cold]] void add(std::uint64_t chunk) {
+    if (chunk >= chunks_.size()) chunks_.resize(chunk + 1);
+    chunks_[chunk] = std::make_unique<Chunk>();
+  }
   std::vector<std::unique_ptr<Chunk>> chunks_;
 };
 
@@ -101,6 +117,39 @@ struct DeviceShadow {
 
   /// The driver is gone: nobody may use the DMA API for it.
   bool driverless() const { return !bound; }
+};
+
+/// All devices ever seen, in order of appearance. They stay where they are.
+class Devices {
+ public:
+  DeviceShadow& operator[](std::uint32_t index) { return *all_[index]; }
+  const DeviceShadow& operator[](std::uint32_t index) const { return *all_[index]; }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(all_.size()); }
+  /// Its index.
+  std::uint32_t add(DeviceShadow device) {
+    all_.push_back(std::make_unique<DeviceShadow>(std::move(device)));
+    newest_with_ = {};
+    return size() - 1;
+  }
+  /// The newest with this id (a removed device may have come back), or kNoIndex.
+  std::uint32_t newest_with(sim::RequesterId requester) {
+    if (__builtin_expect(newest_with_.index == kNoIndex || newest_with_.requester != requester, 0)) {
+      newest_with_ = {requester, find_newest_with(requester)};
+    }
+    return newest_with_.index;
+  }
+
+ private:
+  std::uint32_t find_newest_with(sim::RequesterId requester) const {
+    for (std::uint32_t i = size(); i-- > 0;)
+      if (all_[i]->requester == requester) return i;
+    return kNoIndex;
+  }
+  std::vector<std::unique_ptr<DeviceShadow>> all_;
+  struct {
+    sim::RequesterId requester;
+    std::uint32_t index = kNoIndex;
+  } newest_with_;  // the last answer
 };
 
 /// One dma_map_page() that has not been undone.
