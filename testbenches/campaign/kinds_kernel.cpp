@@ -47,8 +47,10 @@ class SelfTest final : public Fault {
         break;
       case How::kHang:
         for (volatile unsigned n = 0;;) n = n + 1;
-      case How::kMemory:
-        for (std::vector<std::vector<char>> all;;) all.emplace_back(std::size_t{16} << 20);
+      case How::kMemory:  // limited is the address space: nothing of it is touched, which would take CPU time
+        for (std::vector<std::unique_ptr<char[]>> all;;) {
+          all.push_back(std::make_unique_for_overwrite<char[]>(std::size_t{16} << 20));
+        }
       case How::kLaw:
         POOLSIM_ASSERT(how_ != How::kLaw);
         break;
