@@ -20,6 +20,9 @@ extern "C" int poolsim_fst_compress2(Bytef* to, uLongf* to_bytes, const Bytef* f
   constexpr uLong kWorthIt = 64 << 10;
   return bytes > kWorthIt ? Z_BUF_ERROR : compress2(to, to_bytes, from, bytes, 1);
 }
+#ifdef POOLSIM_FST_BITS
+extern "C" void fst_emit_bits(void* file, fstHandle handle, std::uint64_t digits);  // fst_emit.c
+#endif
 #endif
 
 namespace waveforms {
@@ -27,6 +30,7 @@ namespace waveforms {
 #ifdef POOLSIM_FST
 namespace {
 
+#ifndef POOLSIM_FST_BITS
 /// Of each byte, its binary digits.
 constexpr auto kDigits = [] {
   std::array<std::array<char, 8>, 256> table{};
@@ -35,6 +39,7 @@ constexpr auto kDigits = [] {
   }
   return table;
 }();
+#endif
 
 class FstApiFile final : public FstFile {
  public:
@@ -62,15 +67,23 @@ class FstApiFile final : public FstFile {
     signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0),
                         bits};
   }
-  void time(sim::Tick t) override { fstWriterEmitTimeChange(file_, t); }
+  void time(sim::Tick t) override {
+    timed_ = true;
+    fstWriterEmitTimeChange(file_, t);
+  }
   void value(std::uint32_t signal, std::uint64_t value) override {
     const auto [handle, bits] = signals_[signal];
-    // Digits from the highest on, eight at a time (fstWriterEmitValueChange32 makes them one by one).
+    value <<= 64 - bits;  // the highest digit first
+#ifdef POOLSIM_FST_BITS
+    POOLSIM_ASSERT(timed_);  // before the first time fstapi would take characters
+    fst_emit_bits(file_, handle, bits == 1 ? '0' + (value >> 63) : __builtin_bswap64(value));
+#else
+    // Eight at a time; fstWriterEmitValueChange32 makes them one by one.
     char digits[64];
-    value <<= 64 - bits;
     for (unsigned at = 0; at < bits; at += 8, value <<= 8)
       std::memcpy(digits + at, kDigits[value >> 56].data(), 8);
     fstWriterEmitValueChange(file_, handle, digits);
+#endif
   }
   void close() override {
     if (file_ == nullptr) return;
@@ -102,6 +115,7 @@ class FstApiFile final : public FstFile {
   };
   std::string path_;
   void* file_;
+  bool timed_ = false;
   std::vector<Signal> signals_;
 };
 

@@ -1,46 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
-// C, with _GNU_SOURCE. Loops of fstapi.c over the characters '0' and '1' of a value, eight at a time; for
-// little-endian hosts, which poolsim needs anyway (mm/sparse_store.h). waveforms/CMakeLists.txt puts the
-// calls into a copy of it.
+// C, with _GNU_SOURCE. fstapi.c keeps each changed value as characters, '0' and '1', until it writes a block. Ours have no
+// other digits: here it keeps and moves them as bits, eight a byte, the first digit highest. waveforms/CMakeLists.txt puts
+// the calls into a copy of it; waveforms/fst.cpp hands the values over like this (POOLSIM_FST_BITS).
 #ifndef POOLSIM_FST_WORDS_H
 #define POOLSIM_FST_WORDS_H
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/// Puts them as bits before `*to`, the first as the highest bit of the first byte, and moves `*to` to where
-/// they begin. Zero: there is another character among them, and `*to` is where it was.
-static inline int fst_pack_bits(unsigned char** to, const unsigned char* p, uint32_t length) {
-  unsigned char* const begin = *to - (length + 7) / 8;
-  unsigned char* out = begin;
-  uint64_t other = 0;
-  for (; length >= 8; p += 8, length -= 8) {
-    uint64_t word;
-    memcpy(&word, p, 8);
-    other |= (word & 0xfefefefefefefefeu) ^ 0x3030303030303030u;
-    *out++ = (unsigned char)((word & 0x0101010101010101u) * 0x8040201008040201u >> 56);
-  }
-  if (length != 0) {
-    unsigned char last = 0;
-    for (uint32_t bit = 0; bit < length; ++bit) {
-      other |= (p[bit] & 0xfeu) ^ 0x30u;
-      last |= (unsigned char)((p[bit] & 1) << (7 - bit));
-    }
-    *out = last;
-  }
-  if (other != 0) return 0;
-  *to = begin;
-  return 1;
+/// Bytes of a value of `length` digits. One digit alone stays a character.
+static inline uint32_t fst_kept_bytes(uint32_t length) { return length == 1 ? 1 : (length + 7) / 8; }
+
+/// memcpy() of at most 8 bytes, without a call or a loop.
+static inline void fst_copy(unsigned char* to, const unsigned char* from, uint32_t bytes) {
+  if (bytes & 8) memcpy(to, from, 8);
+  if (bytes & 4) memcpy(to, from, 4);
+  if (bytes & 2) memcpy(to + (bytes & 4), from + (bytes & 4), 2);
+  if (bytes & 1) to[bytes - 1] = from[bytes - 1];
 }
 
-/// fwrite() without a lock, a few bytes without a call: one thread writes a file.
-static inline size_t fst_fwrite(const void* from, size_t size, size_t count, FILE* file) {
-  const unsigned char* p = (const unsigned char*)from;
-  if (size * count > 8) return fwrite_unlocked(from, size, count, file);
-  for (const unsigned char* end = p + size * count; p != end; ++p) {
-    if (putc_unlocked(*p, file) == EOF) return 0;
-  }
-  return count;
+/// Keeps a change at `to`, where 17 bytes are free: where the signal's previous one is, the number of times since, the
+/// value's digits. Returns the bytes.
+static inline uint32_t fst_keep(unsigned char* to, const uint32_t* previous, uint32_t times, uint64_t digits,
+                                uint32_t length) {
+  unsigned char* p = to + 4;
+  memcpy(to, previous, 4);
+  for (; times >= 0x80; times >>= 7) *p++ = (unsigned char)(times | 0x80);
+  *p++ = (unsigned char)times;
+  memcpy(p, &digits, 8);
+  return (uint32_t)(p - to) + fst_kept_bytes(length);
 }
-#define fwrite fst_fwrite
+
+/// The same of digits somewhere, for any room that fstapi makes.
+static inline uint32_t fst_keep_from(unsigned char* to, const uint32_t* previous, uint32_t times,
+                                     const unsigned char* from, uint32_t length) {
+  unsigned char kept[17];
+  uint64_t digits;
+  memcpy(&digits, from, 8);
+  const uint32_t bytes = fst_keep(kept, previous, times, digits, length);
+  memcpy(to, kept, bytes);
+  return bytes;
+}
+
+/// Puts a kept value before `*to` and moves `*to` to where it begins.
+static inline void fst_put_bits(unsigned char** to, const unsigned char* p, uint32_t length) {
+  const uint32_t bytes = (length + 7) / 8;
+  *to -= bytes;
+  fst_copy(*to, p, bytes);
+}
+
+/// The digits as characters.
+static inline void fst_digits(unsigned char* to, const unsigned char* p, uint32_t length) {
+  for (uint32_t digit = 0; digit < length; ++digit) to[digit] = '0' + (p[digit / 8] >> (7 - digit % 8) & 1);
+}
+
+/// fwrite() without a lock: one thread writes a file.
+#define fwrite fwrite_unlocked
+
+/// A variable-length number, without a call. Returns its bytes.
+static inline int fst_put_varint(FILE* file, uint64_t v) {
+  int bytes = 1;
+  for (; v >= 0x80; v >>= 7, ++bytes) putc_unlocked((int)(v & 0x7f) | 0x80, file);
+  putc_unlocked((int)v, file);
+  return bytes;
+}
 #endif

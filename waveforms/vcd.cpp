@@ -5,8 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "sim/error.h"
 #include "sim/timeline.h"
@@ -17,6 +21,7 @@ namespace waveforms {
 namespace {
 
 constexpr std::size_t kBufferBytes = 256 * 1024;
+constexpr std::size_t kMostOfAValue = 80, kMostOfATime = 256;  // bytes, $dumpvars included
 
 /// Identifier code n: printable ASCII, base 94.
 std::string identifier_code(std::uint32_t n) {
@@ -27,6 +32,24 @@ std::string identifier_code(std::uint32_t n) {
   } while (n-- != 0);
   return code;
 }
+
+/// Of each byte, its binary digits.
+constexpr auto kBinary = [] {
+  std::array<std::array<char, 8>, 256> table{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    for (unsigned bit = 0; bit < 8; ++bit) table[byte][bit] = static_cast<char>('0' + (byte >> (7 - bit) & 1));
+  }
+  return table;
+}();
+
+/// Of each number below 1000, its three decimal digits.
+constexpr auto kDecimal = [] {
+  std::array<std::array<char, 4>, 1000> table{};
+  for (unsigned n = 0; n < 1000; ++n) {
+    table[n] = {static_cast<char>('0' + n / 100), static_cast<char>('0' + n / 10 % 10), static_cast<char>('0' + n % 10)};
+  }
+  return table;
+}();
 
 /// The scopes of the file as a tree, in order of first appearance.
 struct Scope {
@@ -58,18 +81,19 @@ void write_fst_header(FstFile& fst, const Scope& scope, const std::vector<sim::P
 void VcdWriter::Signal::on_change(const sim::Probe& probe, sim::Tick now) {
   VcdWriter& w = *writer;
   if (now != w.time_) {
-    w.settle();
-    w.time_ = now;
-    if (now > w.options_.to) {
-      w.detach();
-      return;
-    }
+    w.begin_time(now);
+    if (now > w.options_.to) return;
   }
   value = probe.value();
-  if (!dirty) {
-    dirty = true;
-    w.dirty_.push_back(index);
-  }
+  if (dirty) return;
+  dirty = true;
+  w.dirty_[w.dirty_count_++] = index;
+}
+
+[[gnu::noinline]] void VcdWriter::begin_time(sim::Tick now) {
+  settle();
+  time_ = now;
+  if (now > options_.to) detach();
 }
 
 VcdWriter::VcdWriter(const sim::ProbeHub& hub, const std::string& path, VcdOptions options)
@@ -95,9 +119,11 @@ void VcdWriter::open(const std::string& path) {
   armed_ = options_.before != sim::kNever;
   trigger_at_ = sim::kNever;
   kept_.clear();
-  buffer_.clear();
-  buffer_.reserve(kBufferBytes + 4096);
-  dirty_.clear();
+  // What is written between two looks at the buffer fits behind its end: a time and a value of each signal.
+  if (fst_ == nullptr) buffer_.resize(kBufferBytes + 2 * kMostOfATime + signals_.size() * kMostOfAValue);
+  at_ = buffer_.data();
+  dirty_.resize(signals_.size());
+  dirty_count_ = 0;
   dumped_ = false;
   error_ = 0;
   time_ = now();
@@ -108,6 +134,10 @@ void VcdWriter::open(const std::string& path) {
     s.code = identifier_code(i);
     s.index = i;
     s.bits = probes_[i]->bits();
+    const std::string tail = (s.bits == 1 ? "" : " ") + s.code + '\n';
+    POOLSIM_ASSERT(tail.size() <= sizeof s.tail);  // codes of four characters are 78 million signals
+    tail.copy(s.tail, sizeof s.tail);
+    s.tail_bytes = static_cast<unsigned>(tail.size());
     s.dirty = s.changed = false;
     s.value = s.written = s.last = probes_[i]->value();
   }
@@ -150,7 +180,7 @@ void VcdWriter::on_fork(const std::string& child_path) {
   ::close(fd_);
   fd_ = -1;
   if (fst_ != nullptr) fst_->abandon();
-  buffer_.clear();
+  at_ = buffer_.data();
   detach();
   if (!child_path.empty()) open(child_path);
 }
@@ -161,7 +191,7 @@ void VcdWriter::trigger() {
 
 /// The time stamp is over: what it changed is written, or kept.
 void VcdWriter::settle() {
-  if (!dirty_.empty()) settle_changes();
+  if (dirty_count_ != 0) settle_changes();
   if (armed_ && trigger_at_ != sim::kNever) write_kept();
 }
 
@@ -176,6 +206,21 @@ void VcdWriter::forget_before(sim::Tick t) {
   for (; !kept_.empty() && kept_.front().time < t; kept_.pop_front()) {
     signals_[kept_.front().signal].written = kept_.front().value;
   }
+}
+
+inline void VcdWriter::write_time(sim::Tick t) {
+  stamp_ = t;
+  if (fst_ != nullptr) return fst_->time(t);
+  append_time(t);
+}
+
+inline void VcdWriter::write_value(const Signal& s) {
+  if (fst_ != nullptr) return fst_->value(s.index, s.written);
+  append_value(s);
+}
+
+inline void VcdWriter::flush_if_full() {
+  if (static_cast<std::size_t>(at_ - buffer_.data()) >= kBufferBytes) flush();
 }
 
 /// The trigger has come: everything that was kept goes into the file, and recording goes on from here.
@@ -195,38 +240,42 @@ void VcdWriter::write_kept() {
     s.changed = true;
     ++changes_;
     write_value(s);
-    if (buffer_.size() >= kBufferBytes) flush();
+    flush_if_full();
   }
 }
 
 void VcdWriter::settle_changes() {
+  const std::span<std::uint32_t> dirty(dirty_.data(), std::exchange(dirty_count_, 0));
   if (armed_) {
-    std::ranges::sort(dirty_);
-    for (const std::uint32_t i : dirty_) keep(signals_[i]);
-    dirty_.clear();
+    std::ranges::sort(dirty);
+    for (const std::uint32_t i : dirty) keep(signals_[i]);
     forget_before(time_ - std::min(time_, options_.before));
     return;
   }
   const bool record = time_ >= begin_ && time_ <= options_.to;
   if (record && !dumped_ && time_ > begin_) write_dumpvars(begin_);
   // FST keeps each signal for itself: the order within a time does not reach the file.
-  if (fst_ == nullptr) std::ranges::sort(dirty_);
-  bool stamped = false;
-  for (const std::uint32_t i : dirty_) {
+  if (fst_ == nullptr && dirty.size() > 1) std::ranges::sort(dirty);
+  const bool write = record && dumped_;
+  FstFile* const fst = fst_.get();
+  std::uint64_t written = 0;
+  for (const std::uint32_t i : dirty) {
     Signal& s = signals_[i];
     s.dirty = false;
     if (s.value == s.written) continue;
     s.written = s.value;
-    if (!record || !dumped_) continue;
-    if (!stamped) write_time(time_);
-    stamped = true;
-    write_value(s);
+    if (!write) continue;
+    if (written++ == 0) write_time(time_);
     s.changed = true;
-    ++changes_;
+    if (fst != nullptr) {
+      fst->value(s.index, s.written);
+    } else {
+      append_value(s);
+    }
   }
-  dirty_.clear();
+  changes_ += written;
   if (record && !dumped_) write_dumpvars(begin_);
-  if (buffer_.size() >= kBufferBytes) flush();
+  flush_if_full();
 }
 
 void VcdWriter::write_header() {
@@ -240,64 +289,81 @@ void VcdWriter::write_header() {
     scope->variables.emplace_back(path, i);
   }
   if (fst_ != nullptr) return write_fst_header(*fst_, root, probes_);
-  if (!options_.date.empty()) buffer_ += fmt::format("$date {} $end\n", options_.date);
-  buffer_ += "$version poolsim $end\n$timescale 1 fs $end\n";
+  if (!options_.date.empty()) put(fmt::format("$date {} $end\n", options_.date));
+  put("$version poolsim $end\n$timescale 1 fs $end\n");
   const auto write_scope = [this](const auto& self, const Scope& scope) -> void {
-    buffer_ += fmt::format("$scope module {} $end\n", scope.name);
+    put(fmt::format("$scope module {} $end\n", scope.name));
     for (const auto& [name, index] : scope.variables) {
       const Signal& s = signals_[index];
-      buffer_ += s.bits == 1
-                     ? fmt::format("$var wire 1 {} {} $end\n", s.code, name)
-                     : fmt::format("$var wire {} {} {} [{}:0] $end\n", s.bits, s.code, name, s.bits - 1);
+      put(s.bits == 1 ? fmt::format("$var wire 1 {} {} $end\n", s.code, name)
+                      : fmt::format("$var wire {} {} {} [{}:0] $end\n", s.bits, s.code, name, s.bits - 1));
     }
     for (const auto& c : scope.children) self(self, c);
-    buffer_ += "$upscope $end\n";
+    put("$upscope $end\n");
   };
   write_scope(write_scope, root);
-  buffer_ += "$enddefinitions $end\n";
+  put("$enddefinitions $end\n");
 }
 
 void VcdWriter::write_dumpvars(sim::Tick at) {
   dumped_ = true;
   write_time(at);
-  if (fst_ == nullptr) buffer_ += "$dumpvars\n";
+  if (fst_ == nullptr) put("$dumpvars\n");
   for (const Signal& s : signals_) write_value(s);
-  if (fst_ == nullptr) buffer_ += "$end\n";
+  if (fst_ == nullptr) put("$end\n");
+  flush_if_full();
 }
 
-void VcdWriter::write_time(sim::Tick t) {
-  stamp_ = t;
-  if (fst_ != nullptr) return fst_->time(t);
-  const fmt::format_int digits(t);
-  buffer_ += '#';
-  buffer_.append(digits.data(), digits.size());
-  buffer_ += '\n';
+void VcdWriter::append_time(sim::Tick t) {
+  // Nine digits are a microsecond: what is before them is seldom another than at the last stamp.
+  constexpr sim::Tick kLow = 1'000'000'000;
+  const sim::Tick high = t / kLow;
+  if (high == 0) {
+    return put(fmt::format("#{}\n", t));
+  }
+  if (high != stamp_high_) {
+    stamp_high_ = high;
+    stamp_text_ = fmt::format("#{}", high);
+  }
+  const auto low = static_cast<std::uint32_t>(t - high * kLow);
+  std::memcpy(at_, stamp_text_.data(), stamp_text_.size());
+  at_ += stamp_text_.size();
+  std::memcpy(at_, kDecimal[low / 1'000'000].data(), 3);
+  std::memcpy(at_ + 3, kDecimal[low / 1000 % 1000].data(), 3);
+  std::memcpy(at_ + 6, kDecimal[low % 1000].data(), 3);
+  at_[9] = '\n';
+  at_ += 10;
 }
 
-void VcdWriter::write_value(const Signal& s) {
-  if (fst_ != nullptr) return fst_->value(s.index, s.written);
+/// The digits from the highest on, eight at a time, the identifier, the end of the line.
+[[gnu::noinline]] void VcdWriter::append_value(const Signal& s) {
+  char* p = at_;
   const std::uint64_t v = s.bits < 64 ? s.written & ((std::uint64_t{1} << s.bits) - 1) : s.written;
   if (s.bits == 1) {
-    buffer_ += v != 0 ? '1' : '0';
+    *p++ = static_cast<char>('0' + v);
   } else {
-    char digits[66];
-    char* const end = digits + sizeof digits;
-    char* p = end;
-    *--p = ' ';
-    std::uint64_t rest = v;
-    do {
-      *--p = static_cast<char>('0' + (rest & 1));
-      rest >>= 1;
-    } while (rest != 0);
-    *--p = 'b';
-    buffer_.append(p, end);
+    *p++ = 'b';
+    const int digits = v != 0 ? std::bit_width(v) : 1;
+    std::uint64_t rest = v << (64 - digits);
+    for (int done = 0; done < digits; done += 8, rest <<= 8) std::memcpy(p + done, kBinary[rest >> 56].data(), 8);
+    p += digits;
   }
-  buffer_ += s.code;
-  buffer_ += '\n';
+  std::memcpy(p, s.tail, sizeof s.tail);
+  at_ = p + s.tail_bytes;
+}
+
+/// Text of any length.
+void VcdWriter::put(std::string_view text) {
+  while (!text.empty()) {
+    flush_if_full();
+    const std::string_view piece = text.substr(0, kMostOfATime);
+    at_ = std::copy(piece.begin(), piece.end(), at_);
+    text.remove_prefix(piece.size());
+  }
 }
 
 void VcdWriter::flush() {
-  std::string_view rest = buffer_;
+  std::string_view rest(buffer_.data(), static_cast<std::size_t>(at_ - buffer_.data()));
   while (!rest.empty() && error_ == 0) {
     const ssize_t n = ::write(fd_, rest.data(), rest.size());
     if (n >= 0) {
@@ -306,7 +372,7 @@ void VcdWriter::flush() {
       error_ = errno;
     }
   }
-  buffer_.clear();
+  at_ = buffer_.data();
 }
 
 }  // namespace waveforms

@@ -20,6 +20,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sim/probe.h"
@@ -76,8 +77,13 @@ class VcdWriter {
   void write_header();
   void write_dumpvars(sim::Tick at);
   void write_value(const Signal& s);
+  void append_value(const Signal& s);
+  void put(std::string_view text);
+  void flush_if_full();
   void write_time(sim::Tick t);
+  void append_time(sim::Tick t);
   void settle();
+  void begin_time(sim::Tick now);
   void settle_changes();
   void keep(Signal& s);
   void forget_before(sim::Tick t);
@@ -89,7 +95,8 @@ class VcdWriter {
   VcdOptions options_;
   std::vector<sim::Probe*> probes_;
   std::vector<Signal> signals_;
-  std::vector<std::uint32_t> dirty_;  // signals touched at time_, unsorted
+  std::vector<std::uint32_t> dirty_;  // signals touched at time_, unsorted: the first dirty_count_
+  std::size_t dirty_count_ = 0;
   sim::Tick time_ = 0;                // of what is in dirty_
   sim::Tick begin_ = 0;               // of the initial values
   sim::Tick stamp_ = 0;               // last time written
@@ -104,7 +111,10 @@ class VcdWriter {
   sim::Tick trigger_at_ = sim::kNever;
   std::deque<Kept> kept_;  // armed: changes of the last options_.before
   std::unique_ptr<FstFile> fst_;
-  std::string buffer_;
+  std::vector<char> buffer_;
+  char* at_ = nullptr;                  // where the buffer goes on
+  sim::Tick stamp_high_ = sim::kNever;  // of the last time in the buffer, without its lowest nine digits ...
+  std::string stamp_text_;              // ... as text
   int fd_ = -1;
   int error_ = 0;
 };
@@ -114,14 +124,16 @@ struct VcdWriter::Signal final : sim::ProbeListener {
   void on_change(const sim::Probe& probe, sim::Tick now) override;
 
   VcdWriter* writer = nullptr;
-  std::string code;
+  std::uint64_t value = 0;
+  std::uint64_t written = 0;  // armed: what it was before the first change that is kept
+  std::uint64_t last = 0;     // armed: of the last change that is kept
   std::uint32_t index = 0;
   unsigned bits = 1;
   bool dirty = false;
   bool changed = false;
-  std::uint64_t value = 0;
-  std::uint64_t written = 0;  // armed: what it was before the first change that is kept
-  std::uint64_t last = 0;     // armed: of the last change that is kept
+  std::string code;
+  char tail[8] = {};  // what follows the digits: " code\n" or, of one bit, "code\n"
+  unsigned tail_bytes = 0;
 };
 
 }  // namespace waveforms
