@@ -182,6 +182,7 @@ void PcieLink::answer(Stream s, tlm_generic_payload& p) {
     send_completion(s, p, seen_at(simulation_.now()));
     return;
   }
+  if (sim::Transaction* own = sim::own(p); own != nullptr && own->let_go(sim::Transaction::Keeper::kLink)) return;
   sim::complete(p, sim::CompletionStatus::kSuccess);
   begin_response(s, p);
 }
@@ -240,6 +241,12 @@ tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tl
     flow_[s].stalled = &p;
     ++callers_waiting_;
     return tlm::TLM_ACCEPTED;
+  }
+  // A posted write of a device has left and wants no answer: ours are kept here until they are delivered.
+  if (sim::Transaction* own = sim::own(p);
+      s == kDma && own != nullptr && p.is_write() && own->keep(sim::Transaction::Keeper::kLink)) {
+    p.set_response_status(tlm::TLM_OK_RESPONSE);
+    return tlm::TLM_COMPLETED;
   }
   phase = tlm::END_REQ;
   return tlm::TLM_UPDATED;

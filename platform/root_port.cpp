@@ -152,6 +152,11 @@ tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm:
     stall = {clock().after(simulation_.now()), &p};
     return tlm::TLM_ACCEPTED;
   }
+  // A posted write wants no answer: ours are kept here, and nobody has to be told when they are done.
+  if (sim::Transaction* own = sim::own(p);
+      port == kUp && own != nullptr && p.is_write() && own->keep(sim::Transaction::Keeper::kRootPort)) {
+    return tlm::TLM_COMPLETED;
+  }
   phase = tlm::END_REQ;
   return tlm::TLM_UPDATED;
 }
@@ -167,8 +172,7 @@ tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
   if (port == kUp) {
     if (p.is_write()) {
-      posted_ordered(p, seen);
-      respond(from_link, up_stall_, p);
+      posted_done(p, seen);
     } else {
       device_answers_.push({after_upstream(seen), &p});
       tick_by(after_upstream(seen));
@@ -328,8 +332,7 @@ void RootPort::send_up(Cycle now) {
       simulation_.note(kTag, p.get_address(), requester.value);
       sim::complete(p, CompletionStatus::kUnsupportedRequest);
       if (p.is_write()) {
-        posted_ordered(p, now + 1);
-        respond(from_link, up_stall_, p);
+        posted_done(p, now + 1);
       } else {
         device_answers_.push({after_upstream(now + 1), &p});
       }
@@ -340,8 +343,7 @@ void RootPort::send_up(Cycle now) {
     ++requests_up_;
     if (hand_over(to_iommu, up_open_from_, p) != tlm::TLM_COMPLETED) continue;
     if (p.is_write()) {
-      posted_ordered(p, now + 1);
-      respond(from_link, up_stall_, p);
+      posted_done(p, now + 1);
     } else {
       device_answers_.push({after_upstream(now + 1), &p});
     }
@@ -384,6 +386,12 @@ void RootPort::posted_ordered(const tlm_generic_payload& p, Cycle seen) {
     return;
   }
   POOLSIM_ASSERT(!"an answer to a posted write that is not outstanding");
+}
+
+void RootPort::posted_done(tlm_generic_payload& p, Cycle seen) {
+  posted_ordered(p, seen);
+  sim::Transaction* const own = sim::own(p);
+  if (own == nullptr || !own->let_go(sim::Transaction::Keeper::kRootPort)) respond(from_link, up_stall_, p);
 }
 
 void RootPort::give_answers(Cycle now) {

@@ -159,6 +159,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void access_answered(sim::Transaction& own, sim::Cycle seen);
   void answer_cpu(tlm::tlm_generic_payload& p, sim::CompletionStatus status, sim::Cycle seen,
                   std::uint64_t posted_before);
+  inline void posted_done(tlm::tlm_generic_payload& p, sim::Cycle seen);
   inline void posted_ordered(const tlm::tlm_generic_payload& p, sim::Cycle seen);
   inline void respond(TargetPort<RootPort>& port, Stall& stall, tlm::tlm_generic_payload& p);
   void end_request(TargetPort<RootPort>& port, Stall& stall);

@@ -88,9 +88,29 @@ class Transaction : public tlm::tlm_generic_payload {
     return port;
   }
 
+  /// Modules that answer a posted write as soon as they have taken it, and keep it until they are done with it.
+  enum class Keeper : std::uint8_t { kLink = 1, kRootPort = 2 };
+  /// Takes a reference for `keeper`. False: another of its kind on the way has one already.
+  bool keep(Keeper keeper) {
+    const auto bit = static_cast<unsigned>(keeper);
+    if ((keepers_ & bit) != 0) return false;
+    keepers_ |= bit;
+    acquire();
+    return true;
+  }
+  /// Gives the reference of `keeper` back. False: it has none, and whoever sent the transaction waits for an answer.
+  bool let_go(Keeper keeper) {
+    const auto bit = static_cast<unsigned>(keeper);
+    if ((keepers_ & bit) == 0) return false;
+    keepers_ &= ~bit;
+    release();
+    return true;
+  }
+
  private:
   friend class PayloadPool;
   std::uint64_t ports_ = 0;  // a byte each: port + 1
+  unsigned keepers_ = 0;     // a bit each
   std::vector<std::uint8_t> buffer_;
 };
 

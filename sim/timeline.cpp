@@ -19,8 +19,10 @@ Tick ticks_per_resolution_unit() {
 }  // namespace
 
 Sleeper::Sleeper(Timeline& timeline, Served served)
-    : timeline_(timeline), rank_(timeline.enrol(this)), served_(served) {}
-Sleeper::~Sleeper() { timeline_.withdraw(rank_); }
+    : timeline_(timeline), served_(served) {
+  rank_ = timeline.enrolled_++;
+}
+Sleeper::~Sleeper() { cancel(); }
 
 Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline, Served::kByTick), clock_(clock) {
   if (timeline.mode().every_cycle) wake_by(clock_.edge(clock_.after(timeline.now())));
@@ -28,7 +30,7 @@ Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline, Served::kB
 
 void Clocked::wake(Tick now) { serve(now); }
 
-inline void Clocked::serve(Tick now) {
+[[gnu::always_inline]] inline void Clocked::serve(Tick now) {
   current_ = __builtin_expect(now == due_.at, 1) ? due_.cycle : clock_.at_or_before(now);
   const Wakeup next = tick(current_);
   if (__builtin_expect(timeline().mode().every_cycle, 0)) {
@@ -43,6 +45,7 @@ Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode)
   SC_HAS_PROCESS(Timeline);
   SC_METHOD(drive);
   sensitive << kick_;
+  ends_.previous_ = ends_.next_ = &ends_;
 }
 
 Timeline::~Timeline() = default;
@@ -54,48 +57,34 @@ sc_core::sc_time Timeline::to_sc_time(Tick t) {
   return sc_core::sc_time::from_value(unit == 1 ? t : (t + unit - 1) / unit);
 }
 
-std::uint32_t Timeline::enrol(Sleeper* s) {
-  const auto rank = static_cast<std::uint32_t>(sleepers_.size());
-  sleepers_.push_back(s);
-  places_.push_back({});
-  return rank;
+inline void Timeline::unlink(TimelinePlace& p) {
+  p.previous_->next_ = p.next_;
+  p.next_->previous_ = p.previous_;
 }
 
-void Timeline::withdraw(std::uint32_t rank) {
-  set_key(rank, kNever);
-  sleepers_[rank] = nullptr;
+/// The time of the end is kNever, so a search ends there.
+inline void Timeline::link(TimelinePlace& p, Tick t) {
+  TimelinePlace* after = ends_.next_;
+  while (after->at_ < t || (after->at_ == t && after->rank_ < p.rank_)) after = after->next_;
+  TimelinePlace* const before = after->previous_;
+  p.at_ = t;
+  p.previous_ = before;
+  p.next_ = after;
+  before->next_ = &p;
+  after->previous_ = &p;
 }
 
-inline void Timeline::unlink(std::uint32_t place) {
-  Place* const places = places_.data();
-  const Place& p = places[place];
-  places[p.previous].next = p.next;
-  places[p.next].previous = p.previous;
-}
-
-/// The end's time is kNever, so a search ends there.
-inline void Timeline::link(std::uint32_t place, Tick t) {
-  Place* const places = places_.data();
-  std::uint32_t after = places[kEnds].next;
-  while (places[after].at < t || (places[after].at == t && after < place)) after = places[after].next;
-  const std::uint32_t before = places[after].previous;
-  places[place] = {t, before, after};
-  places[before].next = place;
-  places[after].previous = place;
-}
-
-void Timeline::set_key(std::uint32_t rank, Tick t) {
-  const std::uint32_t place = rank + 1;
-  if (places_[place].at != kNever) unlink(place);
+void Timeline::set(TimelinePlace& p, Tick t) {
+  if (p.at_ != kNever) unlink(p);
   if (t != kNever) {
-    link(place, t);
+    link(p, t);
   } else {
-    places_[place].at = kNever;
+    p.at_ = kNever;
   }
   if (!driving_) kick_for(t);
 }
 
-/// A key has been set from outside drive().
+/// A wake-up has been asked for from outside drive().
 void Timeline::kick_for(Tick t) {
   if (t == kNever || !sc_core::sc_is_running()) return;
   const Tick sc_now = to_ticks(sc_core::sc_time_stamp());
@@ -125,11 +114,11 @@ Tick Timeline::horizon() const {
   return free < limit_ ? free : (limit_ > base_ ? limit_ : base_);
 }
 
-Tick Timeline::earliest_of_others(std::uint32_t rank) const {
-  std::uint32_t place = places_[kEnds].next;
-  if (place == rank + 1) place = places_[place].next;
+Tick Timeline::earliest_of_others(const TimelinePlace& p) const {
+  const TimelinePlace* first = ends_.next_;
+  if (first == &p) first = first->next_;
   const Tick free = horizon();
-  return std::min(free == kNever ? kNever : free + 1, places_[place].at);
+  return std::min(free == kNever ? kNever : free + 1, first->at_);
 }
 
 void Timeline::drive() {
@@ -148,9 +137,9 @@ void Timeline::drive() {
 void Timeline::wake_all_due() {
   Tick free = horizon();
   while (!stopped_) {
-    const std::uint32_t place = places_[kEnds].next;
-    if (place == kEnds) break;
-    const Tick t = places_[place].at;
+    TimelinePlace& first = *ends_.next_;
+    if (&first == &ends_) break;
+    const Tick t = first.at_;
     if (company_) free = horizon();
     if (t > base_ && t > free) {
       // Our own notification may not count as foreign activity, so it is made last.
@@ -158,10 +147,10 @@ void Timeline::wake_all_due() {
       break;
     }
     if (t > now_) now_ = t;
-    unlink(place);
-    places_[place].at = kNever;
+    unlink(first);
+    first.at_ = kNever;
     ++wakeups_;
-    Sleeper& sleeper = *sleepers_[place - 1];
+    auto& sleeper = static_cast<Sleeper&>(first);
     if (sleeper.served_ == Sleeper::Served::kByTick) {
       static_cast<Clocked&>(sleeper).serve(now_);
     } else {

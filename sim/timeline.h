@@ -26,8 +26,19 @@ namespace sim {
 
 class Timeline;
 
+/// A place in the Timeline's list of pending wake-ups.
+class TimelinePlace {
+ private:
+  friend class Sleeper;
+  friend class Timeline;
+  TimelinePlace() = default;
+  Tick at_ = kNever;
+  TimelinePlace *previous_ = nullptr, *next_ = nullptr;
+  std::uint32_t rank_ = 0;
+};
+
 /// Something that sleeps on a Timeline. Registered for life by its constructor.
-class Sleeper {
+class Sleeper : private TimelinePlace {
  public:
   explicit Sleeper(Timeline& timeline) : Sleeper(timeline, Served::kByWake) {}
   virtual ~Sleeper();
@@ -39,7 +50,7 @@ class Sleeper {
 
   Timeline& timeline() const { return timeline_; }
   /// Pending wake-up, or kNever.
-  Tick pending() const;
+  Tick pending() const { return at_; }
 
  protected:
   enum class Served : std::uint8_t { kByWake, kByTick };
@@ -57,7 +68,6 @@ class Sleeper {
  private:
   friend class Timeline;
   Timeline& timeline_;
-  std::uint32_t rank_;
   Served served_;  // a Clocked: the Timeline calls its tick() and not wake(), which would call it
 };
 
@@ -144,7 +154,7 @@ class Timeline final : public sc_core::sc_module {
   }
 
   /// The earliest pending wake-up of anybody, or kNever.
-  Tick earliest() const { return places_[places_[kEnds].next].at; }
+  Tick earliest() const { return ends_.next_->at_; }
 
   /// Wake-ups served so far (a Clocked tick or a context resume counts one).
   std::uint64_t wakeups() const { return wakeups_; }
@@ -159,13 +169,10 @@ class Timeline final : public sc_core::sc_module {
 
  private:
   friend class Sleeper;
-  std::uint32_t enrol(Sleeper* s);
-  void withdraw(std::uint32_t rank);
-  void set_key(std::uint32_t rank, Tick t);
+  void set(TimelinePlace& p, Tick t);
   void kick_for(Tick t);
-  Tick key(std::uint32_t rank) const { return places_[rank + 1].at; }
-  void link(std::uint32_t place, Tick t);
-  void unlink(std::uint32_t place);
+  inline void link(TimelinePlace& p, Tick t);
+  inline static void unlink(TimelinePlace& p);
   bool finds_company() const;
   /// sc_time::from_value() without the call into the library: an sc_time is its number of units of the
   /// resolution. Made for every TLM call.
@@ -179,7 +186,7 @@ class Timeline final : public sc_core::sc_module {
   void drive();
   void wake_all_due();
   Tick horizon() const;
-  Tick earliest_of_others(std::uint32_t rank) const;
+  Tick earliest_of_others(const TimelinePlace& p) const;
 
   TimeMode mode_;
   Tick now_ = 0;
@@ -192,23 +199,15 @@ class Timeline final : public sc_core::sc_module {
   std::uint64_t wakeups_ = 0;
   sc_core::sc_event kick_;
 
-  /// The place of the sleeper of rank r is r + 1. Place kEnds is before the first and after the last pending
-  /// one.
-  struct Place {
-    Tick at = kNever;
-    std::uint32_t previous = 0, next = 0;
-  };
-  static constexpr std::uint32_t kEnds = 0;
-  std::vector<Place> places_{Place{}};
-  std::vector<Sleeper*> sleepers_;  // per rank; null = withdrawn
+  TimelinePlace ends_;  // before the first and after the last pending one, at kNever
+  std::uint32_t enrolled_ = 0;
   Tick unit_;                       // ticks a unit of SystemC's resolution
 };
 
-inline Tick Sleeper::pending() const { return timeline_.key(rank_); }
-inline Tick Sleeper::others_pending() const { return timeline_.earliest_of_others(rank_); }
-inline void Sleeper::sleep_until(Tick t) { timeline_.set_key(rank_, t); }
+inline Tick Sleeper::others_pending() const { return timeline_.earliest_of_others(*this); }
+inline void Sleeper::sleep_until(Tick t) { timeline_.set(*this, t); }
 inline void Sleeper::wake_by(Tick t) {
-  if (t < timeline_.key(rank_)) timeline_.set_key(rank_, t);
+  if (t < at_) timeline_.set(*this, t);
 }
 
 inline Clock::Edge Clocked::edge_of(Tick arrival) const {
