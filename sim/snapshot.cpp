@@ -205,6 +205,9 @@ Snapshot::Snapshot(std::size_t heap_reserve) {
   action.sa_flags = SA_ONSTACK | SA_SIGINFO | SA_NODEFER;
   for (const int signal : kCrashSignals) ::sigaction(signal, &action, nullptr);
 
+  // What the handler calls on its way to make_hot() is found by the dynamic linker now, while it may write to its own
+  // tables: the first fault would be another fault, and so on. (Volatile: compilers drop what nobody uses.)
+  static_cast<void>(*static_cast<volatile int*>(&errno));
   // The Linux kernel may write to the thread's page at any moment: it never becomes read-only.
   for (std::uintptr_t p = state_->rseq; p < state_->rseq + kRseqBytes; p = (p | (kPage - 1)) + 1)
     state_->make_hot(p);
