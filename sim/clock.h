@@ -12,7 +12,7 @@ class Clock {
  public:
   /// Period of `numerator / denominator` femtoseconds; both > 0.
   constexpr Clock(std::uint64_t numerator_fs, std::uint64_t denominator = 1)
-      : num_(numerator_fs), den_(denominator) {}
+      : num_(numerator_fs), den_(denominator), inverse_(~std::uint64_t{0} / numerator_fs) {}
 
   /// Clock of `hz` cycles a second.
   static constexpr Clock from_hz(std::uint64_t hz) {
@@ -41,7 +41,7 @@ class Clock {
   };
   constexpr Edge first_at_or_after(Tick t) const {
     if (__builtin_expect(den_ == 1, 1)) {
-      const Cycle n = t / num_;
+      const Cycle n = whole_periods(t);
       const Tick at = n * num_;
       return at == t ? Edge{n, at} : Edge{n + 1, at + num_};
     }
@@ -55,7 +55,7 @@ class Clock {
 
   /// Last edge at or before `t`.
   constexpr Cycle at_or_before(Tick t) const {
-    if (den_ == 1) return t / num_;
+    if (den_ == 1) return whole_periods(t);
     const Cycle n = at_or_after(t);
     return edge(n) > t ? n - 1 : n;
   }
@@ -72,6 +72,12 @@ class Clock {
   constexpr bool operator==(const Clock&) const = default;
 
  private:
+  /// t / num_ without a division, which costs as much as twenty other instructions: the product with the rounded
+  /// down inverse is less than one too small.
+  constexpr Cycle whole_periods(Tick t) const {
+    const auto n = static_cast<Cycle>(static_cast<unsigned __int128>(t) * inverse_ >> 64);
+    return n + (t - n * num_ >= num_ ? 1 : 0);
+  }
   /// floor(value * by / of). 64 bits are enough for the first hour or so of simulated time.
   static constexpr std::uint64_t scale(std::uint64_t value, std::uint64_t by, std::uint64_t of) {
     std::uint64_t product = 0;
@@ -81,6 +87,7 @@ class Clock {
 
   std::uint64_t num_;
   std::uint64_t den_;
+  std::uint64_t inverse_;  // 2^64 / num_
 };
 
 }  // namespace sim

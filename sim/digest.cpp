@@ -2,22 +2,28 @@
 #include "sim/digest.h"
 
 #include <fmt/format.h>
+// Compiled for the processor that this file is compiled for: with AVX2 (scripts/fastest.sh) in a third of the instructions.
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 namespace sim {
 
-Digest::Digest() : state_(XXH3_createState()) { XXH3_128bits_reset(state_); }
-Digest::~Digest() { XXH3_freeState(state_); }
+struct Digest::Hash {
+  XXH3_state_t state;
+};
+
+Digest::Digest() : hash_(std::make_unique<Hash>()) { XXH3_128bits_reset(&hash_->state); }
+Digest::~Digest() = default;
 
 void Digest::flush() {
-  XXH3_128bits_update(state_, buffer_.data(), fill_ * sizeof buffer_[0]);
+  XXH3_128bits_update(&hash_->state, buffer_.data(), fill_ * sizeof buffer_[0]);
   if (tap_ && fill_ != 0) tap_({buffer_.data(), fill_});
   fill_ = 0;
 }
 
 std::string Digest::hex() {
   flush();
-  const XXH128_hash_t h = XXH3_128bits_digest(state_);
+  const XXH128_hash_t h = XXH3_128bits_digest(&hash_->state);
   return fmt::format("{:016x}{:016x}", h.high64, h.low64);
 }
 

@@ -5,13 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "sim/types.h"
-
-struct XXH3_state_s;
 
 namespace sim {
 
@@ -53,7 +52,8 @@ class Digest {
   std::array<std::uint64_t, 512> buffer_;
   std::size_t fill_ = 0;
   std::uint64_t events_ = 0;
-  XXH3_state_s* state_;
+  struct Hash;
+  std::unique_ptr<Hash> hash_;
   Tap tap_;
 };
 

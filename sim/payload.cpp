@@ -6,12 +6,13 @@ namespace sim {
 PayloadPool::~PayloadPool() = default;
 
 Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t address, std::size_t length) {
-  if (free_.empty()) {
+  if (free_ == nullptr) {
     all_.push_back(std::make_unique<Transaction>(this));
-    free_.push_back(all_.back().get());
+    free_ = all_.back().get();
   }
-  Transaction* t = free_.back();
-  free_.pop_back();
+  Transaction* const t = free_;
+  free_ = t->next_free_;
+  ++outstanding_;
   if (t->buffer_.size() < length) t->buffer_.resize(length <= 64 ? 64 : (length + 255) / 256 * 256);
   t->set_command(command);
   t->set_address(address);
@@ -24,11 +25,17 @@ Transaction* PayloadPool::acquire(tlm::tlm_command command, std::uint64_t addres
   t->set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
   static_cast<DmaTagFields&>(t->tag) = {};
   t->user[0] = t->user[1] = t->ports_ = 0;
+  t->keepers_ = 0;
   t->acquire();
   return t;
 }
 
-void PayloadPool::free(tlm::tlm_generic_payload* payload) { free_.push_back(static_cast<Transaction*>(payload)); }
+void PayloadPool::free(tlm::tlm_generic_payload* payload) {
+  auto* const t = static_cast<Transaction*>(payload);
+  t->next_free_ = free_;
+  free_ = t;
+  --outstanding_;
+}
 
 void complete(tlm::tlm_generic_payload& payload, CompletionStatus status) {
   if (DmaTag* tag = find_tag(payload); tag != nullptr) tag->status = status;

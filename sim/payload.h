@@ -111,6 +111,7 @@ class Transaction : public tlm::tlm_generic_payload {
   friend class PayloadPool;
   std::uint64_t ports_ = 0;  // a byte each: port + 1
   unsigned keepers_ = 0;     // a bit each
+  Transaction* next_free_ = nullptr;
   std::vector<std::uint8_t> buffer_;
 };
 
@@ -121,13 +122,14 @@ class PayloadPool : public tlm::tlm_mm_interface {
   /// A read or write of `length` bytes (1..4096) at `address`, with its own zero-initialised-once buffer.
   /// Reference count 1; give back with release().
   Transaction* acquire(tlm::tlm_command command, std::uint64_t address, std::size_t length);
-  std::size_t outstanding() const { return all_.size() - free_.size(); }
+  std::size_t outstanding() const { return outstanding_; }
 
   void free(tlm::tlm_generic_payload* payload) override;
 
  private:
   std::vector<std::unique_ptr<Transaction>> all_;
-  std::vector<Transaction*> free_;
+  Transaction* free_ = nullptr;  // the last given back, and so on
+  std::size_t outstanding_ = 0;
 };
 
 /// The payload as one of a PayloadPool; null: it is somebody else's.

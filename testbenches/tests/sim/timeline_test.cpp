@@ -29,6 +29,24 @@ TEST(Clock, RationalPeriodNeverDrifts) {
   }
 }
 
+// The library divides by a product with the inverse.
+TEST(Clock, EdgesAreThoseOfADivision) {
+  sim::RandomStream random(1, 0, "clock");
+  for (const std::uint64_t period :
+       {1ull, 3ull, 833'333ull, 1'000'000ull, 4'000'001ull, 1'000'000'000'000'000ull, (1ull << 63) + 5}) {
+    const Clock clock(period);
+    std::vector<Tick> times{0, 1, sim::kNever - 1, sim::kNever, sim::kNever / period * period};
+    for (int i = 0; i < 2'000; ++i) {
+      const Tick near_edge = random.next() / period * period;
+      times.insert(times.end(), {near_edge, near_edge - 1, near_edge + 1, random.next() >> (i % 64)});
+    }
+    for (const Tick t : times) {
+      ASSERT_EQ(clock.at_or_before(t), t / period) << t << " of " << period;
+      ASSERT_EQ(clock.at_or_after(t), t / period + (t % period != 0 ? 1 : 0)) << t << " of " << period;
+    }
+  }
+}
+
 TEST(Clock, FromHertzReduces) {
   EXPECT_EQ(Clock::from_hz(2'500'000'000).edge(5), 2 * sim::kNanosecond);
   EXPECT_EQ(Clock::from_hz(1'200'000'000).edge(6), 5 * sim::kNanosecond);
