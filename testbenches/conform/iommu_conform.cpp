@@ -61,8 +61,9 @@ class Replayer final : public iommu::Surroundings {
                            m.itag, m.rid, m.dsv, m.dseg, m.has_process_id, m.process_id, m.payload);
   }
   void send(const iommu::PageRequestGroupResponse& m) override {
-    events_ += fmt::format(" ; prgr rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} prgi={:x} resp={:x}", m.rid,
-                           m.dsv, m.dseg, m.has_process_id, m.process_id, m.prgi, m.code);
+    (answering_ ? response_ : events_) +=
+        fmt::format(" ; prgr rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} prgi={:x} resp={:x}", m.rid, m.dsv,
+                    m.dseg, m.has_process_id, m.process_id, m.prgi, m.code);
   }
 
  private:
@@ -373,8 +374,13 @@ class Replayer final : public iommu::Surroundings {
     const Outcome o =
         core_->translate(iommu::Core::as_request(m), memory_,
                          options_.caches ? iommu::Walk::CacheUse::kFull : iommu::Walk::CacheUse::kNone);
+    // The record and its interrupt come before the answer to the device.
+    response_.clear();
+    answering_ = true;
     core_->page_request_done(m, o);
     core_->settle(memory_);
+    answering_ = false;
+    events_ += response_;
     answer_ = "G";
   }
 
@@ -394,6 +400,8 @@ class Replayer final : public iommu::Surroundings {
   std::vector<std::string_view> words_;
   std::vector<std::uint8_t> bytes_;
   std::string events_, answer_;
+  std::string response_;  // to the page request under way
+  bool answering_ = false;
   std::unique_ptr<iommu::Core> core_;
   CaseMemory memory_;
 };

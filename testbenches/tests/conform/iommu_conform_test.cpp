@@ -91,6 +91,15 @@ TEST(IommuConform, CompletionOfATagNeverGivenOutIsUnexpected) {
   EXPECT_NE(out.str().find("\n5 K unexp=0 "), std::string::npos) << out.str();
 }
 
+TEST(IommuConform, APageRequestIsAnsweredAfterItsRecordAndInterrupt) {
+  std::istringstream in(
+      "C 0 x\nP caps=3802000010 baresz=1000 maxmode=4 vecbits=1 mbox=7f000000 mboxlen=1000000\nW 2f8 8 10\n"
+      "W 310 8 7f000010\nW 318 4 11223344\nW 28 8 20000004\nW 4c 4 3\nG 5 0 0 0 0 0 0 1005\n.\n");
+  std::ostringstream out;
+  conform::replay_iommu_cases(in, "cases", out);
+  EXPECT_NE(out.str().find("6 G ; w7f000010=44332211 ; prgr "), std::string::npos) << out.str();
+}
+
 TEST(IommuConform, BadInputNamesFileAndLine) {
   expect_error("C 0 x\nR 0 8\n", "cases:2:");
   expect_error("C 0 x\nP caps=3800000010 baresz=1000\nR zz 8\n", "'zz' is not a hexadecimal number");
