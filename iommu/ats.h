@@ -70,6 +70,7 @@ class InvalidationTags {
   }
   /// An Invalidation Completion; false = nobody expected it.
   bool complete(const InvalidationCompletion& m) {
+    if ((m.itag_vector >> kTags) != 0) return false;  // a tag that was never given out
     for (unsigned t = 0; t < kTags; ++t) {
       if ((m.itag_vector & (1u << t)) == 0) continue;
       if (!busy_[t] || sent_[t].rid != m.rid || sent_[t].dsv != m.dsv || (m.dsv && sent_[t].dseg != m.dseg)) {

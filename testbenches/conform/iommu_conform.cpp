@@ -37,6 +37,7 @@ class Replayer final : public iommu::Surroundings {
     if (text.empty() || text[0] == '#') return;
     split(text);
     if (words_[0] == "C") {
+      in_case_ = true;
       out_ << text << '\n';
       operation_ = 0;
       core_ = nullptr;
@@ -44,6 +45,7 @@ class Replayer final : public iommu::Surroundings {
       return;
     }
     if (words_[0] == ".") return;
+    if (!in_case_) bad(fmt::format("operation '{}' before the first C line", words_[0]));
     events_.clear();
     answer_.clear();
     operate();
@@ -59,8 +61,9 @@ class Replayer final : public iommu::Surroundings {
                            m.itag, m.rid, m.dsv, m.dseg, m.has_process_id, m.process_id, m.payload);
   }
   void send(const iommu::PageRequestGroupResponse& m) override {
-    events_ += fmt::format(" ; prgr rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} prgi={:x} resp={:x}", m.rid,
-                           m.dsv, m.dseg, m.has_process_id, m.process_id, m.prgi, m.code);
+    (answering_ ? response_ : events_) +=
+        fmt::format(" ; prgr rid={:x} dsv={:d} dseg={:x} pv={:d} pid={:x} prgi={:x} resp={:x}", m.rid, m.dsv,
+                    m.dseg, m.has_process_id, m.process_id, m.prgi, m.code);
   }
 
  private:
@@ -88,12 +91,30 @@ class Replayer final : public iommu::Surroundings {
     if (i >= words_.size()) bad(fmt::format("operation '{}' needs {} words", words_[0], i + 1));
     return hex(words_[i]);
   }
+  /// The same of a register offset: what does not fit 32 bits must not become another register.
+  std::uint32_t offset(std::size_t i) const {
+    const std::uint64_t v = arg(i);
+    if ((v >> 32) != 0) bad(fmt::format("'{}' is not a register offset", words_[i]));
+    return static_cast<std::uint32_t>(v);
+  }
+  void nothing_after(std::size_t count) const {
+    if (words_.size() > count)
+      bad(fmt::format("operation '{}' has no word for '{}'", words_[0], words_[count]));
+  }
+  /// Words of an operation, its letter included; 0 = unknown, it complains itself.
+  static std::size_t words_of(char op) {
+    constexpr std::string_view kOperations = "MFfWRITQXYDGKE";
+    constexpr std::size_t kWords[] = {3, 4, 1, 4, 3, 3, 11, 3, 1, 1, 3, 9, 6, 2};
+    const std::size_t at = kOperations.find(op);
+    return at == std::string_view::npos ? 0 : kWords[at];
+  }
 
   void operate() {
     const std::string_view op = words_[0];
     if (op == "P") return configure();
     if (core_ == nullptr) bad("an operation before the P line of its case");
     if (op.size() != 1) bad(fmt::format("unknown operation '{}'", op));
+    if (const std::size_t count = words_of(op[0]); count != 0) nothing_after(count);
     switch (op[0]) {
       case 'M':
         return write_memory();
@@ -107,7 +128,7 @@ class Replayer final : public iommu::Surroundings {
       case 'I':
         answer_ = fmt::format(
             "{} {:x}", op,
-            core_->read_register(static_cast<std::uint32_t>(arg(1)), static_cast<unsigned>(arg(2))));
+            core_->read_register(offset(1), static_cast<unsigned>(arg(2))));
         return;
       case 'T':
         return translate();
@@ -203,7 +224,7 @@ class Replayer final : public iommu::Surroundings {
   }
 
   void write_register() {
-    core_->write_register(static_cast<std::uint32_t>(arg(1)), static_cast<unsigned>(arg(2)), arg(3));
+    core_->write_register(offset(1), static_cast<unsigned>(arg(2)), arg(3));
     core_->settle(memory_);
     answer_ = "W";
   }
@@ -211,6 +232,8 @@ class Replayer final : public iommu::Surroundings {
   Request parse_request() const {
     if (words_.size() != 11) bad("T needs 10 arguments");
     const std::string_view at = words_[4], rw = words_[5];
+    if (at != "U" && at != "A" && at != "T") bad(fmt::format("'{}' is not one of U, A, T", at));
+    if (rw != "R" && rw != "W") bad(fmt::format("'{}' is not one of R, W", rw));
     Request r;
     r.device_id = static_cast<std::uint32_t>(arg(1));
     r.has_process_id = arg(2) != 0;
@@ -351,8 +374,13 @@ class Replayer final : public iommu::Surroundings {
     const Outcome o =
         core_->translate(iommu::Core::as_request(m), memory_,
                          options_.caches ? iommu::Walk::CacheUse::kFull : iommu::Walk::CacheUse::kNone);
+    // The record and its interrupt come before the answer to the device.
+    response_.clear();
+    answering_ = true;
     core_->page_request_done(m, o);
     core_->settle(memory_);
+    answering_ = false;
+    events_ += response_;
     answer_ = "G";
   }
 
@@ -368,9 +396,12 @@ class Replayer final : public iommu::Surroundings {
   IommuOptions options_;
   std::size_t number_ = 0;
   unsigned operation_ = 0;
+  bool in_case_ = false;
   std::vector<std::string_view> words_;
   std::vector<std::uint8_t> bytes_;
   std::string events_, answer_;
+  std::string response_;  // to the page request under way
+  bool answering_ = false;
   std::unique_ptr<iommu::Core> core_;
   CaseMemory memory_;
 };

@@ -80,6 +80,26 @@ void expect_error(const std::string& text, const std::string& message) {
   }
 }
 
+/// Tags are 0 and 1: a completion of any other was expected by nobody.
+TEST(IommuConform, CompletionOfATagNeverGivenOutIsUnexpected) {
+  std::istringstream in(
+      "C 0 x\nP caps=3802000010 baresz=1000 maxmode=4\nW 18 8 20400004\nW 48 4 3\nQ 50000000004 1000\n"
+      "K 5 0 0 4 1\nK 5 0 0 1 1\n.\n");
+  std::ostringstream out;
+  conform::replay_iommu_cases(in, "cases", out);
+  EXPECT_NE(out.str().find("\n4 K unexp=1 "), std::string::npos) << out.str();
+  EXPECT_NE(out.str().find("\n5 K unexp=0 "), std::string::npos) << out.str();
+}
+
+TEST(IommuConform, APageRequestIsAnsweredAfterItsRecordAndInterrupt) {
+  std::istringstream in(
+      "C 0 x\nP caps=3802000010 baresz=1000 maxmode=4 vecbits=1 mbox=7f000000 mboxlen=1000000\nW 2f8 8 10\n"
+      "W 310 8 7f000010\nW 318 4 11223344\nW 28 8 20000004\nW 4c 4 3\nG 5 0 0 0 0 0 0 1005\n.\n");
+  std::ostringstream out;
+  conform::replay_iommu_cases(in, "cases", out);
+  EXPECT_NE(out.str().find("6 G ; w7f000010=44332211 ; prgr "), std::string::npos) << out.str();
+}
+
 TEST(IommuConform, BadInputNamesFileAndLine) {
   expect_error("C 0 x\nR 0 8\n", "cases:2:");
   expect_error("C 0 x\nP caps=3800000010 baresz=1000\nR zz 8\n", "'zz' is not a hexadecimal number");
@@ -88,6 +108,13 @@ TEST(IommuConform, BadInputNamesFileAndLine) {
   expect_error("C 0 x\nP caps=3800000010 baresz=1000\nD 0 ffffffffffff\n", "cases:3:");
   expect_error("C 0 x\nP caps=3800000010 baresz=1000\nZ 1\n", "unknown operation 'Z'");
   expect_error("C 0 x\nP caps=3800000010 baresz=1000\nT 1 2\n", "cases:3:");
+  const std::string begun = "C 0 x\nP caps=3800000010 baresz=1000\n";
+  expect_error("P caps=3800000010\n", "cases:1: operation 'P' before the first C line");
+  expect_error(begun + "W 18 8 1 2\n", "cases:3: operation 'W' has no word for '2'");
+  expect_error(begun + "X 1\n", "cases:3: operation 'X' has no word for '1'");
+  expect_error(begun + "R 100000018 8\n", "cases:3: '100000018' is not a register offset");
+  expect_error(begun + "T 1 0 0 Z R 0 0 0 0 0\n", "cases:3: 'Z' is not one of U, A, T");
+  expect_error(begun + "T 1 0 0 U Q 0 0 0 0 0\n", "cases:3: 'Q' is not one of R, W");
   EXPECT_THROW(conform::read_text("/nonexistent/cases"), sim::Error);
 }
 
