@@ -138,6 +138,9 @@ void Nic::Core::flr(FunctionIndex f) {
     if (device.pf().vf_enable()) set_vf_enable(false);
     device.pf().reset();
     device.regs.power_on_reset();
+    phy.power_on(device.config.link_up_at_reset);
+    autonegotiation_end_ = sim::kNeverCycle;
+    arrival_due = next_arrival();
     io_address_ = 0;
     device.refresh_functions();
     software_reset();

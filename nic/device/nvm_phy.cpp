@@ -31,7 +31,10 @@ Nvm::Nvm(const std::array<std::uint8_t, 6>& mac) {
   words_[0x3F] = static_cast<std::uint16_t>(0xBABA - sum);
 }
 
-Phy::Phy(bool link_up) : link_up_(link_up) { reset(); }
+void Phy::power_on(bool link_up) {
+  link_up_ = link_up;
+  reset();
+}
 
 void Phy::reset() {
   regs_.fill(0);

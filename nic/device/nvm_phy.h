@@ -23,7 +23,9 @@ class Nvm {
 /// complete_autonegotiation().
 class Phy {
  public:
-  explicit Phy(bool link_up);
+  explicit Phy(bool link_up) { power_on(link_up); }
+  /// As after power is applied; the cable stays where it is.
+  void power_on(bool link_up);
   void reset();
 
   std::uint16_t read(unsigned reg) const { return regs_[reg & 31]; }
@@ -36,7 +38,7 @@ class Phy {
 
  private:
   std::array<std::uint16_t, 32> regs_{};
-  bool link_up_;
+  bool link_up_ = false;
   bool cable_ = true;
 };
 

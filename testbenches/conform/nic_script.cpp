@@ -77,7 +77,7 @@ class LineParser {
   }
 
   std::vector<std::uint8_t> hex(std::string_view w) const {
-    if (w.size() % 2 != 0) fail("odd number of hex digits");
+    if (w.size() % 2 != 0) fail(fmt::format("'{}' has an odd number of hex digits", w.substr(0, 32)));
     std::vector<std::uint8_t> bytes(w.size() / 2);
     for (std::size_t i = 0; i < bytes.size(); ++i) {
       const char* at = w.data() + 2 * i;
@@ -132,11 +132,21 @@ NicScriptOp parse_op(LineParser& in, std::string_view name, std::size_t line) {
         break;
     }
   }
-  if (!in.word().empty()) in.fail(fmt::format("too many fields for '{}'", name));
+  if (const auto extra = in.word(); !extra.empty())
+    in.fail(fmt::format("'{}': too many fields for '{}'", extra, name));
   const bool sized = op.op == NicOp::kConfigRead || op.op == NicOp::kConfigWrite;
-  if (sized && op.b != 1 && op.b != 2 && op.b != 4) in.fail("size is not 1, 2 or 4");
+  if (sized && op.b != 1 && op.b != 2 && op.b != 4) in.fail(fmt::format("size {} is not 1, 2 or 4", op.b));
   if ((op.op == NicOp::kIommuRead || op.op == NicOp::kIommuWrite) && op.b != 4 && op.b != 8) {
-    in.fail("size is not 4 or 8");
+    in.fail(fmt::format("size {} is not 4 or 8", op.b));
+  }
+  constexpr std::uint64_t kMaxBytes = std::uint64_t{128} << 20;  // the larger world
+  if ((op.op == NicOp::kMemoryFill || op.op == NicOp::kMemoryDump || op.op == NicOp::kMemoryCrc) &&
+      op.b > kMaxBytes) {
+    in.fail(fmt::format("{} bytes are more than the memory has", op.b));
+  }
+  if (op.op == NicOp::kVfs && op.a > 8) in.fail(fmt::format("{} is more than 8 VFs", op.a));
+  if (op.msix && op.op != NicOp::kRead && op.op != NicOp::kWrite) {
+    in.fail(fmt::format("'{}' wants a function, not its MSI-X table", name));
   }
   return op;
 }
@@ -151,10 +161,11 @@ NicScript parse_nic_script(std::string_view file, std::string_view text) {
     std::string_view row = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     ++line;
+    if (row.ends_with('\r')) row.remove_suffix(1);
     row = row.substr(0, row.find('#'));
     LineParser in(file, line, row);
     const std::string_view name = in.word();
-    if (name.empty() || name == "\r") continue;
+    if (name.empty()) continue;
     if (name == "name") {
       script.name = in.rest().empty() ? "" : in.rest().substr(1);
     } else if (name == "world") {
@@ -162,9 +173,17 @@ NicScript parse_nic_script(std::string_view file, std::string_view text) {
       if (w != "plain" && w != "iommu")
         in.fail(fmt::format("unknown world '{}'{}", w, sim::suggestion(w, {"plain", "iommu"})));
       script.iommu_world = w == "iommu";
+      if (const auto extra = in.word(); !extra.empty())
+        in.fail(fmt::format("'{}': too many fields for 'world'", extra));
     } else {
       script.ops.push_back(parse_op(in, name, line));
     }
+  }
+  for (const NicScriptOp& op : script.ops) {
+    const bool iommu =
+        op.op == NicOp::kIommuRead || op.op == NicOp::kIommuWrite || op.op == NicOp::kFaultQueue;
+    if (iommu && !script.iommu_world)
+      throw sim::Error(file, op.line, "'ir', 'iw' and 'fq' want 'world iommu'");
   }
   return script;
 }

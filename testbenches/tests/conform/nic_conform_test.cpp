@@ -44,10 +44,16 @@ TEST(NicConform, BadInputNamesFileAndLine) {
       {"world moon\n", "f.nic:1: unknown world 'moon'"},
       {"r vf8 0\n", "f.nic:1: 'vf8' is not a function"},
       {"w pf 0\n", "f.nic:1: 'w' wants more fields"},
-      {"rx 012\n", "f.nic:1: odd number of hex digits"},
+      {"rx 012\n", "f.nic:1: '012' has an odd number of hex digits"},
       {"mw 0x1000 zz\n", "f.nic:1: 'zz' are not hex digits"},
-      {"cr pf 0 3\n", "f.nic:1: size is not 1, 2 or 4"},
-      {"vfs 1 2\n", "f.nic:1: too many fields for 'vfs'"}};
+      {"cr pf 0 3\n", "f.nic:1: size 3 is not 1, 2 or 4"},
+      {"vfs 1 2\n", "f.nic:1: '2': too many fields for 'vfs'"},
+      {"vfs 9\n", "f.nic:1: 9 is more than 8 VFs"},
+      {"world plain iommu\n", "f.nic:1: 'iommu': too many fields for 'world'"},
+      {"world plain\nsetup pf\nfq\n", "f.nic:3: 'ir', 'iw' and 'fq' want 'world iommu'"},
+      {"md 0x1000000 0x1000000000\n", "f.nic:1: 68719476736 bytes are more than the memory has"},
+      {"setup pf.msix\n", "f.nic:1: 'setup' wants a function, not its MSI-X table"},
+      {"world plain\r\nrr\r\n", "f.nic:2: unknown op 'rr'"}};
   for (const auto& [text, message] : kBad) {
     try {
       conform::parse_nic_script("f.nic", text);

@@ -69,6 +69,24 @@ TEST(Flr, PfLosesEverythingVfsIncluded) {
   EXPECT_TRUE(h.refused);
 }
 
+TEST(Flr, PfLosesTheLinkAsAfterPowerOn) {
+  NicConfig c;
+  c.link_up_at_reset = false;
+  c.autonegotiation_us = 100;
+  Host h("h", c);
+  h.bring_up();
+  h.write(reg::MDIC, 1u << 26 | 1u << 21 | 0x1200);  // auto-negotiation
+  h.settle();
+  ASSERT_EQ(h.read(reg::STATUS), 0x80080483u);
+  h.config_write(0, pci::EXP_DEVCTL, pci::DEVCTL_FLR, 2);
+  h.settle();
+  h.config_write(0, pci::BAR0, nic_test::kBar0);
+  h.config_write(0, pci::COMMAND, pci::COMMAND_MEM | pci::COMMAND_BME, 2);
+  EXPECT_EQ(h.read(reg::STATUS), 0x80080481u);
+  h.write(reg::MDIC, 1u << 27 | 1u << 21);
+  EXPECT_EQ(h.read(reg::MDIC) & 0xFFFF, 0x1140u);
+}
+
 TEST(Flr, VfStopsItsQueuesAndTellsThePf) {
   Host h;
   h.bring_up();
