@@ -64,14 +64,14 @@ class Decoder {
     const auto text = field(raw_.fields, key);
     return text && text->starts_with("0x") ? hex(key) : decimal(key);
   }
-  std::uint64_t hex(std::string_view key) const { return number(key, parse_hex, "a hexadecimal number"); }
-  std::uint64_t decimal(std::string_view key) const { return number(key, parse_decimal, "a number"); }
   /// kUnknown when the field is missing or could not be read by the kprobe ("(fault)").
-  std::uint64_t optional_hex(std::string_view key) const {
+  std::uint64_t optional_probed(std::string_view key) const {
     const auto text = field(raw_.fields, key);
     if (!text || text->starts_with("(fault)")) return kUnknown;
-    return hex(key);
+    return probed(key);
   }
+  std::uint64_t hex(std::string_view key) const { return number(key, parse_hex, "a hexadecimal number"); }
+  std::uint64_t decimal(std::string_view key) const { return number(key, parse_decimal, "a number"); }
   std::int64_t signed_decimal(std::string_view key) const {
     const auto text = field(raw_.fields, key);
     if (text && text->starts_with('-')) {
@@ -108,6 +108,23 @@ class Decoder {
   const TraceEvent& raw_;
 };
 
+/// Of a line without newline: whether the same event had more fields before, so that this one was cut.
+class CutLine {
+ public:
+  void check(const std::string& path, const TraceEvent& raw, EventKind kind) {
+    const auto fields = std::count(raw.fields.begin(), raw.fields.end(), '=');
+    auto& before = fields_[static_cast<std::size_t>(kind)];
+    if (raw.cut && fields < before) {
+      throw sim::Error(path, raw.line,
+                       fmt::format("the capture is truncated inside this line: {} ends early", raw.name));
+    }
+    before = fields;
+  }
+
+ private:
+  std::array<std::ptrdiff_t, kNames.size()> fields_{};
+};
+
 /// "(page_pool_put_full+0x4/0x370) pool=..." -> "page_pool_put_full"; "" when there is only an address.
 std::string_view probed_function(std::string_view fields) {
   if (!fields.starts_with('(')) return {};
@@ -139,11 +156,11 @@ void decode(EventKind kind, const Decoder& in, Event& out) {
       break;
     case EventKind::kDmaMap:
       out.device = in.hex("dev");
-      out.driver = in.optional_hex("drv");
+      out.driver = in.optional_probed("drv");
       out.page = in.hex("page");
-      out.offset = static_cast<std::uint32_t>(in.hex("off"));
-      out.size = in.hex("size");
-      if (const auto dir = in.optional_hex("dir"); dir != kUnknown)
+      out.offset = static_cast<std::uint32_t>(in.probed("off"));
+      out.size = in.probed("size");
+      if (const auto dir = in.optional_probed("dir"); dir != kUnknown)
         out.direction = static_cast<std::uint32_t>(dir);
       break;
     case EventKind::kDmaMapReturn:
@@ -151,10 +168,10 @@ void decode(EventKind kind, const Decoder& in, Event& out) {
       break;
     case EventKind::kDmaUnmap: {
       out.device = in.hex("dev");
-      out.driver = in.optional_hex("drv");
-      out.group = in.optional_hex("grp");
-      out.iova = in.hex("iova");
-      out.size = in.optional_hex("size");
+      out.driver = in.optional_probed("drv");
+      out.group = in.optional_probed("grp");
+      out.iova = in.probed("iova");
+      out.size = in.optional_probed("size");
       break;
     }
     case EventKind::kIommuMap:
@@ -219,6 +236,7 @@ Capture read_capture(const std::string& path) {
   capture.header = reader.header();
   std::uint64_t highest_pointer = 0;
   TraceEvent raw;
+  CutLine cut_line;
   bool any = false;
   std::uint64_t previous_ns = 0;
   while (reader.next(raw)) {
@@ -237,6 +255,7 @@ Capture read_capture(const std::string& path) {
       continue;
     }
     if (kind == EventKind::kMark && !raw.fields.starts_with("MARK")) continue;
+    cut_line.check(path, raw, kind);
     Event event;
     event.kind = kind;
     event.context = raw.context;

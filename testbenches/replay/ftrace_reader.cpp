@@ -219,6 +219,7 @@ void FtraceReader::parse_event(TraceEvent& event) const {
   if (task.ends_with(')')) task = trim(task.substr(0, task.rfind('(')));
   const std::size_t dash = task.rfind('-');
   event.line = line_;
+  event.cut = cut_line_;
   event.task = task.substr(0, dash);
   const auto pid = number(task.substr(dash + 1), 10);
   const auto cpu = number(line.substr(open + 1, close - open - 1), 10);

@@ -27,6 +27,7 @@ struct TraceEvent {
   std::uint64_t time_ns = 0;  ///< on the clock of the trace
   std::string_view name;      ///< e.g. "page_pool_state_hold"
   std::string_view fields;    ///< all that follows "name: "
+  bool cut = false;           ///< the last line, without a newline: may be truncated
 };
 
 struct TraceHeader {

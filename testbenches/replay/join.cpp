@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "sim/error.h"
@@ -338,6 +339,10 @@ class Joiner {
                static_cast<std::uint32_t>(out_.mappings[of_page].iova) ==
                    static_cast<std::uint32_t>(e.iova)) {
       found = of_page;  // only the low word of the iova was recorded
+    } else if (of_page != kNone && out_.mappings[of_page].unmap == kNone &&
+               out_.mappings[of_page].device == e.device) {
+      fail(i, fmt::format("page {:x}, which is released next, is mapped at {:x}, not at {:x}",
+                          events_[next].page, out_.mappings[of_page].iova, e.iova));
     }
     if (found != kNone) unmapped(found, i);
   }
@@ -441,14 +446,29 @@ class Joiner {
   void find_removals() {
     std::vector<std::size_t> removes;
     for (std::size_t i = 0; i < events_.size(); ++i) {
-      if (events_[i].kind == EventKind::kRemove) removes.push_back(i);
+      const EventKind kind = events_[i].kind;
+      if (kind == EventKind::kRemove) removes.push_back(i);
+      if (kind == EventKind::kRemove || kind == EventKind::kProbe)
+        out_.bus_devices.push_back(events_[i].device);
     }
+    std::sort(out_.bus_devices.begin(), out_.bus_devices.end());
+    std::set<std::uint64_t> mapping;  // struct devices
+    for (const Mapping& m : out_.mappings) mapping.insert(m.device);
+    const auto inside = [&](std::uint64_t device, std::uint64_t bus_device) {
+      return device_inside(out_.bus_devices, device, bus_device);
+    };
+    // A bus device that holds none of the struct devices may be that of any pool whose own is not recorded.
+    const auto is_of_another = [&](std::uint64_t bus_device) {
+      return std::any_of(mapping.begin(), mapping.end(), [&](auto d) { return inside(d, bus_device); });
+    };
     for (PoolLife& pool : out_.pools) {
-      const bool known = std::any_of(removes.begin(), removes.end(), [&](std::size_t r) {
-        return device_inside(pool.device, events_[r].device);
-      });
+      const bool known = std::any_of(out_.bus_devices.begin(), out_.bus_devices.end(),
+                                     [&](std::uint64_t b) { return inside(pool.device, b); });
       for (const std::size_t r : removes) {
-        if (r < pool.first || (known && !device_inside(pool.device, events_[r].device))) continue;
+        const std::uint64_t removed = events_[r].device;
+        if (r < pool.first) continue;
+        if (known ? !inside(pool.device, removed) : pool.device != kUnknown && is_of_another(removed))
+          continue;
         pool.removal = r;
         break;
       }
@@ -464,7 +484,11 @@ class Joiner {
       const Event& e = events_[i];
       if (e.kind != EventKind::kDmaUnmap || last[context_key(e)] != i) continue;
       const std::size_t page = out_.links[i].page;
-      const bool unbound = e.driver == 0 || e.group == 0;
+      bool unbound = e.driver == 0 || e.group == 0;
+      if (page != kNone && e.driver == kUnknown && e.group == kUnknown) {  // not recorded: by time
+        const std::size_t removal = out_.pools[out_.pages[page].pool].removal;
+        unbound = removal != kNone && removal < i;
+      }
       if (page != kNone && out_.pages[page].release == kNone && unbound) out_.oopses.push_back(i);
     }
   }
@@ -496,8 +520,10 @@ std::uint64_t context_key(const Event& event) {
   return 0;
 }
 
-bool device_inside(std::uint64_t inner, std::uint64_t outer) {
-  return inner != kUnknown && inner >= outer && inner - outer < kLargestBusDevice;
+bool device_inside(const std::vector<std::uint64_t>& bus_devices, std::uint64_t inner, std::uint64_t outer) {
+  if (inner == kUnknown || inner < outer || inner - outer >= kLargestBusDevice) return false;
+  const auto after = std::upper_bound(bus_devices.begin(), bus_devices.end(), inner);
+  return after == bus_devices.begin() || *std::prev(after) == outer;
 }
 
 Joined join(const Capture& capture) { return Joiner(capture).run(); }

@@ -83,8 +83,9 @@ struct Joined {
   std::vector<Link> links;  ///< one per event
   std::vector<bool>
       reused_while_held;  ///< per pool: an IOVA of a page that was still mapped was handed out again
-  std::vector<std::size_t> oopses;  ///< dma_unmap or pp_retry events in which their task died
-  std::vector<std::string> notes;   ///< what had to be assumed
+  std::vector<std::size_t> oopses;         ///< dma_unmap or pp_retry events in which their task died
+  std::vector<std::string> notes;          ///< what had to be assumed
+  std::vector<std::uint64_t> bus_devices;  ///< of drv_probe and drv_remove, ascending
 };
 
 /// Key of the context an event was printed from.
@@ -94,7 +95,8 @@ std::uint64_t context_key(const Event& event);
 Joined join(const Capture& capture);
 
 /// Whether the struct device at `inner` lies inside the bus device at `outer` (drv_probe prints the bus
-/// device).
-bool device_inside(std::uint64_t inner, std::uint64_t outer);
+/// device): `outer` is the nearest of `bus_devices` (ascending) that begins at or before it. Platform devices
+/// are small and may be neighbours.
+bool device_inside(const std::vector<std::uint64_t>& bus_devices, std::uint64_t inner, std::uint64_t outer);
 
 }  // namespace replay

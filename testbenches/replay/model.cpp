@@ -209,7 +209,12 @@ class Model {
 
   /// Runs the steps of the removing task up to the end of remove().
   void inside_remove(std::size_t planned) {
-    const auto [key, first] = removals_.at(planned);
+    const auto removal = removals_.find(planned);
+    if (removal == removals_.end()) {  // device_del() of a bound device, without a recorded drv_remove
+      machine_.pools().device_unbind(device(planned));
+      return;
+    }
+    const auto [key, first] = removal->second;
     const std::vector<std::size_t>& steps = task_steps_.at(key);
     const std::size_t end = end_of_remove(key, first);
     for (std::size_t n = first + 1; n < end; ++n) {

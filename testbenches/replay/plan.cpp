@@ -98,7 +98,8 @@ class Planner {
     const bool probe = events_[i].kind == EventKind::kProbe;
     std::size_t found = kNone;
     for (std::size_t d = 0; d < plan_.devices.size(); ++d) {
-      if (plan_.devices[d].address == 0 || !device_inside(plan_.devices[d].address, events_[i].device))
+      if (plan_.devices[d].address == 0 ||
+          !device_inside(joined_.bus_devices, plan_.devices[d].address, events_[i].device))
         continue;
       const bool seen = first_seen_[d] < i;
       const bool gone = gone_[d] < i;
@@ -125,7 +126,7 @@ class Planner {
   bool any_bus_event_of(std::size_t d) const {
     return std::any_of(events_.begin(), events_.end(), [&](const Event& e) {
       return (e.kind == EventKind::kProbe || e.kind == EventKind::kRemove) &&
-             device_inside(plan_.devices[d].address, e.device);
+             device_inside(joined_.bus_devices, plan_.devices[d].address, e.device);
     });
   }
 
@@ -398,6 +399,8 @@ class Planner {
     }
     if (begin == kNone || begin > i || context_key(events_[i]) == key) return;
     const std::size_t release = joined_.pages[link.page].release;
+    // Without the pp_retry kprobe a later round begins nobody knows when, and is planned at its end (plan_work).
+    if (pool.retries.empty() && end != pool.releases.begin()) return;
     const bool drained = release != kNone && release < *end && context_key(events_[release]) == key;
     const bool at_once = plan_.outcomes[steps_.back().step.handle].released;
     if (at_once) return;

@@ -152,6 +152,16 @@ TEST_F(CaptureFile, NumbersOfAKprobeHaveTheBaseTheyShow) {
   EXPECT_FALSE(capture.events[3].direct);
 }
 
+TEST_F(CaptureFile, ALastLineCutInsideItsFieldsIsRefused) {
+  const std::string at = "            init-1       [001] .....    14.287609: ";
+  const std::string unmap =
+      at + "dma_unmap: (f+0x4/0x9) dev=0x1 drv=0x0 grp=0x0 iova=0xfff48000 size=0x1000 dir=0";
+  EXPECT_THAT(
+      error_of(write("cut4.txt", header(2, 2) + unmap + "\n" + unmap.substr(0, unmap.find("000 size")))),
+      HasSubstr("cut4.txt:6: the capture is truncated inside this line"));
+  EXPECT_EQ(read_capture(write("whole.txt", header(2, 2) + unmap + "\n" + unmap)).events.size(), 2u);
+}
+
 TEST_F(CaptureFile, HashedAddressesAreRefused) {
   const std::string at = "            init-1       [001] .....    14.287609: ";
   const std::string create = at + "pp_create: (f <- page_pool_create) pool=0xffff888005168800\n";

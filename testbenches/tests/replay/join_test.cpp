@@ -135,6 +135,60 @@ TEST(Join, ATaskThatDiesInALateUnmapIsAnOops) {
   EXPECT_EQ(text.pool(0).release, 0u);
 }
 
+/// Kprobes without drv= and grp=: that the driver is gone is known by time.
+TEST(Join, ATaskThatDiesInALateUnmapIsAnOopsWithoutDriverAndGroupToo) {
+  Text text;
+  text.add(kCreate).hold("1", "1", 1, "fff000");
+  text.add("drv_remove: (f+0x4/0x9) dev=0x5000");
+  text.add("pp_destroy: (f+0x4/0x9) pool=0xa000");
+  text.add("page_pool_release: page_pool=a000 inflight=1 hold=1 release=0 cnt=1");
+  text.add("pp_put: (f+0x4/0x9) pool=0xa000 page=0x1 sync=0x1 direct=0");
+  text.add("pp_retry: (f+0x4/0x9) work=0xa060", "kworker/0:1-9");
+  text.add("dma_unmap: (f+0x4/0x9) dev=0x50c0 iova=0xfff000 size=0x1000 dir=0", "kworker/0:1-9");
+  EXPECT_EQ(text.join().oopses.size(), 1u);
+}
+
+TEST(Join, AnUnmapElsewhereThanTheReleasedPageIsRefused) {
+  Text text;
+  text.add(kCreate).hold("1", "1", 1, "fff000");
+  text.add("dma_unmap: (f+0x4/0x9) dev=0x50c0 drv=0x7 grp=0x8 iova=0xaaa000 size=0x1000 dir=0");
+  text.add("page_pool_state_release: page_pool=a000 page=1 pfn=0x1 release=1");
+  EXPECT_THAT(text.error(), HasSubstr("page 1, which is released next, is mapped at fff000, not at aaa000"));
+}
+
+/// What a kprobe prints whose definition gives no type, or u64, has no 0x and is decimal.
+TEST(Join, DecimalSizesAndAddressesAreDecimal) {
+  Text text;
+  text.add(kCreate);
+  text.add("dma_map: (f+0x4/0x9) dev=0x50c0 drv=0x7 page=0x1 off=0 size=4096 dir=2");
+  text.add("dma_map_ret: (f <- g) iova=16773120");
+  text.add("page_pool_state_hold: page_pool=a000 page=1 pfn=0x1 hold=1");
+  text.add("dma_unmap: (f+0x4/0x9) dev=0x50c0 drv=0x7 grp=0x8 iova=16773120 size=4096 dir=2");
+  text.add("page_pool_state_release: page_pool=a000 page=1 pfn=0x1 release=1");
+  const Joined joined = text.join();
+  EXPECT_EQ(joined.mappings.at(0).size, 4096u);
+  EXPECT_EQ(text.pool(0).unmap_before_destroy, 1u);
+}
+
+/// Platform devices are smaller than 4 KiB: the removal of the neighbour below is not that of the pool's.
+TEST(Join, TheRemovalOfANeighbourIsNotThatOfThePoolsDevice) {
+  Text text;
+  text.add("drv_probe: (f+0x4/0x9) dev=0x4c00").add("drv_probe: (f+0x4/0x9) dev=0x5000");
+  text.add(kCreate).hold("1", "1", 1, "fff000");
+  text.add("drv_remove: (f+0x4/0x9) dev=0x4c00");
+  const Joined joined = text.join();
+  EXPECT_EQ(joined.pools.at(0).removal, kNone);
+}
+
+TEST(Join, TheRemovalOfAnotherDeviceIsNotThatOfAPoolWhoseDeviceStays) {
+  Text text;  // neither probe nor removal of the pool's device was recorded
+  text.add(kCreate).hold("1", "1", 1, "fff000");
+  text.add("dma_map: (f+0x4/0x9) dev=0x90c0 drv=0x7 page=0x2 off=0x0 size=0x1000 dir=0");
+  text.add("dma_map_ret: (f <- g) iova=0xaaa000");
+  text.add("drv_remove: (f+0x4/0x9) dev=0x9000");
+  EXPECT_EQ(text.join().pools.at(0).removal, kNone);
+}
+
 TEST(Join, AFailedCreateIsNoPool) {
   Text text;
   text.add("pp_create: (f <- page_pool_create) pool=0xfffffffffffffff4").add(kCreate);
