@@ -59,10 +59,10 @@ class Decoder {
   Decoder(const std::string& path, const TraceEvent& raw) : path_(path), raw_(raw) {}
 
   /// A field of a kprobe: with 0x hexadecimal, else decimal, as a kernel with BTF prints it if the definition
-  /// of the kprobe gives no type.
+  /// of the kprobe gives no type; with letters it can only be hexadecimal.
   std::uint64_t probed(std::string_view key) const {
     const auto text = field(raw_.fields, key);
-    return text && text->starts_with("0x") ? hex(key) : decimal(key);
+    return text && (text->starts_with("0x") || !parse_decimal(*text)) ? hex(key) : decimal(key);
   }
   /// kUnknown when the field is missing or could not be read by the kprobe ("(fault)").
   std::uint64_t optional_probed(std::string_view key) const {

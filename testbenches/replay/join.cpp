@@ -341,8 +341,9 @@ class Joiner {
       found = of_page;  // only the low word of the iova was recorded
     } else if (of_page != kNone && out_.mappings[of_page].unmap == kNone &&
                out_.mappings[of_page].device == e.device) {
-      fail(i, fmt::format("page {:x}, which is released next, is mapped at {:x}, not at {:x}",
-                          events_[next].page, out_.mappings[of_page].iova, e.iova));
+      out_.notes.push_back(
+          fmt::format("line {}: page {:x}, which is released next, is mapped at {:x}, not at {:x}: left out",
+                      e.line, events_[next].page, out_.mappings[of_page].iova, e.iova));
     }
     if (found != kNone) unmapped(found, i);
   }
