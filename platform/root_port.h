@@ -14,8 +14,8 @@
 // Upstream: a request of a requester outside the bus range or of a removed function gets Unsupported Request;
 // a posted one is dropped. Everything else reaches the IOMMU in order. "A read pushes writes": the completion
 // of a CPU read is given back only when all posted writes that came up the link before it are globally
-// ordered (answered by the IOMMU's side). Source: PCIe Base specification (ECAM, completion timeout, ordering
-// rules).
+// ordered (answered by the IOMMU's side). The link hears no more of a posted write than that it was taken.
+// Source: PCIe Base specification (ECAM, completion timeout, ordering rules).
 #pragma once
 #include <functional>
 #include <string_view>

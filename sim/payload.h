@@ -7,7 +7,7 @@
 //                -> TLM_ACCEPTED          accepted, but the target is now full: send no other request on this
 //                                         socket until bw END_REQ
 //                -> TLM_COMPLETED         done at once (posted write accepted, or refused: see response
-//                status)
+//                status); the payload may still be on its way, kept by who took it
 // `delay` carries how far the Timeline is ahead of SystemC: Timeline::outgoing_delay() / incoming().
 // The initiator owns the payload: acquire() before the request, release() after the response.
 #pragma once

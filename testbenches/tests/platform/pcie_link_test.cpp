@@ -362,6 +362,19 @@ TEST(PcieLink, LatencyOfOneWriteAndOneRead) {
   EXPECT_EQ(read.time, 2277 * sim::kNanosecond);
 }
 
+TEST(PcieLink, AWriteIsDoneForItsDeviceWhenItIsTakenAndKeptUntilItIsThere) {
+  Bench b(link_config(3, 8, 256, 512));
+  b.root.write_latency = 100;
+  for (std::uint64_t i = 1; i <= 300; ++i) b.device.send(kWrite, kHigh + 64 * i, 64, 0x100, 0, i);
+  b.run();
+  ASSERT_EQ(b.device.answers.size(), 300u);
+  ASSERT_EQ(b.root.requests.size(), 300u);
+  EXPECT_GT(b.device.stalls, 0u);  // what filled the transmitter is answered later
+  EXPECT_LT(b.device.answers.front().time, b.root.requests.front().time);
+  for (std::uint64_t i = 1; i <= 300; ++i) EXPECT_EQ(b.root.requests[i - 1].data, i);
+  EXPECT_EQ(b.s.payloads().outstanding(), 0u);
+}
+
 TEST(PcieLink, NothingPassesAPostedWrite) {
   Bench b(link_config(1, 4, 128, 512));
   b.root.write_latency = 5;
