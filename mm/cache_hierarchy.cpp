@@ -72,7 +72,7 @@ CacheHierarchy::Entry& CacheHierarchy::entry_of(Line line) {
 }
 
 /// Takes a line from a core.
-void CacheHierarchy::drop(unsigned core, Line line) {
+[[gnu::noinline]] void CacheHierarchy::drop(unsigned core, Line line) {
   Private& mine = cores_[core];
   if (mine.last == line) mine.last = kNone;
   if (const std::uint32_t i = mine.l1.find(line, mine.guess(line).l1); i != kMiss) mine.l1.remove(line, i);
@@ -102,7 +102,8 @@ std::uint32_t CacheHierarchy::allocate(Line line, unsigned ways) {
   return i;
 }
 
-void CacheHierarchy::fill_l1(unsigned core, Line line) {
+// Flat, as fill() is: the set of the line is found once for all that is done there.
+[[gnu::flatten]] void CacheHierarchy::fill_l1(unsigned core, Line line) {
   Tags& l1 = cores_[core].l1;
   const std::uint32_t i = l1.victim(line, l1.ways());
   if (cores_[core].last == l1.at(i)) cores_[core].last = kNone;
@@ -111,10 +112,10 @@ void CacheHierarchy::fill_l1(unsigned core, Line line) {
   l1.used(line, i);
 }
 
-void CacheHierarchy::fill(unsigned core, Line line) {
+[[gnu::flatten]] void CacheHierarchy::fill(unsigned core, Line line) {
   Tags& l2 = cores_[core].l2;
   const std::uint32_t i = l2.victim(line, l2.ways());
-  if (const Line out = l2.at(i); out != kNone) {
+  if (const Line out = l2.at(i); __builtin_expect(out != kNone, 0)) {
     // Written back into the LLC, which has a place for it.
     drop(core, out);
     Entry& entry = entry_of(out);
@@ -149,7 +150,8 @@ CacheLevel CacheHierarchy::load_unguessed(unsigned core, Line line) {
   std::uint32_t i = llc_.find_apart(line);
   const bool elsewhere = i != kMiss && (directory_[i].sharers >> core & 1) == 0;
   if (!elsewhere) {
-    if (const std::uint32_t in_l1 = mine.l1.find(line, guess.l1); in_l1 != kMiss) {
+    if (const std::uint32_t in_l1 = mine.l1.find(line); in_l1 != kMiss) {  // not where it was guessed to be
+      guess.l1 = in_l1;
       mine.l1.used(line, in_l1);
       return found(CacheLevel::kL1);
     }

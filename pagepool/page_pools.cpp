@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "pagepool/dump.h"
 #include "sim/error.h"
@@ -97,7 +98,15 @@ std::shared_ptr<Pool> PagePools::create(kernel::Device& device, const PoolParams
 Pool* PagePools::pool_of(sim::Pfn pfn) const { return pool_of_struct(kernel_.frames().page(pfn)); }
 
 Pool* PagePools::pool_of_struct(sim::PhysAddr address) const {
-  auto field = [&](unsigned offset) { return kernel_.store().load<std::uint64_t>(address + offset); };
+  // One test of the address for both fields.
+  const mm::SparseStore& store = kernel_.store();
+  const std::uint8_t* host = store.host(address, mm::page_field::kBytes);
+  const auto field = [&](unsigned offset) {
+    std::uint64_t value;
+    std::memcpy(&value, host + offset, sizeof(value));
+    store.note_read(address + offset, sizeof(value));
+    return value;
+  };
   if (!has_signature(field(mm::page_field::kPpMagic))) return nullptr;
   std::uint64_t pp = field(mm::page_field::kPp);
   for (auto [address, id] : by_address_)

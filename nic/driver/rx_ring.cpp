@@ -109,8 +109,7 @@ void RxRing::alloc_rx_buffers(unsigned count) {
     const auto d = RxDescriptor::read(pool_->dma_addr(buffer->page).value + buffer->offset);
     const sim::PhysAddr at = descriptor(next_to_use_);
     cpu.store(at);
-    store.store<std::uint64_t>(at, d.qw0);
-    store.store<std::uint64_t>(at + 8, d.qw1);
+    store.store<RxDescriptor>(at, d);
     buffers_[next_to_use_] = {buffer->page, buffer->offset, true};
     trace_.held(buffer->page, holder::kRxRing, holder::rx_ring_id(number_, next_to_use_));
     next_to_use_ = next_to_use_ + 1 == config_.descriptors ? 0 : next_to_use_ + 1;
@@ -133,7 +132,7 @@ int RxRing::clean_rx_irq(int budget) {
     }
     const sim::PhysAddr at = descriptor(next_to_clean_);
     cpu.load_from_device(at);
-    RxDescriptor d{store.load<std::uint64_t>(at), store.load<std::uint64_t>(at + 8)};
+    const auto d = store.load<RxDescriptor>(at);
     Buffer& buffer = buffers_[next_to_clean_];
     if (!d.dd() || !buffer.valid) break;
     cpu.work(kStackCosts.rx_descriptor);
