@@ -331,9 +331,13 @@ void Engine::forward_ready(sim::Cycle now) {
   if (pending_first_ == pending_last_) {  // nothing is ahead of it
     Slot& only = slots_[pending_first_];
     const sim::Cycle leaves = std::max(only.due, next_forward_);
-    if (leaves <= now) return forward(only, now);
-    forward_wake_ = leaves;
-    return;
+    if (leaves > now) {
+      forward_wake_ = leaves;
+      return;
+    }
+    pending_ = 0;
+    pending_first_ = pending_last_ = kNone;
+    return forward(only, now);
   }
   posted_ahead_.clear();
   bool sent = now < next_forward_;
@@ -345,6 +349,7 @@ void Engine::forward_ready(sim::Cycle now) {
                       std::find(posted_ahead_.begin(), posted_ahead_.end(), requester) != posted_ahead_.end();
     if (slot.state == Slot::State::kReady && !held) {
       if (!sent && slot.due <= now) {
+        unlink(slot);
         forward(slot, now);
         sent = true;
         if (downstream_busy_) return;
@@ -365,8 +370,8 @@ void Engine::stamp(tlm::tlm_generic_payload& payload, const Slot& slot) {
   tag->mcid = slot.mcid;
 }
 
+/// Sends a ready request that has been taken out of the list.
 void Engine::forward(Slot& slot, sim::Cycle now) {
-  unlink(slot);
   --ready_;
   slot.state = Slot::State::kForwarded;
   next_forward_ = now + 1;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "sim/error.h"
@@ -44,16 +45,23 @@ CacheHierarchy::Tags::Tags(std::uint64_t bytes, unsigned ways, unsigned apart)
       set_mask_(bytes / kLineBytes / ways - 1),
       rest_(static_cast<std::uint32_t>((set_mask_ + 1) * apart)),
       tags_(bytes / kLineBytes, kNone),
-      used_(bytes / kLineBytes / ways, 0),
-      valid_(used_) {}
+      used_(bytes / kLineBytes, 0),
+      valid_(bytes / kLineBytes / ways, 0) {}
 
 std::uint32_t CacheHierarchy::Tags::victim(Line line, unsigned ways) {
   const std::uint32_t set = set_of(line);
   const std::uint32_t all = ways == 32 ? ~0u : (1u << ways) - 1;
   const std::uint32_t free = ~valid_[set] & all;
   if (free != 0) return index_of(set, static_cast<std::uint32_t>(std::countr_zero(free)));
-  if ((used_[set] & all) == all) used_[set] &= ~all;
-  return index_of(set, static_cast<std::uint32_t>(std::countr_one(used_[set] & all)));
+  const std::uint32_t apart = std::min(ways, apart_), rest = ways - apart;
+  const std::uint32_t first = set * apart_, first_of_rest = index_of(set, apart_);
+  std::uint32_t i = unused(first, apart);
+  if (i == kMiss) i = unused(first_of_rest, rest);
+  if (i != kMiss) return i;
+  // All were: from now on none was.
+  std::fill_n(used_.begin() + first, apart, std::uint8_t{0});
+  std::fill_n(used_.begin() + first_of_rest, rest, std::uint8_t{0});
+  return index_of(set, 0);
 }
 
 CacheHierarchy::CacheHierarchy(const CacheConfig& config, unsigned cores)
@@ -62,7 +70,8 @@ CacheHierarchy::CacheHierarchy(const CacheConfig& config, unsigned cores)
       directory_(llc_.size()) {
   POOLSIM_ASSERT(cores >= 1 && cores <= kMaxCores);
   for (unsigned i = 0; i < cores; ++i)
-    cores_.push_back({Tags(config.l1_bytes, config.l1_ways), Tags(config.l2_bytes, config.l2_ways)});
+    cores_.push_back({Tags(config.l1_bytes, config.l1_ways), Tags(config.l2_bytes, config.l2_ways),
+                      std::vector<std::uint32_t>(config.l2_bytes / kLineBytes)});
 }
 
 CacheHierarchy::Entry& CacheHierarchy::entry_of(Line line) {
@@ -71,12 +80,14 @@ CacheHierarchy::Entry& CacheHierarchy::entry_of(Line line) {
   return directory_[i];
 }
 
-/// Takes a line from a core.
+/// Takes a line from a core. What is not in L2 is not in L1.
 [[gnu::noinline]] void CacheHierarchy::drop(unsigned core, Line line) {
   Private& mine = cores_[core];
   if (mine.last == line) mine.last = kNone;
-  if (const std::uint32_t i = mine.l1.find(line, mine.guess(line).l1); i != kMiss) mine.l1.remove(line, i);
-  if (const std::uint32_t i = mine.l2.find(line); i != kMiss) mine.l2.remove(line, i);
+  const std::uint32_t in_l2 = mine.l2.find(line);
+  if (in_l2 == kMiss) return;
+  if (const std::uint32_t i = mine.find_in_l1(line, in_l2); i != kMiss) mine.l1.remove(line, i);
+  mine.l2.remove(line, in_l2);
 }
 
 void CacheHierarchy::drop_some(Line line, Entry& entry, unsigned except) {
@@ -98,18 +109,19 @@ std::uint32_t CacheHierarchy::allocate(Line line, unsigned ways) {
   }
   llc_.place(line, i);
   directory_[i] = Entry{};
-  llc_.used(line, i);
+  llc_.used(i);
   return i;
 }
 
 // Flat, as fill() is: the set of the line is found once for all that is done there.
-[[gnu::flatten]] void CacheHierarchy::fill_l1(unsigned core, Line line) {
-  Tags& l1 = cores_[core].l1;
-  const std::uint32_t i = l1.victim(line, l1.ways());
-  if (cores_[core].last == l1.at(i)) cores_[core].last = kNone;
-  l1.place(line, i);
-  cores_[core].guess(line).l1 = i;
-  l1.used(line, i);
+[[gnu::flatten]] void CacheHierarchy::fill_l1(unsigned core, Line line, std::uint32_t in_l2) {
+  Private& mine = cores_[core];
+  const std::uint32_t i = mine.l1.victim(line, mine.l1.ways());
+  if (mine.last == mine.l1.at(i)) mine.last = kNone;
+  mine.l1.place(line, i);
+  mine.l1.used(i);
+  mine.guess(line).l1 = i;
+  mine.in_l1[in_l2] = i;
 }
 
 [[gnu::flatten]] void CacheHierarchy::fill(unsigned core, Line line) {
@@ -123,15 +135,15 @@ std::uint32_t CacheHierarchy::allocate(Line line, unsigned ways) {
     if (entry.owner == static_cast<std::int8_t>(core)) entry.owner = -1;
   }
   l2.place(line, i);
-  l2.used(line, i);
-  fill_l1(core, line);
+  l2.used(i);
+  fill_l1(core, line, i);
 }
 
 CacheLevel CacheHierarchy::load_slow(unsigned core, Line line) {
   Private& mine = cores_[core];
   const std::uint32_t guess = mine.guess(line).l1;
   if (mine.l1.at(guess) != line) return load_unguessed(core, line);
-  mine.l1.used(line, guess);
+  mine.l1.used(guess);
   mine.last = line;
   mine.last_owned = false;
   return CacheLevel::kL1;
@@ -150,14 +162,14 @@ CacheLevel CacheHierarchy::load_unguessed(unsigned core, Line line) {
   std::uint32_t i = llc_.find_apart(line);
   const bool elsewhere = i != kMiss && (directory_[i].sharers >> core & 1) == 0;
   if (!elsewhere) {
-    if (const std::uint32_t in_l1 = mine.l1.find(line); in_l1 != kMiss) {  // not where it was guessed to be
-      guess.l1 = in_l1;
-      mine.l1.used(line, in_l1);
-      return found(CacheLevel::kL1);
-    }
     if (const std::uint32_t in_l2 = mine.l2.find(line); in_l2 != kMiss) {
-      mine.l2.used(line, in_l2);
-      fill_l1(core, line);
+      if (const std::uint32_t in_l1 = mine.find_in_l1(line, in_l2); in_l1 != kMiss) {
+        guess.l1 = in_l1;
+        mine.l1.used(in_l1);
+        return found(CacheLevel::kL1);
+      }
+      mine.l2.used(in_l2);
+      fill_l1(core, line, in_l2);
       return found(CacheLevel::kL2);
     }
     i = llc_.find(line, guess.llc);
@@ -168,7 +180,7 @@ CacheLevel CacheHierarchy::load_unguessed(unsigned core, Line line) {
     i = allocate(line, llc_.ways());
   }
   guess.llc = i;
-  llc_.used(line, i);
+  llc_.used(i);
   Entry& entry = directory_[i];
   if (entry.owner >= 0) {
     level = CacheLevel::kOtherCore;
@@ -187,8 +199,8 @@ CacheLevel CacheHierarchy::store_slow(unsigned core, Line line) {
   if (mine.l1.at(guess.l1) != line || llc_.at(guess.llc) != line) return store_unguessed(core, line);
   Entry& entry = directory_[guess.llc];
   if (entry.sharers != 1u << core) return store_unguessed(core, line);
-  mine.l1.used(line, guess.l1);
-  llc_.used(line, guess.llc);
+  mine.l1.used(guess.l1);
+  llc_.used(guess.llc);
   entry.owner = static_cast<std::int8_t>(core);
   mine.last = line;
   mine.last_owned = true;
@@ -199,14 +211,17 @@ CacheLevel CacheHierarchy::store_unguessed(unsigned core, Line line) {
   Private& mine = cores_[core];
   CacheLevel level = CacheLevel::kMemory;
   Guess& guess = mine.guess(line);
-  std::uint32_t in_core = mine.l1.find(line, guess.l1);
-  if (in_core != kMiss) {
-    mine.l1.used(line, in_core);
-    level = CacheLevel::kL1;
-  } else if ((in_core = mine.l2.find(line)) != kMiss) {
-    mine.l2.used(line, in_core);
-    fill_l1(core, line);
-    level = CacheLevel::kL2;
+  const std::uint32_t in_l2 = mine.l2.find(line);
+  if (in_l2 != kMiss) {
+    if (const std::uint32_t in_l1 = mine.find_in_l1(line, in_l2); in_l1 != kMiss) {
+      guess.l1 = in_l1;
+      mine.l1.used(in_l1);
+      level = CacheLevel::kL1;
+    } else {
+      mine.l2.used(in_l2);
+      fill_l1(core, line, in_l2);
+      level = CacheLevel::kL2;
+    }
   }
   std::uint32_t i = llc_.find(line, guess.llc);
   if (i == kMiss) {
@@ -214,7 +229,7 @@ CacheLevel CacheHierarchy::store_unguessed(unsigned core, Line line) {
   } else if (level == CacheLevel::kMemory) {
     level = CacheLevel::kLlc;
   }
-  llc_.used(line, i);
+  llc_.used(i);
   Entry& entry = directory_[i];
   if ((entry.sharers & ~(1u << core)) != 0) {
     level = CacheLevel::kOtherCore;
@@ -222,7 +237,7 @@ CacheLevel CacheHierarchy::store_unguessed(unsigned core, Line line) {
   }
   entry.owner = static_cast<std::int8_t>(core);
   entry.sharers = 1u << core;
-  if (in_core == kMiss) fill(core, line);
+  if (in_l2 == kMiss) fill(core, line);
   mine.last = line;
   mine.last_owned = true;
   return level;
@@ -243,7 +258,7 @@ void CacheHierarchy::device_wrote(sim::PhysAddr address, std::uint64_t length) {
       i = allocate(line, config_.ddio_ways);
       counters_.ddio_evictions += counters_.llc_evictions - before;
     }
-    llc_.used(line, i);
+    llc_.used(i);
   }
 }
 

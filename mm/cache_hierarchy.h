@@ -76,8 +76,8 @@ class CacheHierarchy {
   using Line = std::uint64_t;  // physical address / 64
 
   /// Tags of one cache. A set has its ways next to each other, the first `apart` of them in an array of their
-  /// own: where devices write in two ways of sixteen, an eighth of the host's memory is touched. And a word
-  /// of recently-used bits.
+  /// own: where devices write in two ways of sixteen, an eighth of the host's memory is touched. And a byte a
+  /// place for whether it was used recently: set far more often than looked at.
   class Tags {
    public:
     Tags(std::uint64_t bytes, unsigned ways, unsigned apart = 0);
@@ -85,17 +85,11 @@ class CacheHierarchy {
     std::uint32_t find(Line line) const {
       const std::uint32_t set = set_of(line);
       if (const std::uint32_t i = find_apart(line); i != kMiss) return i;
-      const std::uint32_t first = rest_ + set * (ways_ - apart_);
-      for (std::uint32_t i = first; i < first + ways_ - apart_; ++i)
-        if (tags_[i] == line) return i;
-      return kMiss;
+      return search(line, rest_ + set * (ways_ - apart_), ways_ - apart_);
     }
     /// The same for the ways that are apart.
     std::uint32_t find_apart(Line line) const {
-      const std::uint32_t set = set_of(line);
-      for (std::uint32_t i = set * apart_; i < (set + 1) * apart_; ++i)
-        if (tags_[i] == line) return i;
-      return kMiss;
+      return search(line, set_of(line) * apart_, apart_);
     }
     /// As find(), with a guess of where it is; the answer becomes the next guess.
     std::uint32_t find(Line line, std::uint32_t& guess) const {
@@ -104,8 +98,8 @@ class CacheHierarchy {
       if (i != kMiss) guess = i;
       return i;
     }
-    /// The line, which is at `index`, was used.
-    void used(Line line, std::uint32_t index) { used_[set_of(line)] |= bit_of(line, index); }
+    /// The line at `index` was used.
+    void used(std::uint32_t index) { used_[index] = 1; }
     /// A place for the line among the first `ways` of its set; the line that was there, or kNone, is left in
     /// it.
     std::uint32_t victim(Line line, unsigned ways);
@@ -124,6 +118,19 @@ class CacheHierarchy {
     std::size_t size() const { return tags_.size(); }
 
    private:
+    /// Index of the line among `count` places from `first` on, or kMiss.
+    std::uint32_t search(Line line, std::uint32_t first, std::uint32_t count) const {
+      const Line* const tags = tags_.data() + first;
+      for (std::uint32_t i = 0; i < count; ++i)
+        if (tags[i] == line) return first + i;
+      return kMiss;
+    }
+    /// The first of `count` places from `first` on that was not used recently, or kMiss.
+    std::uint32_t unused(std::uint32_t first, std::uint32_t count) const {
+      for (std::uint32_t i = first; i < first + count; ++i)
+        if (used_[i] == 0) return i;
+      return kMiss;
+    }
     std::uint32_t set_of(Line line) const {
       return static_cast<std::uint32_t>(line * 0x9e37'79b9'7f4a'7c15 >> 32 & set_mask_);
     }
@@ -139,7 +146,8 @@ class CacheHierarchy {
     std::uint64_t set_mask_;
     std::uint32_t rest_;  // index of the first place that is not apart
     std::vector<Line> tags_;
-    std::vector<std::uint32_t> used_, valid_;  // a bit per way
+    std::vector<std::uint8_t> used_;    // per place
+    std::vector<std::uint32_t> valid_;  // per set, a bit per way
   };
   /// What the LLC knows of a line.
   struct Entry {
@@ -152,10 +160,15 @@ class CacheHierarchy {
   };
   struct Private {
     Guess& guess(Line line) { return guesses[line % guesses.size()]; }
+    /// Index in L1 of the line that is at `place` of L2, or kMiss. Exact: who puts it into L1 says where.
+    std::uint32_t find_in_l1(Line line, std::uint32_t place) const {
+      return l1.at(in_l1[place]) == line ? in_l1[place] : kMiss;
+    }
     Tags l1, l2;
+    std::vector<std::uint32_t> in_l1;  // per place in L2: where in L1 its line was put last
     Line last = kNone;        // the line that is known to be in L1 ...
     bool last_owned = false;  // ... and whether it may be written
-    std::array<Guess, 64> guesses{};
+    std::array<Guess, 512> guesses{};  // struct pages of a ring are as many lines
   };
 
   CacheLevel load_slow(unsigned core, Line line);
@@ -164,7 +177,7 @@ class CacheHierarchy {
   [[gnu::noinline]] CacheLevel store_unguessed(unsigned core, Line line);
   std::uint32_t allocate(Line line, unsigned ways);
   void fill(unsigned core, Line line);
-  void fill_l1(unsigned core, Line line);
+  void fill_l1(unsigned core, Line line, std::uint32_t in_l2);
   void drop(unsigned core, Line line);
   void drop_sharers(Line line, Entry& entry, unsigned except = kMaxCores) {
     if (entry.sharers != 0) drop_some(line, entry, except);

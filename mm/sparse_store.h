@@ -115,10 +115,11 @@ class SparseStore {
     if (__builtin_expect(watch_ != nullptr, 0)) watch_->accessed(addr, length, /*write=*/true);
     if (addr.value + length <= tracked_from_ || length == 0) return;
     const std::uint64_t from = addr.value > tracked_from_ ? addr.value - tracked_from_ : 0;
-    for (std::uint64_t page = from >> sim::kPageShift;
-         page <= (addr.value + length - 1 - tracked_from_) >> sim::kPageShift; ++page) {
+    const std::uint64_t last = (addr.value + length - 1 - tracked_from_) >> sim::kPageShift;
+    std::uint64_t page = from >> sim::kPageShift;
+    do {
       written_[page >> 6] |= std::uint64_t{1} << (page & 63);
-    }
+    } while (++page <= last);  // one page nearly always
   }
   /// Start of the first written 4-KiB page at or after `from` (rounded down to its page), or `to`. Both inside
   /// the tracked range.

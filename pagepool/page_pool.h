@@ -190,7 +190,7 @@ class PagePool {
   void put_full_netmem(Netmem netmem, bool allow_direct) { put_netmem(netmem, ~0u, allow_direct); }
 
   /// page_pool_put_unrefed_netmem.
-  void put_unrefed_netmem(Netmem netmem, unsigned dma_sync_size, bool allow_direct) {
+  [[gnu::always_inline]] inline void put_unrefed_netmem(Netmem netmem, unsigned dma_sync_size, bool allow_direct) {
     [[maybe_unused]] auto scope = env_.function("page_pool_put_unrefed_page");
     if (!allow_direct) allow_direct = napi_local();
     netmem = put_page(netmem, dma_sync_size, allow_direct);
@@ -252,7 +252,7 @@ class PagePool {
 
   /// page_pool_unref_netmem: gives `nr` references back; 0: the caller was the last user. The last user of
   /// all does no atomic write.
-  std::int64_t unref_netmem(Netmem netmem, std::int64_t nr) {
+  [[gnu::always_inline]] inline std::int64_t unref_netmem(Netmem netmem, std::int64_t nr) {
     if (env_.pp_ref_read(netmem) == nr) {
       if (nr != 1) env_.pp_ref_set(netmem, 1);
       return 0;
@@ -642,7 +642,7 @@ class PagePool {
   // -------------------------------------------------------------------------------------------------
 
   /// page_pool_napi_local: this softirq is the one that owns the cache.
-  bool napi_local() {
+  [[gnu::always_inline]] inline bool napi_local() {
     if (PAGEPOOL_UNLIKELY(!env_.in_softirq())) return false;
     int cpu = env_.smp_processor_id();
     env_.load(cpuid_);
@@ -660,7 +660,7 @@ class PagePool {
   }
 
   /// __page_pool_put_page: into the cache, or to be put into the ring (returned), or out of the pool.
-  Netmem put_page(Netmem netmem, unsigned dma_sync_size, bool allow_direct) {
+  [[gnu::always_inline]] inline Netmem put_page(Netmem netmem, unsigned dma_sync_size, bool allow_direct) {
     env_.page_back(netmem);  // before another consumer can have it
     if (PAGEPOOL_LIKELY(can_be_recycled(netmem))) {
       strategy_.sync_for_device(*this, netmem, dma_sync_size);

@@ -96,6 +96,11 @@ void Checker::sample(Finding& f, std::uint64_t pfn, std::uint64_t address) {
 // --- Pages
 // ------------------------------------------------------------------------------------------------------
 
+std::uint8_t HolderNames::intern(std::string_view name) {
+  if (const std::uint8_t* index = known(name)) return *index;
+  return (known_[slot(name)] = {name, find_or_add(name)}).index;
+}
+
 std::uint8_t HolderNames::find_or_add(std::string_view name) {
   for (std::size_t i = 0; i < names_.size(); ++i) {
     if (names_[i] == name) return static_cast<std::uint8_t>(i);
@@ -163,19 +168,20 @@ void Checker::on(const mm::PageFreed& e) {
   }
 }
 
+// Without calls but the last, so that nothing is saved for them: of every packet there are several.
 void Checker::on(const mm::PageHeld& e) {
+  const std::uint8_t* const holder = holders_.known(e.holder);
+  PageShadow* const p = pages_.there(e.pfn);
+  if (__builtin_expect(holder == nullptr || p == nullptr || !p->allocated, 0)) return held_for_the_first_time(e);
+  p->passes_to(*holder, e.id, now());
+}
+
+/// The holder or the page may be new, or the page free.
+[[gnu::noinline]] void Checker::held_for_the_first_time(const mm::PageHeld& e) {
   const std::uint8_t holder = holders_.intern(e.holder);
   PageShadow& p = pages_.at(e.pfn);
-  if (__builtin_expect(!p.allocated, 0)) held_unallocated(e, p, holder);
-  const unsigned newest = p.newest;
-  unsigned next = 0;
-  if (p.steps != 0) {
-    if (p.path[newest].holder == holder && p.path[newest].id == e.id) return;
-    next = newest + 1 == PageShadow::kPath ? 0 : newest + 1;
-  }
-  p.newest = static_cast<std::uint8_t>(next);
-  p.path[next] = {now(), e.id, holder};
-  if (p.steps < PageShadow::kPath) ++p.steps;
+  if (!p.allocated) held_unallocated(e, p, holder);
+  p.passes_to(holder, e.id, now());
 }
 
 /// Never seen before: allocated before anybody listened.

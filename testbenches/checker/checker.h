@@ -198,6 +198,7 @@ class Checker {
   void count_unmap(PoolShadow& p, kernel::CallChain chain, bool late);
 
   // What the laws say of an event that breaks one; away from the events that break none.
+  void held_for_the_first_time(const mm::PageHeld& e);
   void held_unallocated(const mm::PageHeld& e, PageShadow& page, std::uint8_t holder);
   void synced_without_driver(const kernel::DmaSynced& e, const DeviceShadow& d);
   void written_elsewhere(const nic::BufferWritten& e, std::uint32_t index, std::uint32_t fetched);

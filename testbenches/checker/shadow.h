@@ -24,18 +24,20 @@ inline constexpr std::uint32_t kNoIndex = FlatMap::kNone;
 class HolderNames {
  public:
   HolderNames() : names_{kNobody} {}
-  std::uint8_t intern(std::string_view name) {
-    // A literal has one address nearly always, and that was looked up before.
-    Known& known = known_[(reinterpret_cast<std::uintptr_t>(name.data()) * 0x9e37'79b9'7f4a'7c15) >> 58];
-    if (__builtin_expect(known.name.data() != name.data() || known.name.size() != name.size(), 0)) {
-      known = {name, find_or_add(name)};
-    }
-    return known.index;
+  /// A literal has one address nearly always, and that was looked up before. Null: this one was not.
+  const std::uint8_t* known(std::string_view name) const {
+    const Known& known = known_[slot(name)];
+    if (__builtin_expect(known.name.data() != name.data() || known.name.size() != name.size(), 0)) return nullptr;
+    return &known.index;
   }
+  std::uint8_t intern(std::string_view name);
   std::string_view name(std::uint8_t index) const { return names_[index]; }
 
  private:
   static constexpr std::string_view kNobody = "nobody";
+  static std::size_t slot(std::string_view name) {
+    return (reinterpret_cast<std::uintptr_t>(name.data()) * 0x9e37'79b9'7f4a'7c15) >> 58;
+  }
   std::uint8_t find_or_add(std::string_view name);
   struct Known {
     std::string_view name = kNobody;
@@ -64,6 +66,17 @@ struct PageShadow {
   std::array<Step, kPath> path{};
 
   const Step& now() const { return path[newest]; }
+  /// Another step of the path, if it is one.
+  void passes_to(std::uint8_t holder, std::uint64_t id, sim::Tick time) {
+    unsigned next = 0;
+    if (steps != 0) {
+      if (path[newest].holder == holder && path[newest].id == id) return;
+      next = newest + 1u == kPath ? 0 : newest + 1u;
+    }
+    newest = static_cast<std::uint8_t>(next);
+    path[next] = {time, id, holder};
+    if (steps < kPath) ++steps;
+  }
 };
 
 /// Page frames, found by number; memory is spent only where pages are used.
@@ -73,6 +86,12 @@ class PageTable {
     const std::uint64_t chunk = pfn.value >> kChunkShift;
     if (__builtin_expect(chunk >= chunks_.size() || !chunks_[chunk], 0)) add(chunk);
     return (*chunks_[chunk])[pfn.value & (kChunkPages - 1)];
+  }
+  /// The same if there is memory for it already, else null.
+  PageShadow* there(sim::Pfn pfn) {
+    const std::uint64_t chunk = pfn.value >> kChunkShift;
+    if (__builtin_expect(chunk >= chunks_.size() || !chunks_[chunk], 0)) return nullptr;
+    return chunks_[chunk]->data() + (pfn.value & (kChunkPages - 1));
   }
   /// The page if it was ever seen, else null.
   const PageShadow* find(sim::Pfn pfn) const {
