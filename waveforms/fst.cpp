@@ -21,7 +21,8 @@ extern "C" int poolsim_fst_compress2(Bytef* to, uLongf* to_bytes, const Bytef* f
   return bytes > kWorthIt ? Z_BUF_ERROR : compress2(to, to_bytes, from, bytes, 1);
 }
 #ifdef POOLSIM_FST_BITS
-extern "C" void fst_emit_bits(void* file, fstHandle handle, std::uint64_t digits);  // fst_emit.c
+extern "C" void fst_emit_changes(void* file, const fst_signal* signals, const fst_change* changes,
+                                 std::size_t n);  // fst_emit.c
 #endif
 #endif
 
@@ -65,24 +66,30 @@ class FstApiFile final : public FstFile {
     if (!states.empty()) name_states(name, bits, states);
     if (signals_.size() <= number) signals_.resize(number + 1);
     signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0),
-                        bits};
+                        bits, (bits + 7) / 8};
   }
   void time(sim::Tick t) override {
     timed_ = true;
     fstWriterEmitTimeChange(file_, t);
   }
   void value(std::uint32_t signal, std::uint64_t value) override {
-    const auto [handle, bits] = signals_[signal];
-    value <<= 64 - bits;  // the highest digit first
+    const fst_change change{signal, value};
+    values({&change, 1});
+  }
+  void values(std::span<const fst_change> changes) override {
 #ifdef POOLSIM_FST_BITS
     POOLSIM_ASSERT(timed_);  // before the first time fstapi would take characters
-    fst_emit_bits(file_, handle, bits == 1 ? '0' + (value >> 63) : __builtin_bswap64(value));
+    fst_emit_changes(file_, signals_.data(), changes.data(), changes.size());
 #else
-    // Eight at a time; fstWriterEmitValueChange32 makes them one by one.
-    char digits[64];
-    for (unsigned at = 0; at < bits; at += 8, value <<= 8)
-      std::memcpy(digits + at, kDigits[value >> 56].data(), 8);
-    fstWriterEmitValueChange(file_, handle, digits);
+    // Eight digits at a time, the highest first; fstWriterEmitValueChange32 makes them one by one.
+    for (const fst_change& c : changes) {
+      const auto [handle, bits, bytes] = signals_[c.signal];
+      std::uint64_t rest = c.value << (64 - bits);
+      char digits[64];
+      for (unsigned at = 0; at < bits; at += 8, rest <<= 8)
+        std::memcpy(digits + at, kDigits[rest >> 56].data(), 8);
+      fstWriterEmitValueChange(file_, handle, digits);
+    }
 #endif
   }
   void close() override {
@@ -109,14 +116,10 @@ class FstApiFile final : public FstFile {
     fstWriterEmitEnumTableRef(file_, table);
   }
 
-  struct Signal {
-    fstHandle handle = 0;
-    unsigned bits = 0;
-  };
   std::string path_;
   void* file_;
   bool timed_ = false;
-  std::vector<Signal> signals_;
+  std::vector<fst_signal> signals_;
 };
 
 }  // namespace

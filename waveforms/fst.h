@@ -5,10 +5,12 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "sim/types.h"
+#include "waveforms/fst_change.h"
 
 namespace waveforms {
 
@@ -28,6 +30,8 @@ class FstFile {
   /// Femtoseconds, ascending.
   virtual void time(sim::Tick t) = 0;
   virtual void value(std::uint32_t signal, std::uint64_t value) = 0;
+  /// What changes at one time, each signal once; after the first time().
+  virtual void values(std::span<const fst_change> changes) = 0;
   /// Ends the file. Throws sim::Error if it could not be written.
   virtual void close() = 0;
   /// In a forked child: forgets the file without a write to it.

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fst_change.h"
+
 /// Bytes of a value of `length` digits. One digit alone stays a character.
 static inline uint32_t fst_kept_bytes(uint32_t length) { return length == 1 ? 1 : (length + 7) / 8; }
 
@@ -20,15 +22,15 @@ static inline void fst_copy(unsigned char* to, const unsigned char* from, uint32
 }
 
 /// Keeps a change at `to`, where 17 bytes are free: where the signal's previous one is, the number of times since, the
-/// value's digits. Returns the bytes.
+/// value's digits in `bytes`. Returns the bytes of all.
 static inline uint32_t fst_keep(unsigned char* to, const uint32_t* previous, uint32_t times, uint64_t digits,
-                                uint32_t length) {
+                                uint32_t bytes) {
   unsigned char* p = to + 4;
   memcpy(to, previous, 4);
   for (; times >= 0x80; times >>= 7) *p++ = (unsigned char)(times | 0x80);
   *p++ = (unsigned char)times;
   memcpy(p, &digits, 8);
-  return (uint32_t)(p - to) + fst_kept_bytes(length);
+  return (uint32_t)(p - to) + bytes;
 }
 
 /// The same of digits somewhere, for any room that fstapi makes.
@@ -37,7 +39,7 @@ static inline uint32_t fst_keep_from(unsigned char* to, const uint32_t* previous
   unsigned char kept[17];
   uint64_t digits;
   memcpy(&digits, from, 8);
-  const uint32_t bytes = fst_keep(kept, previous, times, digits, length);
+  const uint32_t bytes = fst_keep(kept, previous, times, digits, fst_kept_bytes(length));
   memcpy(to, kept, bytes);
   return bytes;
 }

@@ -87,7 +87,7 @@ void VcdWriter::Signal::on_change(const sim::Probe& probe, sim::Tick now) {
   value = probe.value();
   if (dirty) return;
   dirty = true;
-  w.dirty_[w.dirty_count_++] = index;
+  w.dirty_[w.dirty_count_++] = this;
 }
 
 [[gnu::noinline]] void VcdWriter::begin_time(sim::Tick now) {
@@ -123,6 +123,7 @@ void VcdWriter::open(const std::string& path) {
   if (fst_ == nullptr) buffer_.resize(kBufferBytes + 2 * kMostOfATime + signals_.size() * kMostOfAValue);
   at_ = buffer_.data();
   dirty_.resize(signals_.size());
+  if (fst_ != nullptr) fst_changes_.resize(signals_.size());
   dirty_count_ = 0;
   dumped_ = false;
   error_ = 0;
@@ -244,36 +245,58 @@ void VcdWriter::write_kept() {
   }
 }
 
+/// False: the value is the one that is in the file.
+inline bool VcdWriter::take(Signal& s) {
+  s.dirty = false;
+  if (s.value == s.written) return false;
+  s.written = s.value;
+  return true;
+}
+
+inline void VcdWriter::settle_vcd(std::span<Signal*> dirty) {
+  if (dirty.size() > 1) std::ranges::sort(dirty);  // in the order of the variables: they lie in one array
+  std::uint64_t written = 0;
+  for (Signal* const s : dirty) {
+    if (!take(*s)) continue;
+    if (written++ == 0) write_time(time_);
+    s->changed = true;
+    append_value(*s);
+  }
+  changes_ += written;
+}
+
+/// FST keeps each signal for itself: the order within a time does not reach the file.
+inline void VcdWriter::settle_fst(std::span<Signal* const> dirty) {
+  fst_change* const first = fst_changes_.data();
+  fst_change* change = first;
+  for (Signal* const s : dirty) {
+    if (!take(*s)) continue;
+    s->changed = true;
+    *change++ = {s->index, s->written};
+  }
+  if (change == first) return;
+  write_time(time_);
+  fst_->values({first, change});
+  changes_ += static_cast<std::uint64_t>(change - first);
+}
+
 void VcdWriter::settle_changes() {
-  const std::span<std::uint32_t> dirty(dirty_.data(), std::exchange(dirty_count_, 0));
+  const std::span<Signal*> dirty(dirty_.data(), std::exchange(dirty_count_, 0));
   if (armed_) {
     std::ranges::sort(dirty);
-    for (const std::uint32_t i : dirty) keep(signals_[i]);
+    for (Signal* const s : dirty) keep(*s);
     forget_before(time_ - std::min(time_, options_.before));
     return;
   }
   const bool record = time_ >= begin_ && time_ <= options_.to;
   if (record && !dumped_ && time_ > begin_) write_dumpvars(begin_);
-  // FST keeps each signal for itself: the order within a time does not reach the file.
-  if (fst_ == nullptr && dirty.size() > 1) std::ranges::sort(dirty);
-  const bool write = record && dumped_;
-  FstFile* const fst = fst_.get();
-  std::uint64_t written = 0;
-  for (const std::uint32_t i : dirty) {
-    Signal& s = signals_[i];
-    s.dirty = false;
-    if (s.value == s.written) continue;
-    s.written = s.value;
-    if (!write) continue;
-    if (written++ == 0) write_time(time_);
-    s.changed = true;
-    if (fst != nullptr) {
-      fst->value(s.index, s.written);
-    } else {
-      append_value(s);
-    }
+  if (!record || !dumped_) {
+    for (Signal* const s : dirty) take(*s);
+  } else if (fst_ != nullptr) {
+    settle_fst(dirty);
+  } else {
+    settle_vcd(dirty);
   }
-  changes_ += written;
   if (record && !dumped_) write_dumpvars(begin_);
   flush_if_full();
 }

@@ -19,12 +19,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "sim/probe.h"
 #include "sim/types.h"
+#include "waveforms/fst_change.h"
 
 namespace waveforms {
 
@@ -85,6 +87,9 @@ class VcdWriter {
   void settle();
   void begin_time(sim::Tick now);
   void settle_changes();
+  static bool take(Signal& s);
+  void settle_vcd(std::span<Signal*> dirty);
+  void settle_fst(std::span<Signal* const> dirty);
   void keep(Signal& s);
   void forget_before(sim::Tick t);
   void write_kept();
@@ -95,7 +100,7 @@ class VcdWriter {
   VcdOptions options_;
   std::vector<sim::Probe*> probes_;
   std::vector<Signal> signals_;
-  std::vector<std::uint32_t> dirty_;  // signals touched at time_, unsorted: the first dirty_count_
+  std::vector<Signal*> dirty_;  // signals touched at time_, unsorted: the first dirty_count_
   std::size_t dirty_count_ = 0;
   sim::Tick time_ = 0;                // of what is in dirty_
   sim::Tick begin_ = 0;               // of the initial values
@@ -111,6 +116,7 @@ class VcdWriter {
   sim::Tick trigger_at_ = sim::kNever;
   std::deque<Kept> kept_;  // armed: changes of the last options_.before
   std::unique_ptr<FstFile> fst_;
+  std::vector<fst_change> fst_changes_;  // scratch of settle_fst
   std::vector<char> buffer_;
   char* at_ = nullptr;                  // where the buffer goes on
   sim::Tick stamp_high_ = sim::kNever;  // of the last time in the buffer, without its lowest nine digits ...
