@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fst_change.h"
+#include "waveforms/fst_change.h"
 
 /// Bytes of a value of `length` digits. One digit alone stays a character.
 static inline uint32_t fst_kept_bytes(uint32_t length) { return length == 1 ? 1 : (length + 7) / 8; }
