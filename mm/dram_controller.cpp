@@ -10,6 +10,7 @@
 #include "mm/cache_hierarchy.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
+#include "mm/linked_queue.h"
 #include "mm/row_disturbance.h"
 
 namespace mm {
@@ -59,30 +60,6 @@ struct DramController::Impl {
     DramAddress address;       // of the first burst
     bool write;
     bool urgent;  // needs a tick when it is due
-  };
-  /// Requests in the order of their coming, linked by themselves: each is in one list at most.
-  class RequestList {
-   public:
-    RequestList() = default;
-    RequestList(const RequestList&) = delete;
-    RequestList& operator=(const RequestList&) = delete;
-    bool empty() const { return first_ == nullptr; }
-    const Request& front() const { return *first_; }
-    void push_back(Request& r) {
-      r.next = nullptr;
-      *end_ = &r;
-      end_ = &r.next;
-    }
-    Request& pop_front() {
-      Request& r = *first_;
-      first_ = r.next;
-      if (first_ == nullptr) end_ = &first_;
-      return r;
-    }
-
-   private:
-    Request* first_ = nullptr;
-    Request** end_ = &first_;  // where the next one goes
   };
   struct Burst {
     Request* request;
@@ -187,9 +164,9 @@ struct DramController::Impl {
 
   std::deque<Request> requests;  // they stay where they are
   Request* free = nullptr;
-  RequestList input;    // accepted, not yet in a queue, in the order in which they are due
-  unsigned urgent = 0;  // of these
-  RequestList ready;    // to be answered, in order
+  LinkedQueue<Request> input;  // accepted, not yet in a queue, in the order in which they are due
+  unsigned urgent = 0;         // of these
+  LinkedQueue<Request> ready;  // to be answered, in order
   bool waits_for_end_resp = false;
   sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
 
