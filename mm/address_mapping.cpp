@@ -173,6 +173,7 @@ void AddressMapping::find_whole_fields() {
     whole_ = whole_ && p.to == 0 && fields_[p.field].mask == 0;
     fields_[p.field] = {p.from, static_cast<std::uint32_t>(p.mask)};
   }
+  alone_ = fields_[0].mask == 0 && fields_[1].mask == 0;
 }
 
 std::uint64_t AddressMapping::encode(const DramAddress& a) const {

@@ -40,6 +40,7 @@ class AddressMapping {
       const auto field = [&](unsigned f) {
         return static_cast<std::uint32_t>(offset >> fields_[f].from & fields_[f].mask);
       };
+      if (__builtin_expect(alone_, 1)) return {0, 0, field(2), field(3), field(4), field(5)};
       return {field(0), field(1), field(2), field(3), field(4), field(5)};
     }
     std::uint32_t f[6] = {0, 0, 0, 0, 0, 0};
@@ -86,6 +87,7 @@ class AddressMapping {
   std::array<DramAddress, kTableBytes / kBurst> in_page_{};  // what a burst's place in its page contributes
   unsigned row_bits_ = 0;                                    // of the devices
   std::array<Field, 6> fields_{};
+  bool alone_ = false;  // there is one channel, of one rank
   bool whole_ = false;  // each field is one piece: fields_ says it all
 };
 

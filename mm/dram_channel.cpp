@@ -4,22 +4,16 @@
 #include <algorithm>
 #include <bit>
 
+#include "mm/dram_apply.h"
 #include "sim/error.h"
 
 namespace mm {
 namespace {
 
 using enum DramCommand;
-constexpr unsigned index(DramCommand c) { return static_cast<unsigned>(c); }
-constexpr bool is_column(DramCommand c) { return c == kRd || c == kWr; }
+using namespace dram;
 
-using CommandTimes = std::array<sim::Cycle, kDramCommands>;
-/// Moves the next legal times of the commands `kFollowing` behind one issued at `now`.
-template <DramCommand... kFollowing>
-void raise(CommandTimes& next, const CommandTimes& latency, sim::Cycle now) {
-  ((next[index(kFollowing)] = std::max(next[index(kFollowing)], now + latency[index(kFollowing)])), ...);
-}
-/// What apply() raises without a table: the constraints that every standard has.
+/// What delay() raises without a table: the constraints that every standard has.
 constexpr bool is_plain(DramLevel level, DramCommand preceding, DramCommand following) {
   switch (level) {
     case DramLevel::kBank:
@@ -32,9 +26,6 @@ constexpr bool is_plain(DramLevel level, DramCommand preceding, DramCommand foll
   }
   return false;
 }
-/// Kinds of candidates: ACT, PRE, and the column commands.
-constexpr unsigned kind_of(DramCommand c) { return c == kAct ? 0 : c == kPre ? 1 : 2; }
-constexpr unsigned kColumn = 2;
 
 }  // namespace
 
@@ -83,6 +74,13 @@ DramChannel::DramChannel(const DramTiming& timing, const DramChannelConfig& conf
   }
   groups_.resize(config.ranks * groups_per_rank_);
   ranks_.resize(config.ranks);
+  for (unsigned b = 0; b < banks_.size(); ++b) {
+    Bank& bank = banks_[b];
+    bank.group_next = &groups_[bank.group];
+    bank.rank_state = &ranks_[bank.rank];
+    bank.bit = std::uint64_t{1} << b % banks_per_rank_;
+    bank.group_in_rank = static_cast<std::uint8_t>(bank.group % groups_per_rank_);
+  }
   ready_.resize(banks_.size());
   for (unsigned kind = 0; kind < kKinds; ++kind) {
     active_[kind].assign((banks_.size() + 63) / 64, 0);
@@ -152,25 +150,9 @@ void DramChannel::put(bool write, const Slot& slot) {
   if (config_.scheduler == DramScheduler::kFcfs) order_[write].push_back(s);
 }
 
-void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std::uint32_t token) {
-  POOLSIM_ASSERT(has_room(write));
-  const unsigned b = (a.rank * groups_per_rank_ + a.bank_group) << banks_per_group_log2_ | a.bank;
-  if (waiting() == 0 || (few_ != 0 && joins_few(write, b))) {
-    few_bursts_[few_++] = {now,
-                           ++sequence_,
-                           a.row,
-                           a.column,
-                           token,
-                           kNil,
-                           kNil,
-                           static_cast<std::uint16_t>(b),
-                           RowOutcome::kHit};
-    if (++waiting_[write] == 1) {
-      draining_ = write;  // an empty channel serves reads
-      counters_.drains += write;
-    }
-    return schedule_few(now);
-  }
+/// Where a few bursts for different banks are not all.
+void DramChannel::enqueue_queued(sim::Cycle now, bool write, unsigned b, const DramAddress& a,
+                                 std::uint32_t token) {
   if (few_ != 0) queue_few();
   const Bank& bank = banks_[b];
   if (!write && forward(a, bank, now, token)) return;
@@ -259,9 +241,9 @@ void DramChannel::choose(unsigned b, sim::Cycle now) {
 
 // --- the next command ---
 
-bool DramChannel::blocked_by_refresh(unsigned b, sim::Cycle time) const {
-  const Rank& rank = ranks_[banks_[b].rank];
-  return time >= rank.refresh_due && (refreshed_banks(rank) >> (b & (banks_per_rank_ - 1)) & 1) != 0;
+bool DramChannel::blocked_by_refresh(const Bank& bank, sim::Cycle time) const {
+  const Rank& rank = *bank.rank_state;
+  return time >= rank.refresh_due && (refreshed_banks(rank) & bank.bit) != 0;
 }
 
 /// The bank has a new candidate of a kind whose first is known.
@@ -271,7 +253,7 @@ void DramChannel::offer(unsigned b, unsigned kind) {
   const sim::Cycle t =
       std::max({ready_[b].time, groups_[bank.group][k], ranks_[bank.rank].next[k], floor_[kind]});
   First& first = first_[kind];
-  if (t > first.time || (t == first.time && ready_[b].order > first.order) || blocked_by_refresh(b, t))
+  if (t > first.time || (t == first.time && ready_[b].order > first.order) || blocked_by_refresh(bank, t))
     return;
   first = {t, ready_[b].order, b};
 }
@@ -292,7 +274,7 @@ void DramChannel::find_first_of(unsigned kind, sim::Cycle from) {
       const Ready& r = ready[b];
       sim::Cycle t = std::max(r.time, groups[r.group][k]);
       t = std::max(t, kSimple ? all : std::max(ranks_[r.rank].next[k], from));
-      if (!kSimple && blocked_by_refresh(b, t)) continue;
+      if (!kSimple && blocked_by_refresh(banks_[b], t)) continue;
       const std::uint64_t key = (t - from) << kDelayShift | r.order;
       bank = key < best ? b : bank;
       best = std::min(best, key);
@@ -321,7 +303,7 @@ void DramChannel::schedule(sim::Cycle now) {
     idle_refresh_ = refresh_due_;  // or later
     return;
   }
-  if (few_ != 0) return schedule_few(now);
+  if (few_ != 0) return choose_few(now);
   if (waiting() == 1) {
     choose_only(now);
   } else {
@@ -353,7 +335,7 @@ void DramChannel::choose_only(sim::Cycle now) {
   const unsigned k = index(bank.kind), kind = kind_of(bank.kind);
   const sim::Cycle t =
       std::max({ready_[b].time, groups_[bank.group][k], ranks_[bank.rank].next[k], floor_[kind], now});
-  if (blocked_by_refresh(b, t)) return;
+  if (blocked_by_refresh(bank, t)) return;
   next_time_ = t;
   next_key_ = ready_[b].order;
   next_bank_ = b;
@@ -374,21 +356,15 @@ void DramChannel::choose_among(sim::Cycle now) {
   }
 }
 
-/// Counts a burst whose column command is issued; who waits for its data is told when they end.
-void DramChannel::finish(bool write, const DramCompletion& burst) {
-  ++(write ? counters_.writes : counters_.reads)[static_cast<unsigned>(burst.outcome)];
-  if (write && !report_writes_) return;
-  done_.push_back(burst);
-  done_.back().end = burst.issue + (write ? timing_.cwl : timing_.cl) + timing_.data_cycles();
+bool DramChannel::issue(sim::Cycle now) {
+  if (__builtin_expect(next_key_ == 0, 0)) return issue_due_refresh(now);
+  return few_ != 0 ? issue_few(now) : issue_queued(now);
 }
 
-bool DramChannel::issue(sim::Cycle now) {
-  if (next_key_ == 0) {
-    issue_refresh(next_bank_, now);
-    schedule(now);
-    return false;
-  }
-  return few_ != 0 ? issue_few(now) : issue_queued(now);
+[[gnu::noinline, gnu::cold]] bool DramChannel::issue_due_refresh(sim::Cycle now) {
+  issue_refresh(next_bank_, now);
+  schedule(now);
+  return false;
 }
 
 bool DramChannel::issue_queued(sim::Cycle now) {
@@ -397,20 +373,19 @@ bool DramChannel::issue_queued(sim::Cycle now) {
   const DramCommand kind = bank.kind;
   Slot& slot = slots_[bank.candidate];
   Rank& rank = ranks_[bank.rank];
-  const std::uint64_t bit = std::uint64_t{1} << (b & (banks_per_rank_ - 1));
   apply(kind, bank.rank, b, now);
   if (kind == kPre) {
     slot.outcome = RowOutcome::kConflict;
-    record(kind, bank.rank, b, now);
+    record(kind, bank, now);
     bank.open_row = kClosed;
-    rank.open_banks &= ~bit;
+    rank.open_banks &= ~bank.bit;
     set_candidate(b, bank.candidate, kAct);
   } else if (kind == kAct) {
     if (slot.outcome == RowOutcome::kHit) slot.outcome = RowOutcome::kClosed;
     bank.open_row = slot.row;
-    rank.open_banks |= bit;
+    rank.open_banks |= bank.bit;
     set_candidate(b, bank.candidate, draining_ ? kWr : kRd);
-    record(kind, bank.rank, b, now);
+    record(kind, bank, now);
   } else {
     issue_column(b, now);
   }
@@ -427,8 +402,8 @@ void DramChannel::issue_column(unsigned b, sim::Cycle now) {
   complete(b, now);
   if (config_.page_policy == PagePolicy::kAdaptive) learn(bank, row);
   const bool closing = config_.page_policy != PagePolicy::kOpen && closes_row(bank);
-  record(kind, bank.rank, b, now, closing);
-  if (closing) auto_precharge(b);
+  record(kind, bank, now, closing);
+  if (closing) auto_precharge(bank);
   const bool changed = update_mode();
   choose(b, now);
   if (changed) rechoose(now);
@@ -437,97 +412,6 @@ void DramChannel::issue_column(unsigned b, sim::Cycle now) {
     const unsigned next = slots_[order_[draining_].front()].bank;
     if (next != b) choose(next, now);
   }
-}
-
-// --- a few bursts ---
-
-/// Whether a new burst needs no queue as the few need none.
-bool DramChannel::joins_few(bool write, unsigned b) const {
-  if (few_ == kFew || write != draining_ || config_.scheduler == DramScheduler::kFcfs) return false;
-  for (unsigned i = 0; i < few_; ++i) {
-    if (few_bursts_[i].bank == b) return false;
-  }
-  return true;
-}
-
-/// The few take the places in the queues that they would have had.
-void DramChannel::queue_few() {
-  known_ = 0;
-  if (next_key_ != 0) next_bank_ = few_bursts_[next_few_].bank;  // the next command stays what it is
-  for (unsigned i = 0; i < few_; ++i) {
-    put(draining_, few_bursts_[i]);
-    choose(few_bursts_[i].bank, few_bursts_[i].arrival);
-  }
-  few_ = 0;
-}
-
-/// The first of the few's next commands, refresh included.
-void DramChannel::choose_few(sim::Cycle now) {
-  next_time_ = kNone;
-  next_key_ = 0;
-  for (unsigned i = 0; i < few_; ++i) {
-    const Slot& burst = few_bursts_[i];
-    const Bank& bank = banks_[burst.bank];
-    const DramCommand column = draining_ ? kWr : kRd;
-    const DramCommand command = bank.open_row == burst.row ? column : bank.open_row == kClosed ? kAct : kPre;
-    const unsigned k = index(command);
-    const sim::Cycle own = std::max(bank.next[k], floor_[kind_of(command)]);
-    const sim::Cycle t = std::max({own, groups_[bank.group][k], ranks_[bank.rank].next[k], now});
-    if (t >= next_time_ || (t >= refresh_due_ && blocked_by_refresh(burst.bank, t))) continue;
-    next_time_ = t;
-    next_key_ = burst.sequence;
-    next_few_ = i;
-    next_few_command_ = command;
-  }
-  if (refresh_due_ <= next_time_) schedule_refresh(now);
-}
-
-void DramChannel::schedule_few(sim::Cycle now) { choose_few(now); }
-
-/// The column command of whose turn it is was issued.
-void DramChannel::complete_few(sim::Cycle now) {
-  const Slot& burst = few_bursts_[next_few_];
-  const unsigned b = burst.bank;
-  Bank& bank = banks_[b];
-  const bool write = draining_;
-  last_column_ = now;
-  last_column_write_ = write;
-  finish(write, {burst.arrival, now, now, burst.token, write, burst.outcome});
-  if (config_.page_policy == PagePolicy::kAdaptive) learn(bank, burst.row);
-  const bool closing = config_.page_policy != PagePolicy::kOpen && closes_row(bank);
-  record(write ? kWr : kRd, bank.rank, b, now, closing);
-  if (closing) auto_precharge(b);
-  --few_;
-  for (unsigned i = next_few_; i < few_; ++i) few_bursts_[i] = few_bursts_[i + 1];
-  if (--waiting_[write] != 0) return;
-  draining_ = false;
-  next_time_ = kNone;
-  next_key_ = 0;
-  idle_refresh_ = refresh_due_;  // or later
-}
-
-bool DramChannel::issue_few(sim::Cycle now) {
-  Slot& burst = few_bursts_[next_few_];
-  const unsigned b = burst.bank;
-  Bank& bank = banks_[b];
-  const DramCommand command = next_few_command_;
-  apply(command, bank.rank, b, now);
-  const std::uint64_t bit = std::uint64_t{1} << (b & (banks_per_rank_ - 1));
-  if (is_column(command)) {
-    complete_few(now);
-  } else if (command == kPre) {
-    burst.outcome = RowOutcome::kConflict;
-    record(command, bank.rank, b, now);
-    bank.open_row = kClosed;
-    ranks_[bank.rank].open_banks &= ~bit;
-  } else {
-    if (burst.outcome == RowOutcome::kHit) burst.outcome = RowOutcome::kClosed;
-    bank.open_row = burst.row;
-    ranks_[bank.rank].open_banks |= bit;
-    record(command, bank.rank, b, now);
-  }
-  if (few_ != 0) choose_few(now);
-  return is_column(command);
 }
 
 // --- page policy ---
@@ -555,12 +439,10 @@ void DramChannel::learn(Bank& bank, std::uint32_t row) const {
 }
 
 /// The bank precharges itself as soon as it may: no command on the bus.
-void DramChannel::auto_precharge(unsigned b) {
-  Bank& bank = banks_[b];
-  Rank& rank = ranks_[bank.rank];
+void DramChannel::auto_precharge(Bank& bank) {
   ++counters_.auto_precharges;
   bank.open_row = kClosed;
-  rank.open_banks &= ~(std::uint64_t{1} << (b & (banks_per_rank_ - 1)));
+  bank.rank_state->open_banks &= ~bank.bit;
   const sim::Cycle closed = bank.next[index(kPre)] + timing_.rp;
   for (const DramCommand c : {kAct, kRefSb}) bank.next[index(c)] = std::max(bank.next[index(c)], closed);
 }
@@ -592,52 +474,26 @@ void DramChannel::apply_tables(DramCommand command, unsigned r, unsigned b, sim:
 }
 
 void DramChannel::apply(DramCommand command, unsigned r, unsigned b, sim::Cycle now) {
-  Rank& rank = ranks_[r];
   if ((tabled_ >> index(command) & 1) != 0) apply_tables(command, r, b, now);
   for (unsigned kind = 0; kind < kKinds; ++kind) floor_[kind] = now + bus_[kind];
   known_ &= ~unsigned{moves_[index(command)]};
-  Times& bank = banks_[b].next;
-  Times& group = groups_[banks_[b].group];
-  const Latencies& l = latency_[index(command)];
-  switch (command) {
-    case kAct:
-      raise<kAct, kPre, kRd, kWr>(bank, l.bank, now);
-      raise<kAct>(group, l.group, now);
-      raise<kAct>(rank.next, l.rank, now);
-      rank.act_times[rank.acts++ & 3] = now;
-      if (rank.acts >= 4) {
-        rank.next[index(kAct)] = std::max(rank.next[index(kAct)], rank.act_times[rank.acts & 3] + faw_);
-      }
-      break;
-    case kRd:
-    case kWr:
-      raise<kPre>(bank, l.bank, now);
-      raise<kRd, kWr>(group, l.group, now);
-      raise<kRd, kWr>(rank.next, l.rank, now);
-      break;
-    case kPre:
-      raise<kAct>(bank, l.bank, now);
-      break;
-    default:
-      break;
-  }
+  Bank& bank = banks_[b];
+  if (command == kAct) return delay<kAct>(bank, now);
+  if (command == kPre) return delay<kPre>(bank, now);
+  if (command == kRd) return delay<kRd>(bank, now);
+  if (command == kWr) return delay<kWr>(bank, now);
 }
 
-void DramChannel::record(DramCommand command, unsigned r, unsigned b, sim::Cycle now, bool auto_precharge) {
-  ++counters_.commands[index(command)];
-  const bool one_bank = command <= kWr, bank_number = one_bank || command == kPreSb || command == kRefSb;
-  if (one_bank) {
-    ++bank_commands_;
-    ++counters_.group_commands[banks_[b].group & (groups_per_rank_ - 1)];
-  }
-  if (listener_ == nullptr) return;
-  DramCommandRecord record{now, command, r, 0, 0, 0, auto_precharge};
-  if (bank_number) record.bank = b & (timing_.banks - 1);
-  if (one_bank) {
-    record.bank_group = banks_[b].group & (groups_per_rank_ - 1);
-    record.row = banks_[b].open_row;
-  }
-  listener_->on_command(record);
+/// A command to one bank.
+void DramChannel::record(DramCommand command, const Bank& bank, sim::Cycle now, bool auto_precharge) {
+  count(command, bank);
+  if (listener_ != nullptr) tell(command, bank, now, auto_precharge);
+}
+
+void DramChannel::tell(DramCommand command, const Bank& bank, sim::Cycle now, bool auto_precharge) {
+  const auto b = static_cast<unsigned>(&bank - banks_.data());
+  listener_->on_command(
+      {now, command, bank.rank, bank.group_in_rank, b & (timing_.banks - 1), bank.open_row, auto_precharge});
 }
 
 // --- refresh ---
@@ -669,7 +525,11 @@ void DramChannel::issue_refresh(unsigned r, sim::Cycle now) {
   const DramCommand command = refresh_command(rank);
   const std::uint64_t refreshed = refreshed_banks(rank);
   const unsigned first = r * banks_per_rank_;
-  record(command, r, first + rank.same_bank, now);
+  ++counters_.commands[index(command)];
+  if (listener_ != nullptr) {
+    const bool one = command == kPreSb || command == kRefSb;
+    listener_->on_command({now, command, r, 0, one ? rank.same_bank : 0, 0});
+  }
   const bool precharge = command == kPreAll || command == kPreSb;
   if (!config_.same_bank_refresh) apply(command, r, 0, now);
   for (unsigned b = first; b < first + banks_per_rank_; ++b) {

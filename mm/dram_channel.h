@@ -23,8 +23,8 @@
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
 // updated at each command; a bank knows its candidate; of the candidates of each kind (ACT, PRE, column) the
 // first is remembered, and looked for again only when a command moved the times of that kind. As long as a
-// few bursts wait, of one direction and for different banks, they stay out of all this: each is its bank's
-// candidate, and the next command is the first of theirs.
+// few bursts wait, all for different banks, they stay out of all this: each is its bank's candidate, and the
+// next command is the first of theirs (mm/dram_few.cpp).
 #pragma once
 #include <algorithm>
 #include <array>
@@ -93,6 +93,8 @@ class DramChannel {
   static constexpr sim::Cycle kNone = sim::kNeverCycle;
 
   DramChannel(const DramTiming& timing, const DramChannelConfig& config);
+  DramChannel(const DramChannel&) = delete;
+  DramChannel& operator=(const DramChannel&) = delete;
 
   const DramTiming& timing() const { return timing_; }
 
@@ -146,7 +148,10 @@ class DramChannel {
   };
   const Counters& counters() const { return counters_; }
   /// Changes whenever a burst enters or a command is issued to a bank.
-  std::uint64_t activity() const { return sequence_ + bank_commands_; }
+  std::uint64_t activity() const {
+    const auto& c = counters_.commands;
+    return sequence_ + c[0] + c[1] + c[2] + c[3];
+  }
 
  private:
   using Times = std::array<sim::Cycle, kDramCommands>;
@@ -164,16 +169,6 @@ class DramChannel {
   struct List {
     std::uint16_t head = kNil, tail = kNil;
   };
-  struct Bank {
-    Times next{};
-    std::uint32_t open_row = kClosed;
-    std::uint16_t candidate = kNil;
-    DramCommand kind = DramCommand::kAct;
-    std::uint8_t rank = 0, group = 0;  // group: over all ranks
-    std::uint8_t closes = 1;           // adaptive page policy: 2 and 3 = close
-    std::uint32_t last_row = kClosed;
-    List list[2];  // reads, writes
-  };
   struct Rank {
     Times next{};
     sim::Cycle refresh_due = 0;
@@ -181,6 +176,29 @@ class DramChannel {
     unsigned same_bank = 0;        // bank that REFsb is due for
     std::uint32_t acts = 0;
     std::array<sim::Cycle, 4> act_times{};
+  };
+  struct Bank {
+    Times next{};
+    std::uint32_t open_row = kClosed;
+    std::uint16_t candidate = kNil;
+    DramCommand kind = DramCommand::kAct;
+    std::uint8_t rank = 0, group = 0;  // group: over all ranks
+    std::uint8_t closes = 1;           // adaptive page policy: 2 and 3 = close
+    std::uint8_t group_in_rank = 0;
+    std::uint32_t last_row = kClosed;
+    Times* group_next = nullptr;  // of its bank group
+    Rank* rank_state = nullptr;
+    std::uint64_t bit = 0;  // in its rank's masks
+    List list[2];           // reads, writes
+  };
+  static constexpr unsigned kFew = 4;
+  struct Few {
+    sim::Cycle arrival;
+    std::uint64_t sequence;
+    Bank* bank;
+    std::uint32_t row, column, token;
+    RowOutcome outcome;
+    bool write;
   };
   struct Latencies {
     Times bank{}, group{}, rank{}, sibling{};
@@ -211,24 +229,40 @@ class DramChannel {
   }
   void apply(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now);
   void apply_tables(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now);
-  void record(DramCommand command, unsigned rank, unsigned bank, sim::Cycle now, bool auto_precharge = false);
+  template <DramCommand kCommand>
+  void delay(Bank& bank, sim::Cycle now);
+  void count(DramCommand command, const Bank& bank);
+  void record(DramCommand command, const Bank& bank, sim::Cycle now, bool auto_precharge = false);
+  void tell(DramCommand command, const Bank& bank, sim::Cycle now, bool auto_precharge);
   void choose(unsigned bank, sim::Cycle now);
   void set_candidate(unsigned bank, std::uint16_t slot, DramCommand kind);
   bool forward(const DramAddress& address, const Bank& bank, sim::Cycle now, std::uint32_t token);
   bool closes_row(const Bank& bank) const;
   void learn(Bank& bank, std::uint32_t row) const;
-  void auto_precharge(unsigned bank);
+  void auto_precharge(Bank& bank);
   bool update_mode();
   void rechoose(sim::Cycle now);
-  bool joins_few(bool write, unsigned bank) const;
+  void enqueue_queued(sim::Cycle now, bool write, unsigned bank, const DramAddress& a, std::uint32_t token);
+  [[gnu::always_inline]] inline bool joins_few(const Bank& bank) const;
   void queue_few();
-  void schedule_few(sim::Cycle now);
-  [[gnu::always_inline]] inline void choose_few(sim::Cycle now);
+  [[gnu::always_inline]] inline void offer_few(unsigned i, sim::Cycle now);
+  void choose_few(sim::Cycle now);
+  template <DramCommand kCommand>
+  [[gnu::always_inline]] inline void apply_few(Bank& bank, sim::Cycle now);
+  template <DramCommand kCommand>
+  [[gnu::always_inline]] inline void complete_few(sim::Cycle now);
+  void fall_idle();
   bool issue_few(sim::Cycle now);
   bool issue_queued(sim::Cycle now);
-  [[gnu::always_inline]] inline void complete_few(sim::Cycle now);
-  [[gnu::always_inline]] inline void put(bool write, const Slot& slot);
-  [[gnu::always_inline]] inline void finish(bool write, const DramCompletion& burst);
+  bool issue_due_refresh(sim::Cycle now);
+  void put(bool write, const Slot& slot);
+  /// Counts a burst whose column command is issued; who waits for its data is told when they end.
+  void finish(bool write, const DramCompletion& burst) {
+    ++(write ? counters_.writes : counters_.reads)[static_cast<unsigned>(burst.outcome)];
+    if (write && !report_writes_) return;
+    done_.push_back(burst);
+    done_.back().end = burst.issue + (write ? timing_.cwl : timing_.cl) + timing_.data_cycles();
+  }
   void schedule(sim::Cycle now);
   void schedule_refresh(sim::Cycle now);
   void choose_only(sim::Cycle now);
@@ -243,7 +277,7 @@ class DramChannel {
     unsigned bank = 0;
   };
   static constexpr unsigned bit_of(unsigned kind) { return 1u << kind; }
-  bool blocked_by_refresh(unsigned bank, sim::Cycle time) const;
+  bool blocked_by_refresh(const Bank& bank, sim::Cycle time) const;
   void offer(unsigned bank, unsigned kind);
   void find_first(unsigned kind, sim::Cycle from);
   /// kSimple: one rank, all-bank refresh.
@@ -286,7 +320,6 @@ class DramChannel {
   unsigned waiting_[2] = {0, 0};
   bool draining_ = false;  // the queue that is served: false = reads
   std::uint64_t sequence_ = 0;
-  std::uint64_t bank_commands_ = 0;
   sim::Cycle last_column_ = kNone;  // the last RD or WR
   bool last_column_write_ = false;
   sim::Cycle last_forward_ = kNone;  // and how many reads were answered by the write queue then
@@ -303,13 +336,12 @@ class DramChannel {
   DramCommandListener* listener_ = nullptr;
   Counters counters_;
 
-  // A few bursts of one direction, each for a bank of its own, that came since none waited, in order of
-  // arrival: they count in waiting_, but are in no list and no bank's candidate.
-  static constexpr unsigned kFew = 4;
+  // A few bursts, each for a bank of its own, that came since none waited, in order of arrival: they count in
+  // waiting_, but are in no list and no bank's candidate.
   unsigned few_ = 0;
   unsigned next_few_ = 0;  // whose turn it is, if it is not a refresh's, and its command
   DramCommand next_few_command_ = DramCommand::kAct;
-  std::array<Slot, kFew> few_bursts_;
+  std::array<Few, kFew> few_bursts_;
 };
 
 }  // namespace mm

@@ -3,13 +3,14 @@
 
 #include <fmt/format.h>
 
-#include <bit>
 #include <cstring>
+#include <deque>
 
 #include "mm/address_mapping.h"
 #include "mm/cache_hierarchy.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
+#include "mm/linked_queue.h"
 #include "mm/row_disturbance.h"
 
 namespace mm {
@@ -46,58 +47,22 @@ struct ChannelProbes {
 
 }  // namespace
 
-void DramConfig::validate() const {
-  const DramTiming& t = resolved_timing();
-  t.validate();
-  const auto power = [](const char* field, unsigned v, unsigned max) {
-    if (!std::has_single_bit(v) || v > max) {
-      throw sim::Error(fmt::format("dram.{}: {} is not a power of two in 1..{}", field, v, max));
-    }
-  };
-  const auto range = [](const char* field, unsigned v, unsigned low, unsigned high) {
-    if (v < low || v > high)
-      throw sim::Error(fmt::format("dram.{}: {} is not in {}..{}", field, v, low, high));
-  };
-  power("channels", channels, 64);
-  power("ranks", ranks, 16);
-  range("read_queue", read_queue, 1, 1024);
-  range("write_queue", write_queue, 1, 1024);
-  range("write_high", write_high, 1, write_queue);
-  range("write_low", write_low, 0, write_high);
-  if (same_bank_refresh && !t.has_same_bank_refresh()) {
-    throw sim::Error(fmt::format("dram.same_bank_refresh: {} has none (rfc_sb is 0)", t.name));
-  }
-  AddressMapping(mapping, t, channels, ranks);
-  const std::uint64_t bytes =
-      std::uint64_t{channels} * ranks * t.bank_groups * t.banks * t.rows * t.columns * kBurstBytes;
-  if (size_bytes != 0 && size_bytes != bytes) {
-    throw sim::Error(
-        fmt::format("dram.size: {} bytes, but {} channels x {} ranks x {} bank groups x {} banks x {} rows x "
-                    "{} columns x 64 "
-                    "bytes are {}",
-                    size_bytes, channels, ranks, t.bank_groups, t.banks, t.rows, t.columns, bytes));
-  }
-}
-
-DramChannelConfig DramConfig::channel() const {
-  return {ranks,          read_queue, write_queue,       write_high, write_low,
-          age_cap_cycles, refresh,    same_bank_refresh, scheduler,  page_policy};
-}
-
 struct DramController::Impl {
   /// A request between its acceptance and its response.
   struct Request {
     tlm::tlm_generic_payload* payload;
+    Request* next;             // in the list that it is in
     std::uint64_t first, end;  // offsets of its bursts
     std::uint32_t parts;       // reads: bursts whose data have not passed
     std::uint32_t outside;     // bursts that are not yet in a channel's queue
+    std::uint32_t token;       // its place in `requests`
     sim::Cycle due;            // first edge that sees it
     DramAddress address;       // of the first burst
     bool write;
     bool urgent;  // needs a tick when it is due
   };
   struct Burst {
-    std::uint32_t request;
+    Request* request;
     DramAddress address;
   };
   /// Whoever looks at the commands of a channel beside what the model itself needs of them.
@@ -114,8 +79,8 @@ struct DramController::Impl {
   struct Lane {
     std::unique_ptr<DramChannel> channel;
     std::unique_ptr<ChannelProbes> probes;
-    Fifo<Burst> staged[2];  // reads, writes: seen, and no room in the queue
-    bool holds_back() const { return !staged[0].empty() || !staged[1].empty(); }
+    Fifo<Burst> staged[2];          // reads, writes: seen, and no room in the queue
+    unsigned held_back = 0;         // of these
     unsigned accepted[2] = {0, 0};  // bursts accepted that are not in the queue
     std::uint64_t back_pressure = 0;
     std::unique_ptr<RowDisturbance> disturbance;
@@ -157,10 +122,13 @@ struct DramController::Impl {
   void move_faulty_data(tlm::tlm_generic_payload& payload);
   void copy(tlm::tlm_generic_payload& payload);
   void disturb(const DramAddress& victim);
-  [[gnu::always_inline]] inline bool take_place(const Request& r);
+  [[gnu::always_inline]] inline bool take_place(const Request& r, sim::Cycle now);
+  [[gnu::always_inline]] inline bool take(Lane& lane, bool write, unsigned bursts, sim::Cycle now);
   [[gnu::always_inline]] inline bool can_wait(const Request& r) const;
   void admit(sim::Cycle now);
-  void enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address);
+  [[gnu::always_inline]] inline void enter(sim::Cycle now, Lane& lane, Request& r,
+                                           const DramAddress& address);
+  [[gnu::always_inline]] inline void place(Request& r, const DramAddress& address);
   void unstage(sim::Cycle now, Lane& lane);
   [[gnu::always_inline]] inline void collect(sim::Cycle now);
   void respond(sim::Cycle now);
@@ -170,14 +138,16 @@ struct DramController::Impl {
   /// Somebody looks at the channels' commands as they come.
   bool watched() const { return sim.probes().listened() || config.disturbance_threshold != 0; }
 
-  [[gnu::always_inline]] std::uint32_t allocate() {
-    if (__builtin_expect(free.empty(), 0)) {
-      free.push_back(static_cast<std::uint32_t>(requests.size()));
-      requests.emplace_back();
-    }
-    const std::uint32_t i = free.back();
-    free.pop_back();
-    return i;
+  [[gnu::always_inline]] Request& allocate() {
+    if (__builtin_expect(free == nullptr, 0)) return new_request();
+    Request& r = *free;
+    free = r.next;
+    return r;
+  }
+  [[gnu::noinline, gnu::cold]] Request& new_request() {
+    Request& r = requests.emplace_back();
+    r.token = static_cast<std::uint32_t>(requests.size() - 1);
+    return r;
   }
 
   DramController& self;
@@ -192,16 +162,18 @@ struct DramController::Impl {
   std::vector<Lane> lanes;
   std::uint64_t disturbances = 0;
 
-  std::vector<Request> requests;
-  std::vector<std::uint32_t> free;
-  Fifo<std::uint32_t> input;  // accepted, not yet in a queue, in the order in which they are due
-  unsigned urgent = 0;        // of these
-  Fifo<std::uint32_t> ready;  // to be answered, in order
+  std::deque<Request> requests;  // they stay where they are
+  Request* free = nullptr;
+  LinkedQueue<Request> input;  // accepted, not yet in a queue, in the order in which they are due
+  unsigned urgent = 0;         // of these
+  LinkedQueue<Request> ready;  // to be answered, in order
   bool waits_for_end_resp = false;
   sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
 
-  bool full = false;       // END_REQ is owed to `last`
-  std::uint32_t last = 0;  // the request accepted last, whose bursts did not all have room
+  sim::Clock::Edge edge{0, 0};  // the first one at or after the time of the last request
+
+  bool full = false;        // END_REQ is owed to `last`
+  Request* last = nullptr;  // the request accepted last, whose bursts did not all have room
 
   std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, refused = 0, back_pressure = 0;
   LatencyHistogram read_latency;
@@ -304,21 +276,25 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   // end.
   __builtin_prefetch(store.host(sim::PhysAddr(p.get_address())));
   const std::uint64_t offset = p.get_address() - store.base().value;
-  const std::uint32_t i = allocate();
-  Request& r = requests[i];
+  Request& r = allocate();
   r.payload = &p;
   r.write = p.is_write();
   r.first = offset / kBurstBytes * kBurstBytes;
   r.end = (offset + p.get_data_length() + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
   r.parts = r.outside = static_cast<std::uint32_t>((r.end - r.first) / kBurstBytes);
   r.address = mapping.decode(r.first);
+  // Time does not go back: until the edge comes it stays the first.
+  const sim::Tick now = sim.now(), seen = std::max(arrival, now + 1);
+  if (now > edge.at) edge = self.clock().first_at_or_after(now);
+  const sim::Clock::Edge due = seen <= edge.at ? edge : self.clock().first_at_or_after(seen);
+  r.due = due.cycle;
   // A write is always urgent.
-  r.due = r.write ? self.poke(arrival) : self.seen_at(arrival);
-  const bool room = take_place(r);
+  if (r.write) self.tick_by(due);
+  const bool room = take_place(r, edge.cycle);
   r.urgent = !room || !can_wait(r);
   urgent += r.urgent;
   if (!r.write) self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
-  input.push_back(i);
+  input.push_back(r);
   ++(r.write ? writes : reads);
   (r.write ? write_bytes : read_bytes) += p.get_data_length();
 
@@ -329,7 +305,7 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   if (!room) {
     ++back_pressure;
     full = true;
-    last = i;
+    last = &r;
     return tlm::TLM_ACCEPTED;
   }
   phase = tlm::END_REQ;
@@ -339,23 +315,24 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
 /// Counts the bursts of a request for their channels; false if one has no room for all of its own. A place
 /// that becomes free at a time counts for requests that arrive later, so that the order of modules at one
 /// time does not matter.
-bool DramController::Impl::take_place(const Request& r) {
-  const sim::Cycle now = self.clock().at_or_after(sim.now());
-  if (now != 0 && !input.empty()) admit(now - 1);
+bool DramController::Impl::take_place(const Request& r, sim::Cycle now) {
+  if (!input.empty() && input.front().due < now) admit(now - 1);
+  if (lanes.size() == 1 || r.parts == 1) return take(lanes[r.address.channel], r.write, r.parts, now);
   bool room = true;
-  const auto take = [&](unsigned channel) {
-    Lane& lane = lanes[channel];
-    lane.channel->advance(now);
-    if (++lane.accepted[r.write] + lane.channel->waiting_before(r.write, now) <= capacity[r.write]) return;
-    room = false;
-    ++lane.back_pressure;
-  };
-  if (lanes.size() == 1 || r.parts == 1) {
-    for (std::uint32_t i = 0; i < r.parts; ++i) take(r.address.channel);
-  } else {
-    mapping.for_each_burst(r.first, r.end, [&](const DramAddress& a) { take(a.channel); });
-  }
+  mapping.for_each_burst(r.first, r.end, [&](const DramAddress& a) {
+    if (!take(lanes[a.channel], r.write, 1, now)) room = false;
+  });
   return room;
+}
+
+bool DramController::Impl::take(Lane& lane, bool write, unsigned bursts, sim::Cycle now) {
+  lane.channel->advance(now);
+  const unsigned before = lane.accepted[write] + lane.channel->waiting_before(write, now);
+  lane.accepted[write] += bursts;
+  const unsigned after = before + bursts;
+  if (after <= capacity[write]) return true;
+  lane.back_pressure += std::min(bursts, after - capacity[write]);
+  return false;
 }
 
 /// Whether nobody can see before the request's earliest completion that it came: a read that has room in its
@@ -371,37 +348,37 @@ bool DramController::Impl::can_wait(const Request& r) const {
 /// Moves bursts that are due from the input into the channels' queues, as of the times at which they were
 /// due.
 void DramController::Impl::admit(sim::Cycle now) {
-  while (!input.empty() && requests[input.front()].due <= now) {
-    const std::uint32_t i = input.front();
-    input.pop_front();
-    const Request& r = requests[i];
+  while (!input.empty() && input.front().due <= now) {
+    Request& r = input.pop_front();
     urgent -= r.urgent;
-    const auto place = [&](const DramAddress& a) {
-      Lane& lane = lanes[a.channel];
-      lane.channel->advance(r.due);
-      if (lane.staged[r.write].empty() && lane.channel->has_room(r.write)) {
-        enter(r.due, lane, i, a);
-      } else {
-        lane.staged[r.write].push_back({i, a});
-      }
-    };
-    if (r.end - r.first == kBurstBytes) {
-      place(r.address);
+    if (r.parts == 1) {
+      place(r, r.address);
     } else {
-      mapping.for_each_burst(r.first, r.end, place);
+      mapping.for_each_burst(r.first, r.end, [&](const DramAddress& a) { place(r, a); });
     }
   }
 }
 
+/// A burst goes into its queue, or waits for room there.
+void DramController::Impl::place(Request& r, const DramAddress& address) {
+  Lane& lane = lanes[address.channel];
+  lane.channel->advance(r.due);
+  if ((lane.held_back == 0 || lane.staged[r.write].empty()) && lane.channel->has_room(r.write)) {
+    enter(r.due, lane, r, address);
+  } else {
+    lane.staged[r.write].push_back({&r, address});
+    ++lane.held_back;
+  }
+}
+
 /// Puts a burst into its queue. A write is over when all of it is there.
-void DramController::Impl::enter(sim::Cycle now, Lane& lane, std::uint32_t i, const DramAddress& address) {
+void DramController::Impl::enter(sim::Cycle now, Lane& lane, Request& r, const DramAddress& address) {
   static constexpr std::uint64_t kWriteOrdered = sim::digest_tag("dram.write");
-  Request& r = requests[i];
-  lane.channel->enqueue(now, r.write, address, i);
+  lane.channel->enqueue(now, r.write, address, r.token);
   --lane.accepted[r.write];
   if (--r.outside != 0 || !r.write) return;
   sim.note(kWriteOrdered, r.payload->get_address(), r.payload->get_data_length());
-  ready.push_back(i);
+  ready.push_back(r);
 }
 
 void DramController::Impl::unstage(sim::Cycle now, Lane& lane) {
@@ -409,7 +386,8 @@ void DramController::Impl::unstage(sim::Cycle now, Lane& lane) {
     while (!lane.staged[write].empty() && lane.channel->has_room(write)) {
       const Burst burst = lane.staged[write].front();
       lane.staged[write].pop_front();
-      enter(now, lane, burst.request, burst.address);
+      --lane.held_back;
+      enter(now, lane, *burst.request, burst.address);
     }
   }
 }
@@ -419,24 +397,23 @@ void DramController::Impl::collect(sim::Cycle now) {
   static constexpr std::uint64_t kReadDone = sim::digest_tag("dram.read");
   for (Lane& lane : lanes) {
     while (lane.channel->next_completion() <= now) {
-      const std::uint32_t i = lane.channel->front().token;
+      Request& r = requests[lane.channel->front().token];
       lane.channel->pop();
-      Request& r = requests[i];
       if (--r.parts != 0) continue;
       // From acceptance, one cycle before it was first seen.
       read_latency.add(now - r.due + 1);
       sim.note(kReadDone, r.payload->get_address(), r.payload->get_data_length());
-      ready.push_back(i);
+      ready.push_back(r);
     }
   }
 }
 
 void DramController::Impl::respond(sim::Cycle now) {
   while (now >= response_due && !ready.empty() && !waits_for_end_resp) {
-    const std::uint32_t i = ready.front();
-    ready.pop_front();
-    tlm::tlm_generic_payload& p = *requests[i].payload;
-    free.push_back(i);
+    Request& r = ready.pop_front();
+    tlm::tlm_generic_payload& p = *r.payload;
+    r.next = free;
+    free = &r;
     tlm::tlm_phase phase = tlm::BEGIN_RESP;
     sc_core::sc_time delay = sim.timeline().outgoing_delay();
     const tlm::tlm_sync_enum status = self.port->nb_transport_bw(p, phase, delay);
@@ -447,11 +424,11 @@ void DramController::Impl::respond(sim::Cycle now) {
 
 /// Before respond(): END_REQ never comes after the response.
 void DramController::Impl::offer_end_req() {
-  if (!full || requests[last].outside != 0) return;
+  if (!full || last->outside != 0) return;
   full = false;
   tlm::tlm_phase phase = tlm::END_REQ;
   sc_core::sc_time delay = sim.timeline().outgoing_delay();
-  self.port->nb_transport_bw(*requests[last].payload, phase, delay);
+  self.port->nb_transport_bw(*last->payload, phase, delay);
 }
 
 void DramController::Impl::update_probes() {
@@ -461,12 +438,12 @@ void DramController::Impl::update_probes() {
 /// Commands need no wake-up unless somebody watches the channel or waits for a place in its queue.
 sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
   sim::Cycle next = sim::kNeverCycle;
-  if (!input.empty()) next = requests[input.front()].due + (urgent != 0 ? 0 : shortest_read);
+  if (!input.empty()) next = input.front().due + (urgent != 0 ? 0 : shortest_read);
   if (!ready.empty() && response_due > now) next = std::min(next, response_due);
   const bool watched = this->watched();
   for (const Lane& lane : lanes) {
     next = std::min(next, lane.channel->earliest_completion());
-    if (watched || lane.holds_back()) {
+    if (watched || lane.held_back != 0) {
       next = std::min(next, lane.channel->next_command());
     }
   }
@@ -478,7 +455,7 @@ sim::Wakeup DramController::tick(sim::Cycle now) {
   m.admit(now);
   for (Impl::Lane& lane : m.lanes) {
     lane.channel->advance(now);
-    if (lane.channel->step(now) && lane.holds_back()) m.unstage(now, lane);
+    if (lane.channel->step(now) && lane.held_back != 0) m.unstage(now, lane);
   }
   m.collect(now);
   if (m.sim.probes().listened()) m.update_probes();
