@@ -17,8 +17,9 @@
 // All memory writes are posted: on the wire there is no answer. One of the device's is done (TLM_COMPLETED) when the
 // link has taken it, which keeps it until it is delivered, unless it is foreign or the link is full: then, and for
 // writes of cores, the BEGIN_RESP by which the other side says "globally ordered" frees the payload, takes no time, and
-// always carries success - a device never learns what became of its write. Configuration writes are non-posted. Payloads pass through unchanged. A
-// device request that crosses 4 KiB is malformed and refused at once (Completer Abort, TLM_COMPLETED).
+// always carries success - a device never learns what became of its write. Configuration writes are non-posted.
+// Payloads pass through unchanged. A device request that crosses 4 KiB is malformed and refused at once (Completer
+// Abort, TLM_COMPLETED).
 // Source: PCIe Base specification (ordering rules table, tags, completions).
 #pragma once
 #include <functional>

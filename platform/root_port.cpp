@@ -155,6 +155,7 @@ tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm:
   // A posted write wants no answer: ours are kept here, and nobody has to be told when they are done.
   if (sim::Transaction* own = sim::own(p);
       port == kUp && own != nullptr && p.is_write() && own->keep(sim::Transaction::Keeper::kRootPort)) {
+    p.set_response_status(tlm::TLM_OK_RESPONSE);
     return tlm::TLM_COMPLETED;
   }
   phase = tlm::END_REQ;

@@ -91,6 +91,7 @@ TEST(RootPort, DeviceRequestsReachTheIommuInOrder) {
   ASSERT_EQ(b.iommu.requests.size(), 100u);
   for (unsigned i = 0; i < 100; ++i) EXPECT_EQ(b.iommu.requests[i].address, 0x10'0000 + 64 * i);
   EXPECT_EQ(b.device.answers.size(), 100u);
+  for (const auto& a : b.device.answers) EXPECT_EQ(a.response, tlm::TLM_OK_RESPONSE) << a.address;
   EXPECT_TRUE(b.port.idle());
 }
 
