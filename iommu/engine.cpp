@@ -84,8 +84,8 @@ Engine::Slot* Engine::allocate_slot() {
   return &slot;
 }
 
-/// Gives the slot back; an initiator that was told "full" may go on.
-void Engine::free_slot(Slot& slot) {
+/// Gives the slot back; an initiator that was told "full" may go on, after `delay`.
+void Engine::free_slot(Slot& slot, sc_core::sc_time delay) {
   slot.state = Slot::State::kFree;
   slot.payload = nullptr;
   free_slots_.push_back(slot.index);
@@ -93,7 +93,6 @@ void Engine::free_slot(Slot& slot) {
   tlm::tlm_generic_payload& payload = *stalled_;
   stalled_ = nullptr;
   tlm::tlm_phase phase = tlm::END_REQ;
-  sc_core::sc_time delay = sim_.timeline().outgoing_delay();
   iommu_.device->nb_transport_bw(payload, phase, delay);
 }
 
@@ -397,16 +396,15 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
     case tlm::TLM_UPDATED:
       break;
     case tlm::TLM_COMPLETED:
-      answer(slot, now);
+      answer(slot, delay);
       break;
   }
 }
 
 tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                                sc_core::sc_time& delay) {
-  const sim::Tick arrival = sim_.timeline().incoming(delay);
   if (phase == tlm::END_REQ) {
-    const sim::Cycle seen = seen_at(arrival);
+    const sim::Cycle seen = seen_at(sim_.timeline().incoming(delay));
     downstream_busy_ = false;
     next_forward_ = std::max(next_forward_, seen);
     if (ready_ != 0) wake_at(seen);
@@ -415,24 +413,25 @@ tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload
   Slot* slot = nullptr;
   payload.get_extension<Slot>(slot);
   POOLSIM_ASSERT(slot != nullptr && slot->payload == &payload);
-  // Only a fence asks when.
-  answer(*slot, slot->fenced != Fenced::kNo ? seen_at(arrival) : 0);
+  answer(*slot, delay);
   return tlm::TLM_COMPLETED;
 }
 
 /// Passes the response of a forwarded request on (a wire: no cycle of ours).
-void Engine::answer(Slot& slot, sim::Cycle seen) {
+void Engine::answer(Slot& slot, sc_core::sc_time delay) {
   tlm::tlm_generic_payload& payload = *slot.payload;
   payload.clear_extension<Slot>();
   payload.set_address(slot.request.iova);
-  if (slot.fenced != Fenced::kNo) settle_fence_share(slot, seen);
-  respond(slot, payload);
+  // Only a fence asks when.
+  const sim::Tick arrival = sim_.timeline().incoming(delay);
+  answered_until_ = std::max(answered_until_, arrival);
+  if (slot.fenced != Fenced::kNo) settle_fence_share(slot, seen_at(arrival));
+  respond(slot, payload, delay);
 }
 
-void Engine::respond(Slot& slot, tlm::tlm_generic_payload& payload) {
-  free_slot(slot);
+void Engine::respond(Slot& slot, tlm::tlm_generic_payload& payload, sc_core::sc_time delay) {
+  free_slot(slot, delay);
   tlm::tlm_phase phase = tlm::BEGIN_RESP;
-  sc_core::sc_time delay = sim_.timeline().outgoing_delay();
   iommu_.device->nb_transport_bw(payload, phase, delay);
 }
 
@@ -512,7 +511,7 @@ sim::Cycle Engine::next_due(sim::Cycle now) const {
     }
   }
   if (!messages_.empty() && messages_.front().due > now) next = std::min(next, messages_.front().due);
-  for (unsigned t = 0; t < InvalidationTags::kTags; ++t) {
+  for (unsigned t = 0; core_.commands.tags.any_busy() && t < InvalidationTags::kTags; ++t) {
     if (core_.commands.tags.busy(t)) next = std::min(next, expiry_[t]);
   }
   switch (core_.commands.state()) {

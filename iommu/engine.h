@@ -129,7 +129,7 @@ class Engine final : public Surroundings {
   }
   void wake_at(sim::Cycle cycle) { iommu_.tick_by(cycle); }
   Slot* allocate_slot();
-  void free_slot(Slot& slot);
+  void free_slot(Slot& slot, sc_core::sc_time delay);
   void append(Slot& slot);
   void unlink(Slot& slot);
   static Request request_of(const tlm::tlm_generic_payload& payload, const sim::DmaTag& tag);
@@ -150,8 +150,11 @@ class Engine final : public Surroundings {
   void forward_ready(sim::Cycle now);
   void forward(Slot& slot, sim::Cycle now);
   static void stamp(tlm::tlm_generic_payload& payload, const Slot& slot);
-  void answer(Slot& slot, sim::Cycle seen);
-  void respond(Slot& slot, tlm::tlm_generic_payload& payload);
+  void answer(Slot& slot, sc_core::sc_time delay);
+  void respond(Slot& slot, tlm::tlm_generic_payload& payload, sc_core::sc_time delay);
+  void respond(Slot& slot, tlm::tlm_generic_payload& payload) {
+    respond(slot, payload, sim_.timeline().outgoing_delay());
+  }
   void refuse(Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
   void answer_ats(Slot& slot, const Outcome& outcome);
   void emit_fault(const Slot& slot, Cause cause, std::uint64_t iotval2, bool recorded);
@@ -233,6 +236,7 @@ class Engine final : public Surroundings {
   // IOFENCE.C under way
   std::vector<bool> old_walks_;     // scratch of fence_begins: slots whose walk an invalidation has overtaken
   sim::Cycle now_ = 0;              // the edge being ticked
+  sim::Tick answered_until_ = 0;    // of all responses so far, the time of the last: it may lie ahead
   std::uint64_t walk_barrier_ = 0;  // walks with a smaller serial must end
   std::uint32_t fence_share_ = 0;   // device requests it still waits for
   sim::Cycle fence_seen_ = 0;       // first edge at which share and walks may be judged

@@ -316,7 +316,7 @@ void Engine::fence_begins(bool pr, bool pw) {
   }
   fence_share_ = 0;
   fence_timing_ = false;
-  fence_seen_ = 0;
+  fence_seen_ = answered_until_ > sim_.now() ? seen_at(answered_until_) : 0;
   for (Slot& slot : slots_) {
     const bool observed = slot.write ? pw : pr;
     switch (slot.state) {

@@ -19,6 +19,11 @@ namespace {
 constexpr std::uint64_t kBurstBytes = 64;
 constexpr std::uint64_t kMaxRequestBytes = 4096;
 
+bool wants_no_answer(tlm::tlm_generic_payload& p) {
+  const sim::Transaction* const own = sim::own(p);
+  return own != nullptr && own->tag.posted;
+}
+
 /// What of a channel's state can be watched.
 struct ChannelProbes {
   ChannelProbes(sim::ProbeHub& hub, const std::string& path, const DramTiming& timing)
@@ -59,7 +64,8 @@ struct DramController::Impl {
     sim::Cycle due;            // first edge that sees it
     DramAddress address;       // of the first burst
     bool write;
-    bool urgent;  // needs a tick when it is due
+    bool urgent;    // needs a tick when it is due
+    bool answered;  // a write whose response was given when it was accepted
   };
   struct Burst {
     Request* request;
@@ -116,7 +122,7 @@ struct DramController::Impl {
   }
   ~Impl() { store.set_faults(nullptr); }
 
-  tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sim::Tick arrival);
+  tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sc_core::sc_time& delay);
   [[gnu::always_inline]] inline bool refuse(tlm::tlm_generic_payload& payload) const;
   [[gnu::always_inline]] inline void move_data(tlm::tlm_generic_payload& payload);
   void move_faulty_data(tlm::tlm_generic_payload& payload);
@@ -144,6 +150,10 @@ struct DramController::Impl {
     free = r.next;
     return r;
   }
+  void give_back(Request& r) {
+    r.next = free;
+    free = &r;
+  }
   [[gnu::noinline, gnu::cold]] Request& new_request() {
     Request& r = requests.emplace_back();
     r.token = static_cast<std::uint32_t>(requests.size() - 1);
@@ -166,6 +176,7 @@ struct DramController::Impl {
   Request* free = nullptr;
   LinkedQueue<Request> input;  // accepted, not yet in a queue, in the order in which they are due
   unsigned urgent = 0;         // of these
+  unsigned unanswered = 0;     // and of these
   LinkedQueue<Request> ready;  // to be answered, in order
   bool waits_for_end_resp = false;
   sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
@@ -265,13 +276,13 @@ void DramController::Impl::copy(tlm::tlm_generic_payload& p) {
 }
 
 tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
-                                                sim::Tick arrival) {
+                                                sc_core::sc_time& delay) {
   POOLSIM_ASSERT(!full);  // the initiator must wait for END_REQ
+  const sim::Tick arrival = sim.timeline().incoming(delay);
   if (refuse(p)) {
     ++refused;
     return tlm::TLM_COMPLETED;
   }
-  if (p.has_mm()) p.acquire();
   // The host's own cache and TLB miss at nearly every random address: fetched now, the data are moved at the
   // end.
   __builtin_prefetch(store.host(sim::PhysAddr(p.get_address())));
@@ -288,20 +299,34 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   if (now > edge.at) edge = self.clock().first_at_or_after(now);
   const sim::Clock::Edge due = seen <= edge.at ? edge : self.clock().first_at_or_after(seen);
   r.due = due.cycle;
-  // A write is always urgent.
-  if (r.write) self.tick_by(due);
   const bool room = take_place(r, edge.cycle);
+  // There is room for the write when it is due: it is known now that it is over then.
+  r.answered = room && r.write && wants_no_answer(p);
   r.urgent = !room || !can_wait(r);
   urgent += r.urgent;
-  if (!r.write) self.tick_by(r.due + (r.urgent ? 0 : shortest_read));
+  unanswered += !r.answered;
+  if (r.urgent) {
+    self.tick_by(due);
+  } else if (!r.answered) {
+    self.tick_by(r.due + shortest_read);
+  }
   input.push_back(r);
   ++(r.write ? writes : reads);
   (r.write ? write_bytes : read_bytes) += p.get_data_length();
 
   move_data(p);
+  if (r.write) {
+    static constexpr std::uint64_t kWrite = sim::digest_tag("dram.write");
+    sim.note(kWrite, p.get_address(), p.get_data_length());
+  }
   if (p.is_write() && store.caches() != nullptr) {
     store.caches()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
   }
+  if (r.answered) {
+    delay = sim.timeline().delay_until(due.at + 1);
+    return tlm::TLM_COMPLETED;
+  }
+  if (p.has_mm()) p.acquire();
   if (!room) {
     ++back_pressure;
     full = true;
@@ -335,10 +360,12 @@ bool DramController::Impl::take(Lane& lane, bool write, unsigned bursts, sim::Cy
   return false;
 }
 
-/// Whether nobody can see before the request's earliest completion that it came: a read that has room in its
-/// queues, and no write that could answer it. Then it is put into them, as of its time, by the next tick.
+/// Whether nobody can see before the request's earliest completion that it came: a write that is answered, or a read
+/// that has room in its queues, and no write that could answer it. Then it is put into them, as of its time, by the
+/// next tick.
 bool DramController::Impl::can_wait(const Request& r) const {
-  if (r.write || watched()) return false;
+  if (r.write != r.answered || watched()) return false;
+  if (r.write) return true;
   for (const Lane& lane : lanes) {
     if (lane.accepted[1] != 0 || lane.channel->waiting(true) != 0) return false;
   }
@@ -351,6 +378,7 @@ void DramController::Impl::admit(sim::Cycle now) {
   while (!input.empty() && input.front().due <= now) {
     Request& r = input.pop_front();
     urgent -= r.urgent;
+    unanswered -= !r.answered;
     if (r.parts == 1) {
       place(r, r.address);
     } else {
@@ -373,11 +401,10 @@ void DramController::Impl::place(Request& r, const DramAddress& address) {
 
 /// Puts a burst into its queue. A write is over when all of it is there.
 void DramController::Impl::enter(sim::Cycle now, Lane& lane, Request& r, const DramAddress& address) {
-  static constexpr std::uint64_t kWriteOrdered = sim::digest_tag("dram.write");
   lane.channel->enqueue(now, r.write, address, r.token);
   --lane.accepted[r.write];
   if (--r.outside != 0 || !r.write) return;
-  sim.note(kWriteOrdered, r.payload->get_address(), r.payload->get_data_length());
+  if (r.answered) return give_back(r);
   ready.push_back(r);
 }
 
@@ -412,8 +439,7 @@ void DramController::Impl::respond(sim::Cycle now) {
   while (now >= response_due && !ready.empty() && !waits_for_end_resp) {
     Request& r = ready.pop_front();
     tlm::tlm_generic_payload& p = *r.payload;
-    r.next = free;
-    free = &r;
+    give_back(r);
     tlm::tlm_phase phase = tlm::BEGIN_RESP;
     sc_core::sc_time delay = sim.timeline().outgoing_delay();
     const tlm::tlm_sync_enum status = self.port->nb_transport_bw(p, phase, delay);
@@ -438,7 +464,11 @@ void DramController::Impl::update_probes() {
 /// Commands need no wake-up unless somebody watches the channel or waits for a place in its queue.
 sim::Cycle DramController::Impl::next_event(sim::Cycle now) {
   sim::Cycle next = sim::kNeverCycle;
-  if (!input.empty()) next = input.front().due + (urgent != 0 ? 0 : shortest_read);
+  if (urgent != 0) {
+    next = input.front().due;
+  } else if (unanswered != 0) {
+    next = input.front().due + shortest_read;
+  }
   if (!ready.empty() && response_due > now) next = std::min(next, response_due);
   const bool watched = this->watched();
   for (const Lane& lane : lanes) {
@@ -466,11 +496,10 @@ sim::Wakeup DramController::tick(sim::Cycle now) {
 
 tlm::tlm_sync_enum DramController::nb_transport_fw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                                    sc_core::sc_time& delay) {
-  const sim::Tick arrival = impl_->sim.timeline().incoming(delay);
-  if (phase == tlm::BEGIN_REQ) return impl_->accept(payload, phase, arrival);
+  if (phase == tlm::BEGIN_REQ) return impl_->accept(payload, phase, delay);
   POOLSIM_ASSERT(phase == tlm::END_RESP && impl_->waits_for_end_resp);
   impl_->waits_for_end_resp = false;
-  impl_->response_due = poke(arrival);
+  impl_->response_due = poke(impl_->sim.timeline().incoming(delay));
   return tlm::TLM_COMPLETED;
 }
 
@@ -509,6 +538,7 @@ void DramController::watch_commands(std::function<void(unsigned, const DramComma
 
 void DramController::settle() {
   const sim::Cycle now = clock().at_or_before(impl_->sim.now());
+  impl_->admit(now);
   for (Impl::Lane& lane : impl_->lanes) lane.channel->advance(now);
 }
 

@@ -10,7 +10,8 @@
 // Function and time: a write takes effect, and a read takes its data, at the moment its BEGIN_REQ is
 // accepted, in the order of the calls (this is the machine's point of coherence). The response then comes
 //   - read: at the end of its last data burst,
-//   - write: when all of it has entered the write queue (globally ordered).
+//   - write: when all of it has entered the write queue (globally ordered). A posted one (DmaTag.posted, payloads of a
+//     sim::PayloadPool) that has room there is answered at once with TLM_COMPLETED, and the time until then as delay.
 // Unloaded, from acceptance to the end of data, in memory cycles: 1 + CL + BL/2 for an open row, + RCD for a
 // closed bank, + RP for another open row.
 //

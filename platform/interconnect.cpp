@@ -105,48 +105,47 @@ tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p,
 
 tlm::tlm_sync_enum Interconnect::response(unsigned output, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                           sc_core::sc_time& delay) {
-  const sim::Tick arrival = simulation_.timeline().incoming(delay);
   if (phase == tlm::END_REQ) {
-    outputs_[output].free_from = poke(arrival);
+    outputs_[output].free_from = poke(simulation_.timeline().incoming(delay));
     return tlm::TLM_ACCEPTED;
   }
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
-  answer(flights_.take(p), p, seen_at(arrival));
+  answer(flights_.take(p), p, delay);
   return tlm::TLM_COMPLETED;
 }
 
-void Interconnect::answer(unsigned input, tlm_generic_payload& p, Cycle seen) {
+/// `delay`: of the target's response.
+void Interconnect::answer(unsigned input, tlm_generic_payload& p, sc_core::sc_time delay) {
   outstanding_.set(flights_.size());
   Input& in = inputs_[input];
   --in.outstanding;
   if (in.end_request_from != kNeverCycle) {
-    in.end_request_from = std::max(in.end_request_from, seen);
+    in.end_request_from = std::max(in.end_request_from, seen_at(simulation_.timeline().incoming(delay)));
     tick_by(in.end_request_from);
   }
   if (wants_no_answer(p)) {
-    respond(in, p);
+    respond(in, p, delay);
     return;
   }
-  const Cycle due = seen + config_.response_cycles - 1;
+  const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.response_cycles - 1;
   answers_.push({due, &p, input});
   tick_by(due);
 }
 
-void Interconnect::respond(Input& in, tlm_generic_payload& p) {
-  if (in.stalled == &p) end_request(in);  // never after the response
-  phase_back(in, p, tlm::BEGIN_RESP);
+void Interconnect::respond(Input& in, tlm_generic_payload& p, sc_core::sc_time delay) {
+  if (in.stalled == &p) end_request(in, delay);  // never after the response
+  phase_back(in, p, tlm::BEGIN_RESP, delay);
 }
 
-void Interconnect::end_request(Input& in) {
+void Interconnect::end_request(Input& in, sc_core::sc_time delay) {
   tlm_generic_payload& p = *in.stalled;
   in.stalled = nullptr;
   in.end_request_from = kNeverCycle;
   held_back_ &= ~(std::uint64_t{1} << (&in - inputs_.data()));
-  phase_back(in, p, tlm::END_REQ);
+  phase_back(in, p, tlm::END_REQ, delay);
 }
 
-void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase phase) {
-  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase phase, sc_core::sc_time delay) {
   (*in.socket)->nb_transport_bw(p, phase, delay);
 }
 
@@ -164,7 +163,7 @@ void Interconnect::grant(unsigned input, Cycle now) {
     simulation_.note(kTag, p.get_address(), input);
     flights_.take(p);
     sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
-    answer(input, p, now + 1);
+    answer(input, p, simulation_.timeline().outgoing_delay());
     return;
   }
   Output& out = outputs_[item.target];
@@ -184,7 +183,7 @@ void Interconnect::grant(unsigned input, Cycle now) {
       out.free_from = kNeverCycle;
       break;
     case tlm::TLM_COMPLETED:
-      answer(flights_.take(p), p, now + 1);
+      answer(flights_.take(p), p, delay);
       break;
   }
 }
@@ -218,7 +217,7 @@ unsigned Interconnect::next_in_turn(unsigned first, Cycle now) const {
 sim::Wakeup Interconnect::tick(Cycle now) {
   while (!answers_.empty() && answers_.front().due <= now) {
     const Answer a = answers_.pop();
-    respond(inputs_[a.input], *a.payload);
+    respond(inputs_[a.input], *a.payload, simulation_.timeline().outgoing_delay());
   }
   for (std::uint64_t left = waiting_; left != 0; left &= left - 1) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
@@ -227,7 +226,9 @@ sim::Wakeup Interconnect::tick(Cycle now) {
   Cycle next = answers_.empty() ? kNeverCycle : answers_.front().due;
   for (std::uint64_t left = waiting_ | held_back_; left != 0; left &= left - 1) {
     Input& in = inputs_[static_cast<unsigned>(std::countr_zero(left))];
-    if (in.end_request_from <= now && in.outstanding < config_.outstanding) end_request(in);
+    if (in.end_request_from <= now && in.outstanding < config_.outstanding) {
+      end_request(in, simulation_.timeline().outgoing_delay());
+    }
     // Waiting for a response needs no wake-up: it comes with one.
     if (in.end_request_from != kNeverCycle && in.end_request_from > now &&
         in.outstanding < config_.outstanding) {

@@ -99,10 +99,10 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   sim::Cycle seen_at(sim::Tick arrival) const;
   unsigned decode(std::uint64_t address, std::uint64_t length) const;
   void grant(unsigned input, sim::Cycle now);
-  void answer(unsigned input, tlm::tlm_generic_payload& p, sim::Cycle seen);
-  void respond(Input& in, tlm::tlm_generic_payload& p);
-  void end_request(Input& in);
-  void phase_back(Input& in, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
+  void answer(unsigned input, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
+  void respond(Input& in, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
+  void end_request(Input& in, sc_core::sc_time delay);
+  void phase_back(Input& in, tlm::tlm_generic_payload& p, tlm::tlm_phase phase, sc_core::sc_time delay);
   sim::Cycle earliest(const Input& in) const;
   unsigned next_in_turn(unsigned first, sim::Cycle now) const;
 

@@ -177,32 +177,31 @@ bool PcieLink::send_tlp(Direction& d, CreditClass c, Train& t) {
 }
 
 /// The other side is done with a request: frees a posted write at once, sends a completion for anything else.
-void PcieLink::answer(Stream s, tlm_generic_payload& p) {
+void PcieLink::answer(Stream s, tlm_generic_payload& p, sc_core::sc_time delay) {
   if (!is_posted(s, p)) {
-    send_completion(s, p, seen_at(simulation_.now()));
+    send_completion(s, p, seen_at(simulation_.timeline().incoming(delay)));
     return;
   }
   if (sim::Transaction* own = sim::own(p); own != nullptr && own->let_go(sim::Transaction::Keeper::kLink)) return;
   sim::complete(p, sim::CompletionStatus::kSuccess);
-  begin_response(s, p);
+  begin_response(s, p, delay);
 }
 
-void PcieLink::begin_response(Stream s, tlm_generic_payload& p) {
+void PcieLink::begin_response(Stream s, tlm_generic_payload& p, sc_core::sc_time delay) {
   if (__builtin_expect(!injected_.empty(), 0) && std::erase(injected_, &p) != 0) return p.release();
-  if (flow_[s].stalled == &p) end_request(s);  // never after the response
-  phase_back(s, p, tlm::BEGIN_RESP);
+  if (flow_[s].stalled == &p) end_request(s, delay);  // never after the response
+  phase_back(s, p, tlm::BEGIN_RESP, delay);
 }
 
-void PcieLink::end_request(Stream s) {
+void PcieLink::end_request(Stream s, sc_core::sc_time delay) {
   tlm_generic_payload& p = *flow_[s].stalled;
   flow_[s].stalled = nullptr;
   flow_[s].end_request_from = kNeverCycle;
   --callers_waiting_;
-  phase_back(s, p, tlm::END_REQ);
+  phase_back(s, p, tlm::END_REQ, delay);
 }
 
-void PcieLink::phase_back(Stream s, tlm_generic_payload& p, tlm::tlm_phase phase) {
-  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+void PcieLink::phase_back(Stream s, tlm_generic_payload& p, tlm::tlm_phase phase, sc_core::sc_time delay) {
   entry_of(s)->nb_transport_bw(p, phase, delay);
 }
 
@@ -296,7 +295,7 @@ void PcieLink::let_go() {
       // No completion has come, and so no status of one; who does not ask takes it for an abort.
       sim::complete(*k.payload, sim::CompletionStatus::kCompleterAbort);
       k.payload->set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
-      begin_response(k.stream, *k.payload);
+      begin_response(k.stream, *k.payload, at_once());
     } else {
       enter(k.stream, *k.payload, now);
     }
@@ -325,17 +324,12 @@ bool PcieLink::lose_credits(CreditClass c, unsigned headers, unsigned data) {
 tlm::tlm_sync_enum PcieLink::response(unsigned stream, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                       sc_core::sc_time& delay) {
   const auto s = static_cast<Stream>(stream);
-  const Tick arrival = simulation_.timeline().incoming(delay);
   if (phase == tlm::END_REQ) {
-    flow_[s].open_from = poke(arrival);
+    flow_[s].open_from = poke(simulation_.timeline().incoming(delay));
     return tlm::TLM_ACCEPTED;
   }
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
-  if (is_posted(s, p)) {
-    answer(s, p);
-  } else {
-    send_completion(s, p, seen_at(arrival));
-  }
+  answer(s, p, delay);
   return tlm::TLM_COMPLETED;
 }
 
@@ -367,7 +361,7 @@ void PcieLink::deliver_requests(Direction& d, Cycle now) {
         flow_[r.stream].open_from = kNeverCycle;
         break;
       case tlm::TLM_COMPLETED:
-        answer(r.stream, *r.payload);
+        answer(r.stream, *r.payload, delay);
         break;
     }
   }
@@ -406,7 +400,7 @@ void PcieLink::deliver_completions(Direction& d, Cycle now) {
     }
     static constexpr std::uint64_t kTag = sim::digest_tag("link.completion");
     simulation_.note(kTag, c.payload->get_address(), c.stream);
-    begin_response(c.stream, *c.payload);
+    begin_response(c.stream, *c.payload, at_once());
   }
 }
 
@@ -426,7 +420,7 @@ void PcieLink::launch_waiting_reads() {
 void PcieLink::end_requests(Cycle now) {
   for (unsigned s = 0; s < kStreams; ++s) {
     if (flow_[s].end_request_from <= now && !full(static_cast<Stream>(s)))
-      end_request(static_cast<Stream>(s));
+      end_request(static_cast<Stream>(s), at_once());
   }
 }
 

@@ -173,13 +173,14 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   void pump(Direction& d);
   bool send_tlp(Direction& d, CreditClass c, Train& train);
   TlpPiece next_piece(CreditClass c, const Train& train) const;
-  inline void begin_response(Stream s, tlm::tlm_generic_payload& p);
-  void end_request(Stream s);
+  inline void begin_response(Stream s, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
+  void end_request(Stream s, sc_core::sc_time delay);
+  sc_core::sc_time at_once() const { return simulation_.timeline().outgoing_delay(); }
   bool tamper(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
   void let_go();
   inline void enter(Stream s, tlm::tlm_generic_payload& p, sim::Tick ready);
-  inline void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
-  inline void answer(Stream s, tlm::tlm_generic_payload& p);
+  inline void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase, sc_core::sc_time delay);
+  inline void answer(Stream s, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
   inline bool full(Stream s) const;
   void deliver_requests(Direction& d, sim::Cycle now);
   void deliver_message(Stream s, tlm::tlm_generic_payload& p);

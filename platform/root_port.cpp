@@ -27,6 +27,14 @@ void answer_all_ones(tlm_generic_payload& p, CompletionStatus status) {
   p.set_response_status(tlm::TLM_OK_RESPONSE);
 }
 
+/// A posted write wants no answer: ours are kept here, and nobody has to be told when they are done.
+bool keeps(tlm_generic_payload& p) {
+  sim::Transaction* const own = sim::own(p);
+  if (own == nullptr || !p.is_write() || !own->keep(sim::Transaction::Keeper::kRootPort)) return false;
+  p.set_response_status(tlm::TLM_OK_RESPONSE);
+  return true;
+}
+
 CompletionStatus status_of(const tlm_generic_payload& p) {
   if (p.is_response_ok()) return CompletionStatus::kSuccess;
   const CompletionStatus status = sim::tag_of(p).status;
@@ -92,6 +100,10 @@ bool RootPort::removed(RequesterId f, Cycle now) const {
                      [&](const Removed& r) { return r.function == f && r.from <= now; });
 }
 
+bool RootPort::absent(RequesterId f, Cycle now) const {
+  return !on_bus(f) || (__builtin_expect(!removed_.empty(), 0) && removed(f, now));
+}
+
 bool RootPort::removed_address(std::uint64_t address, Cycle now) const {
   if (removed_.empty()) return false;
   if (config_.ecam.contains(address)) return removed(function_of(address), now);
@@ -140,24 +152,45 @@ tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm:
   Stall& stall = port == kCpu ? down_stall_ : up_stall_;
   Ring<Item>& queue = port == kCpu ? down_ : up_;
   POOLSIM_ASSERT(stall.from == kNeverCycle);  // the caller ignored back-pressure
-  const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + latency - 1;
-  tick_by(due);
-  queue.push({due, &p});
-  if (port == kUp && p.is_write()) {
-    posted_.push({&p, kNeverCycle});
-    ++posted_arrived_;
-    posted_in_flight_.add(1);
+  const Cycle seen = seen_at(simulation_.timeline().incoming(delay)), due = seen + latency - 1;
+  bool gone = false;
+  if (port == kUp) {
+    if (p.is_write()) {
+      posted_.push({&p, kNeverCycle});
+      ++posted_arrived_;
+      posted_in_flight_.add(1);
+    }
+    gone = absent(sim::tag_of(p).requester, seen);
+    if (!gone && up_.empty() && up_open_from_ <= due) return pass_up(p, phase, due);
   }
+  tick_by(due);
+  queue.push({due, &p, false, gone});
   if (queue.size() >= (port == kCpu ? config_.downstream_buffer : config_.upstream_buffer)) {
     stall = {clock().after(simulation_.now()), &p};
     return tlm::TLM_ACCEPTED;
   }
-  // A posted write wants no answer: ours are kept here, and nobody has to be told when they are done.
-  if (sim::Transaction* own = sim::own(p);
-      port == kUp && own != nullptr && p.is_write() && own->keep(sim::Transaction::Keeper::kRootPort)) {
-    p.set_response_status(tlm::TLM_OK_RESPONSE);
+  if (port == kUp && keeps(p)) return tlm::TLM_COMPLETED;
+  phase = tlm::END_REQ;
+  return tlm::TLM_UPDATED;
+}
+
+/// A request that waits for nobody: with the time that it takes it goes on at once. Just after the edge, as what a tick
+/// would hand over there.
+tlm::tlm_sync_enum RootPort::pass_up(tlm_generic_payload& p, tlm::tlm_phase& phase, Cycle due) {
+  ++requests_up_;
+  const bool kept = keeps(p);
+  const bool over =
+      hand_over(to_iommu, up_open_from_, p, simulation_.timeline().delay_until(clock().edge(due) + 1)) ==
+      tlm::TLM_COMPLETED;
+  if (over && p.is_read()) {
+    device_answers_.push({after_upstream(due + 1), &p});
+    tick_by(after_upstream(due + 1));
+  } else if (over) {
+    posted_ordered(p, due + 1);
+    if (kept) sim::own(p)->let_go(sim::Transaction::Keeper::kRootPort);
     return tlm::TLM_COMPLETED;
   }
+  if (kept) return tlm::TLM_COMPLETED;
   phase = tlm::END_REQ;
   return tlm::TLM_UPDATED;
 }
@@ -173,39 +206,35 @@ tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
   if (port == kUp) {
     if (p.is_write()) {
-      posted_done(p, seen);
+      posted_done(p, seen, delay);
     } else {
       device_answers_.push({after_upstream(seen), &p});
       tick_by(after_upstream(seen));
     }
   } else if (port == kMmio && p.is_write()) {
-    respond(from_cpu, down_stall_, p);
+    respond(from_cpu, down_stall_, p, at_once());
   } else {
     access_answered(static_cast<sim::Transaction&>(p), seen);
   }
   return tlm::TLM_COMPLETED;
 }
 
-void RootPort::respond(TargetPort<RootPort>& port, Stall& stall, tlm_generic_payload& p) {
-  if (stall.payload == &p) end_request(port, stall);  // never after the response
-  phase_back(port, p, tlm::BEGIN_RESP);
-}
-
-void RootPort::end_request(TargetPort<RootPort>& port, Stall& stall) {
-  tlm_generic_payload& p = *stall.payload;
-  stall = {};
-  phase_back(port, p, tlm::END_REQ);
-}
-
-void RootPort::phase_back(TargetPort<RootPort>& port, tlm_generic_payload& p, tlm::tlm_phase phase) {
-  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
+void RootPort::respond(TargetPort<RootPort>& port, Stall& stall, tlm_generic_payload& p, sc_core::sc_time delay) {
+  if (stall.payload == &p) end_request(port, stall, delay);  // never after the response
+  tlm::tlm_phase phase = tlm::BEGIN_RESP;
   port->nb_transport_bw(p, phase, delay);
 }
 
-tlm::tlm_sync_enum RootPort::hand_over(InitiatorPort<RootPort>& port, Cycle& open_from,
-                                       tlm_generic_payload& p) {
+void RootPort::end_request(TargetPort<RootPort>& port, Stall& stall, sc_core::sc_time delay) {
+  tlm_generic_payload& p = *stall.payload;
+  stall = {};
+  tlm::tlm_phase phase = tlm::END_REQ;
+  port->nb_transport_bw(p, phase, delay);
+}
+
+tlm::tlm_sync_enum RootPort::hand_over(InitiatorPort<RootPort>& port, Cycle& open_from, tlm_generic_payload& p,
+                                       sc_core::sc_time delay) {
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
-  sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   const tlm::tlm_sync_enum result = port->nb_transport_fw(p, phase, delay);
   if (result == tlm::TLM_ACCEPTED) open_from = kNeverCycle;
   return result;
@@ -235,11 +264,13 @@ bool RootPort::send_down_one(tlm_generic_payload& p, Cycle now) {
     if (lost) {
       ++unsupported_down_;
       sim::complete(p, CompletionStatus::kSuccess);
-      respond(from_cpu, down_stall_, p);
+      respond(from_cpu, down_stall_, p, at_once());
       return true;
     }
     if (mmio_open_from_ > now) return false;
-    if (hand_over(to_link_mmio, mmio_open_from_, p) == tlm::TLM_COMPLETED) respond(from_cpu, down_stall_, p);
+    if (hand_over(to_link_mmio, mmio_open_from_, p, at_once()) == tlm::TLM_COMPLETED) {
+      respond(from_cpu, down_stall_, p, at_once());
+    }
     return true;
   }
   Cycle& open_from = is_config ? config_open_from_ : mmio_open_from_;
@@ -254,7 +285,7 @@ bool RootPort::send_down_one(tlm_generic_payload& p, Cycle now) {
   own->user[0] = static_cast<std::uint64_t>(slot - accesses_.begin());
   if (p.is_write()) std::memcpy(own->get_data_ptr(), p.get_data_ptr(), p.get_data_length());
   slot->own = own;
-  if (hand_over(is_config ? to_link_config : to_link_mmio, open_from, *own) == tlm::TLM_COMPLETED) {
+  if (hand_over(is_config ? to_link_config : to_link_mmio, open_from, *own, at_once()) == tlm::TLM_COMPLETED) {
     access_answered(*own, now + 1);
   }
   return true;
@@ -316,8 +347,7 @@ void RootPort::expire(Cycle now) {
 void RootPort::send_up(Cycle now) {
   while (!up_.empty() && up_.front().due <= now) {
     tlm_generic_payload& p = *up_.front().payload;
-    const RequesterId requester = sim::tag_of(p).requester;
-    const bool absent = !on_bus(requester) || (!removed_.empty() && removed(requester, now));
+    const bool absent = up_.front().absent;
     if (up_.front().message) {
       up_.pop();
       const PcieMessage message = PcieMessage::of(p);
@@ -330,10 +360,10 @@ void RootPort::send_up(Cycle now) {
       up_.pop();
       ++unsupported_up_;
       static constexpr std::uint64_t kTag = sim::digest_tag("root_port.unsupported_request");
-      simulation_.note(kTag, p.get_address(), requester.value);
+      simulation_.note(kTag, p.get_address(), sim::tag_of(p).requester.value);
       sim::complete(p, CompletionStatus::kUnsupportedRequest);
       if (p.is_write()) {
-        posted_done(p, now + 1);
+        posted_done(p, now + 1, at_once());
       } else {
         device_answers_.push({after_upstream(now + 1), &p});
       }
@@ -342,9 +372,9 @@ void RootPort::send_up(Cycle now) {
     if (up_open_from_ > now) return;
     up_.pop();
     ++requests_up_;
-    if (hand_over(to_iommu, up_open_from_, p) != tlm::TLM_COMPLETED) continue;
+    if (hand_over(to_iommu, up_open_from_, p, at_once()) != tlm::TLM_COMPLETED) continue;
     if (p.is_write()) {
-      posted_done(p, now + 1);
+      posted_done(p, now + 1, at_once());
     } else {
       device_answers_.push({after_upstream(now + 1), &p});
     }
@@ -352,8 +382,8 @@ void RootPort::send_up(Cycle now) {
 }
 
 void RootPort::from_link_message(const PcieMessage& message) {
-  const Cycle due = after_upstream(seen_at(simulation_.now()));
-  up_.push({due, &message.carry(simulation_.payloads()), true});
+  const Cycle seen = seen_at(simulation_.now()), due = after_upstream(seen);
+  up_.push({due, &message.carry(simulation_.payloads()), true, absent(message.function, seen)});
   tick_by(due);
 }
 
@@ -389,10 +419,10 @@ void RootPort::posted_ordered(const tlm_generic_payload& p, Cycle seen) {
   POOLSIM_ASSERT(!"an answer to a posted write that is not outstanding");
 }
 
-void RootPort::posted_done(tlm_generic_payload& p, Cycle seen) {
+void RootPort::posted_done(tlm_generic_payload& p, Cycle seen, sc_core::sc_time delay) {
   posted_ordered(p, seen);
   sim::Transaction* const own = sim::own(p);
-  if (own == nullptr || !own->let_go(sim::Transaction::Keeper::kRootPort)) respond(from_link, up_stall_, p);
+  if (own == nullptr || !own->let_go(sim::Transaction::Keeper::kRootPort)) respond(from_link, up_stall_, p, delay);
 }
 
 void RootPort::give_answers(Cycle now) {
@@ -401,11 +431,11 @@ void RootPort::give_answers(Cycle now) {
     ++posted_retired_;
   }
   while (!device_answers_.empty() && device_answers_.front().due <= now) {
-    respond(from_link, up_stall_, *device_answers_.pop().payload);
+    respond(from_link, up_stall_, *device_answers_.pop().payload, at_once());
   }
   while (!cpu_answers_.empty() && cpu_answers_.front().due <= now &&
          cpu_answers_.front().posted_before <= posted_retired_) {
-    respond(from_cpu, down_stall_, *cpu_answers_.pop().payload);
+    respond(from_cpu, down_stall_, *cpu_answers_.pop().payload, at_once());
   }
 }
 
@@ -452,8 +482,8 @@ sim::Wakeup RootPort::tick(Cycle now) {
   if (!down_.empty()) send_down(now);
   if (!messages_down_.empty()) send_messages_down(now);
   give_answers(now);
-  if (up_stall_.from <= now && up_.size() < config_.upstream_buffer) end_request(from_link, up_stall_);
-  if (down_stall_.from <= now && down_.size() < config_.downstream_buffer) end_request(from_cpu, down_stall_);
+  if (up_stall_.from <= now && up_.size() < config_.upstream_buffer) end_request(from_link, up_stall_, at_once());
+  if (down_stall_.from <= now && down_.size() < config_.downstream_buffer) end_request(from_cpu, down_stall_, at_once());
   return {next_work()};
 }
 

@@ -11,8 +11,9 @@
 // Unsupported Request from the device - reads as all ones with TLM_OK_RESPONSE, as a host bridge does;
 // DmaTag.status tells why.
 //
-// Upstream: a request of a requester outside the bus range or of a removed function gets Unsupported Request;
-// a posted one is dropped. Everything else reaches the IOMMU in order. "A read pushes writes": the completion
+// Upstream: a request of a requester outside the bus range, or of a function that is removed when the port sees it,
+// gets Unsupported Request; a posted one is dropped. Everything else reaches the IOMMU in order; what waits for nobody is
+// handed to it at once, with its time on the way as delay. "A read pushes writes": the completion
 // of a CPU read is given back only when all posted writes that came up the link before it are globally
 // ordered (answered by the IOMMU's side). The link hears no more of a posted write than that it was taken.
 // Source: PCIe Base specification (ECAM, completion timeout, ordering rules).
@@ -52,7 +53,7 @@ struct RootPortConfig {
   sim::Cycle upstream_cycles = 10;    ///< device request, or completion, seen -> handed on; at least 1
   sim::Tick completion_timeout = 50 * sim::kMicrosecond;
   unsigned nonposted = 32;          ///< CPU accesses outstanding on the link
-  unsigned upstream_buffer = 64;    ///< device requests held; more wait in the link
+  unsigned upstream_buffer = 64;    ///< device requests that wait for the IOMMU; more wait in the link
   unsigned downstream_buffer = 16;  ///< CPU requests held; more wait at the socket
 
   /// Throws sim::Error naming the field.
@@ -107,6 +108,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
     sim::Cycle due = 0;
     tlm::tlm_generic_payload* payload = nullptr;
     bool message = false;
+    bool absent = false;  // from a function that was not there when it came
   };
   /// A CPU access on the link. The link gets a payload of our own, so that a late answer harms nobody.
   struct Access {
@@ -144,6 +146,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
 
   inline bool on_bus(sim::RequesterId function) const;
   bool removed(sim::RequesterId function, sim::Cycle now) const;
+  inline bool absent(sim::RequesterId function, sim::Cycle now) const;
   bool removed_address(std::uint64_t address, sim::Cycle now) const;
   sim::RequesterId function_of(std::uint64_t ecam_address) const;
   std::uint64_t link_address(std::uint64_t address) const;
@@ -155,15 +158,16 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void send_up(sim::Cycle now);
   void send_messages_down(sim::Cycle now);
   inline tlm::tlm_sync_enum hand_over(InitiatorPort<RootPort>& port, sim::Cycle& open_from,
-                               tlm::tlm_generic_payload& p);
+                                      tlm::tlm_generic_payload& p, sc_core::sc_time delay);
   void access_answered(sim::Transaction& own, sim::Cycle seen);
   void answer_cpu(tlm::tlm_generic_payload& p, sim::CompletionStatus status, sim::Cycle seen,
                   std::uint64_t posted_before);
-  inline void posted_done(tlm::tlm_generic_payload& p, sim::Cycle seen);
+  inline tlm::tlm_sync_enum pass_up(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase, sim::Cycle due);
+  inline void posted_done(tlm::tlm_generic_payload& p, sim::Cycle seen, sc_core::sc_time delay);
   inline void posted_ordered(const tlm::tlm_generic_payload& p, sim::Cycle seen);
-  inline void respond(TargetPort<RootPort>& port, Stall& stall, tlm::tlm_generic_payload& p);
-  void end_request(TargetPort<RootPort>& port, Stall& stall);
-  inline void phase_back(TargetPort<RootPort>& port, tlm::tlm_generic_payload& p, tlm::tlm_phase phase);
+  inline void respond(TargetPort<RootPort>& port, Stall& stall, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
+  void end_request(TargetPort<RootPort>& port, Stall& stall, sc_core::sc_time delay);
+  sc_core::sc_time at_once() const { return simulation_.timeline().outgoing_delay(); }
   void expire(sim::Cycle now);
   inline void give_answers(sim::Cycle now);
   inline sim::Cycle next_work() const;

@@ -139,9 +139,12 @@ class Timeline final : public sc_core::sc_module {
   void stop() { stopped_ = true; }
 
   /// Delay to put on an outgoing TLM call: how far the Timeline is ahead of SystemC.
-  sc_core::sc_time outgoing_delay() const {
+  sc_core::sc_time outgoing_delay() const { return delay_until(now_); }
+  /// The same for a call that is of the time `t`: as arriving then, or as early after it as SystemC's resolution can
+  /// say.
+  sc_core::sc_time delay_until(Tick t) const {
     const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
-    const Tick ahead = now_ > sc_now ? now_ - sc_now : 0;
+    const Tick ahead = t > sc_now ? t - sc_now : 0;
     // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a
     // multiplication.
     return sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond
