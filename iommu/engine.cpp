@@ -50,6 +50,7 @@ Engine::Engine(Iommu& iommu, sim::Simulation& simulation, const IommuConfig& con
       core_(config_, simulation.random(std::string(iommu.name()) + ".replacement"), *this),
       qos_((config.architecture.capabilities & cap::kQosid) != 0),
       miss_limit_(config.hit_under_miss ? config.miss_queue : 1),
+      numbered_(config.input_queue <= sim::Transaction::kPorts),
       slots_(config.input_queue),
       queue_(config.input_queue),
       walkers_(config.walkers),
@@ -173,26 +174,37 @@ void Engine::lookups(sim::Cycle now) {
     if (slot.due > now || misses_full()) break;
     if (++queue_first_ == queue_.size()) queue_first_ = 0;
     --queue_count_;
+    const Caches::Hit hit = core_.translate_cached(slot.request);
+    // Who is alone leaves in the cycle of its lookup: no list.
+    if (hit && pending_ == 0 && queue_count_ == 0 && messages_.empty() && !downstream_busy_ && next_forward_ <= now) {
+      take_hit(slot, hit);
+      return forward(slot, now);
+    }
     append(slot);
-    look_up(slot, now);
+    look_up(slot, hit, now);
   }
 }
 
-void Engine::look_up(Slot& slot, sim::Cycle now) {
-  if (const Caches::Hit hit = core_.translate_cached(slot.request)) {
-    const DeviceContext& device = *hit.device;
-    slot.hit = true;
-    slot.dtf = device.tc(dc::kDtf);
-    slot.rcid = device.rcid;
-    slot.mcid = device.mcid;
-    slot.page_shift = hit.entry->page_shift;
-    return make_ready(slot, core_.caches.translated(*hit.entry, slot.request.iova), now);
+void Engine::look_up(Slot& slot, const Caches::Hit& hit, sim::Cycle now) {
+  if (hit) {
+    take_hit(slot, hit);
+    return make_ready(slot, slot.phys, now);
   }
   scratch_.start(core_.env, core_.caches, Walk::CacheUse::kFull, slot.request);
   if (!scratch_.done()) return miss(slot, now);
   const bool recorded = core_.book(scratch_);
   slot.hit = scratch_.outcome().iotlb_hit;
   resolve(slot, scratch_.outcome(), recorded, now);
+}
+
+void Engine::take_hit(Slot& slot, const Caches::Hit& hit) {
+  const DeviceContext& device = *hit.device;
+  slot.hit = true;
+  slot.dtf = device.tc(dc::kDtf);
+  slot.rcid = device.rcid;
+  slot.mcid = device.mcid;
+  slot.page_shift = hit.entry->page_shift;
+  slot.phys = core_.caches.translated(*hit.entry, slot.request.iova);
 }
 
 /// The translation of a slot is known, or that there is none.
@@ -271,7 +283,7 @@ void Engine::retry_misses(sim::Cycle now) {
     i = slot.next;
     if (slot.state != Slot::State::kMiss) continue;
     --missing_;
-    look_up(slot, now);
+    look_up(slot, core_.translate_cached(slot.request), now);
   }
 }
 
@@ -334,7 +346,7 @@ void Engine::forward_ready(sim::Cycle now) {
       forward_wake_ = leaves;
       return;
     }
-    pending_ = 0;
+    pending_ = ready_ = 0;
     pending_first_ = pending_last_ = kNone;
     return forward(only, now);
   }
@@ -349,6 +361,7 @@ void Engine::forward_ready(sim::Cycle now) {
     if (slot.state == Slot::State::kReady && !held) {
       if (!sent && slot.due <= now) {
         unlink(slot);
+        --ready_;
         forward(slot, now);
         sent = true;
         if (downstream_busy_) return;
@@ -369,9 +382,22 @@ void Engine::stamp(tlm::tlm_generic_payload& payload, const Slot& slot) {
   tag->mcid = slot.mcid;
 }
 
-/// Sends a ready request that has been taken out of the list.
+void Engine::mark(tlm::tlm_generic_payload& payload, Slot& slot) const {
+  if (sim::Transaction* const own = sim::own(payload); own != nullptr && numbered_) return own->push_port(slot.index);
+  payload.set_extension<Slot>(&slot);
+}
+
+Engine::Slot& Engine::take_marked(tlm::tlm_generic_payload& payload) {
+  if (sim::Transaction* const own = sim::own(payload); own != nullptr && numbered_) return slots_[own->pop_port()];
+  Slot* slot = nullptr;
+  payload.get_extension<Slot>(slot);
+  POOLSIM_ASSERT(slot != nullptr);
+  payload.clear_extension<Slot>();
+  return *slot;
+}
+
+/// Sends a translated request that is in no list.
 void Engine::forward(Slot& slot, sim::Cycle now) {
-  --ready_;
   slot.state = Slot::State::kForwarded;
   next_forward_ = now + 1;
   ++counters_.forwarded;
@@ -386,7 +412,7 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
   }
   payload.set_address(slot.phys);
   if (qos_) stamp(payload, slot);
-  payload.set_extension<Slot>(&slot);
+  mark(payload, slot);
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = sim_.timeline().outgoing_delay();
   switch (iommu_.downstream->nb_transport_fw(payload, phase, delay)) {
@@ -396,7 +422,7 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
     case tlm::TLM_UPDATED:
       break;
     case tlm::TLM_COMPLETED:
-      answer(slot, delay);
+      answer(take_marked(payload), delay);
       break;
   }
 }
@@ -410,17 +436,15 @@ tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload
     if (ready_ != 0) wake_at(seen);
     return tlm::TLM_ACCEPTED;
   }
-  Slot* slot = nullptr;
-  payload.get_extension<Slot>(slot);
-  POOLSIM_ASSERT(slot != nullptr && slot->payload == &payload);
-  answer(*slot, delay);
+  Slot& slot = take_marked(payload);
+  POOLSIM_ASSERT(slot.payload == &payload);
+  answer(slot, delay);
   return tlm::TLM_COMPLETED;
 }
 
 /// Passes the response of a forwarded request on (a wire: no cycle of ours).
 void Engine::answer(Slot& slot, sc_core::sc_time delay) {
   tlm::tlm_generic_payload& payload = *slot.payload;
-  payload.clear_extension<Slot>();
   payload.set_address(slot.request.iova);
   // Only a fence asks when.
   const sim::Tick arrival = sim_.timeline().incoming(delay);

@@ -66,8 +66,8 @@ class Engine final : public Surroundings {
   /// What an IOFENCE.C under way wants of a request that was translated before it.
   enum class Fenced : std::uint8_t { kNo, kUntilForwarded, kUntilAnswered };
 
-  /// A device request inside the IOMMU. Found from its payload by being the payload's extension while it is
-  /// here.
+  /// A device request inside the IOMMU. Found from its payload once that is forwarded (mark, take_marked): ours carry
+  /// the number of the slot, foreign ones have it as an extension.
   struct Slot : tlm::tlm_extension<Slot> {
     enum class State : std::uint8_t { kFree, kQueued, kMiss, kWalking, kReady, kForwarded, kMrif };
     tlm::tlm_extension_base* clone() const override { return nullptr; }
@@ -137,9 +137,12 @@ class Engine final : public Surroundings {
   void lookups(sim::Cycle now);
   /// Lookups stop: too many requests wait for a walk.
   bool misses_full() const { return missing_ + walking_ >= miss_limit_; }
-  void look_up(Slot& slot, sim::Cycle now);
+  void look_up(Slot& slot, const Caches::Hit& hit, sim::Cycle now);
   void resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cycle leaves);
+  void take_hit(Slot& slot, const Caches::Hit& hit);
   void make_ready(Slot& slot, std::uint64_t phys, sim::Cycle leaves);
+  inline void mark(tlm::tlm_generic_payload& payload, Slot& slot) const;
+  inline Slot& take_marked(tlm::tlm_generic_payload& payload);
   void miss(Slot& slot, sim::Cycle now);
   bool join_walk(Slot& slot);
   void start_walk(Slot& slot, sim::Cycle now);
@@ -203,6 +206,7 @@ class Engine final : public Surroundings {
   const bool qos_;                  // capabilities.QOSID
   const std::uint32_t miss_limit_;  // requests that may wait for a walk before lookups stop
 
+  const bool numbered_;  // a payload of ours can carry the number of a slot
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_slots_;
   std::vector<std::uint32_t> queue_;  // ring of slots before their lookup

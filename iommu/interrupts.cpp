@@ -74,9 +74,8 @@ MemoryAccess& Interrupts::begin() {
   return access_;
 }
 
-std::uint32_t Interrupts::wires() const {
+std::uint32_t Interrupts::levels() const {
   std::uint32_t level = 0;
-  if (!wired()) return level;
   for (unsigned i = 0; i < 4; ++i) {
     if ((ipsr_ & (1u << i)) != 0) level |= 1u << vector_of(i);
   }

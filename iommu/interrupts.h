@@ -47,9 +47,10 @@ class Interrupts {
   std::uint64_t current_address() const { return access_.address; }
 
   /// Level of each wire, bit v; only with fctl.WSI.
-  std::uint32_t wires() const;
+  std::uint32_t wires() const { return wired() ? levels() : 0; }
 
  private:
+  std::uint32_t levels() const;
   bool wired() const { return (env_.fctl & fctl::kWsi) != 0; }
   unsigned vector_of(unsigned ipsr_index) const {
     return static_cast<unsigned>(bits(icvec_, 4 * ipsr_index + 3, 4 * ipsr_index));

@@ -430,20 +430,22 @@ Cycle PcieLink::next_work(Cycle now) const {
   const auto earlier = [&](Cycle c) {
     if (c < next) next = c;
   };
-  for (const Direction* d : {&up_, &down_}) {
-    if (d->credits.limited() && d->credits.next_update() != sim::kNever) {
-      earlier(clock().at_or_after(d->credits.next_update()));
+  const auto look_at = [&](const Direction& d) {
+    if (d.credits.limited() && d.credits.next_update() != sim::kNever) {
+      earlier(clock().at_or_after(d.credits.next_update()));
     }
-    if (!d->requests.empty()) {
-      const bool partial = d->requests.front().payload == nullptr;
-      const Cycle open = partial ? 0 : flow_[d->requests.front().stream].open_from;
-      if (open != kNeverCycle) earlier(d->requests.front().due > open ? d->requests.front().due : open);
+    if (!d.requests.empty()) {
+      const Request& r = d.requests.front();
+      const Cycle open = r.payload == nullptr ? 0 : flow_[r.stream].open_from;
+      if (open != kNeverCycle) earlier(r.due > open ? r.due : open);
     }
     // A completion behind a posted write goes in the tick that delivers the write.
-    if (!d->completions.empty() && d->completions.front().posted_before <= d->posted_delivered) {
-      earlier(d->completions.front().due);
+    if (!d.completions.empty() && d.completions.front().posted_before <= d.posted_delivered) {
+      earlier(d.completions.front().due);
     }
-  }
+  };
+  look_at(up_);
+  look_at(down_);
   for (const Kept& k : kept_) {
     const Cycle due = clock().at_or_after(k.at);
     earlier(due > now ? due : now + 1);
@@ -460,10 +462,12 @@ Cycle PcieLink::next_work(Cycle now) const {
 }
 
 sim::Wakeup PcieLink::tick(Cycle now) {
-  for (Direction* d : {&up_, &down_}) {
-    if (!d->requests.empty()) deliver_requests(*d, now);
-    if (!d->completions.empty()) deliver_completions(*d, now);
-  }
+  const auto deliver = [&](Direction& d) {
+    if (!d.requests.empty()) deliver_requests(d, now);
+    if (!d.completions.empty()) deliver_completions(d, now);
+  };
+  deliver(up_);
+  deliver(down_);
   if (credits_limited_) {
     for (Direction* d : {&up_, &down_}) {
       if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);

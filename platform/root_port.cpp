@@ -408,6 +408,7 @@ void RootPort::send_messages_down(Cycle now) {
 
 /// Seen from `seen` on; answers to the CPU may wait for it.
 void RootPort::posted_ordered(const tlm_generic_payload& p, Cycle seen) {
+  retire_posted(seen);
   for (std::size_t i = 0; i < posted_.size(); ++i) {
     Posted& entry = posted_.at(i);
     if (entry.payload != &p) continue;
@@ -425,11 +426,16 @@ void RootPort::posted_done(tlm_generic_payload& p, Cycle seen, sc_core::sc_time 
   if (own == nullptr || !own->let_go(sim::Transaction::Keeper::kRootPort)) respond(from_link, up_stall_, p, delay);
 }
 
-void RootPort::give_answers(Cycle now) {
-  while (!posted_.empty() && posted_.front().ordered_at <= now) {
+/// Those ordered before `cycle`.
+void RootPort::retire_posted(Cycle cycle) {
+  while (!posted_.empty() && posted_.front().ordered_at < cycle) {
     posted_.pop();
     ++posted_retired_;
   }
+}
+
+void RootPort::give_answers(Cycle now) {
+  retire_posted(now + 1);
   while (!device_answers_.empty() && device_answers_.front().due <= now) {
     respond(from_link, up_stall_, *device_answers_.pop().payload, at_once());
   }

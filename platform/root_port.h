@@ -169,6 +169,7 @@ class RootPort : public sc_core::sc_module, public sim::Clocked {
   void end_request(TargetPort<RootPort>& port, Stall& stall, sc_core::sc_time delay);
   sc_core::sc_time at_once() const { return simulation_.timeline().outgoing_delay(); }
   void expire(sim::Cycle now);
+  inline void retire_posted(sim::Cycle cycle);
   inline void give_answers(sim::Cycle now);
   inline sim::Cycle next_work() const;
 

@@ -75,10 +75,11 @@ class Transaction : public tlm::tlm_generic_payload {
   DmaTag tag;
   std::uint64_t user[2] = {0, 0};
 
-  /// For a module that must send the answer back by the way the request came: notes by which of its ports (0..254) it
-  /// came. Modules nest: the last noted is the first taken back, eight at most.
+  /// For a module that must send the answer back by the way the request came: notes by which of its ports, 0..kPorts - 1,
+  /// it came. Modules nest: the last noted is the first taken back, eight at most.
+  static constexpr unsigned kPorts = 255;
   void push_port(unsigned port) {
-    POOLSIM_ASSERT(port < 255 && ports_ >> 56 == 0);
+    POOLSIM_ASSERT(port < kPorts && ports_ >> 56 == 0);
     ports_ = ports_ << 8 | (port + 1);
   }
   unsigned pop_port() {
