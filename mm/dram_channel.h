@@ -23,8 +23,8 @@
 // How it is fast: constraints are compiled into "next legal time" tables per bank, bank group and rank,
 // updated at each command; a bank knows its candidate; of the candidates of each kind (ACT, PRE, column) the
 // first is remembered, and looked for again only when a command moved the times of that kind. As long as a
-// few bursts wait, all for different banks, they stay out of all this: each is its bank's candidate, and the
-// next command is the first of theirs (mm/dram_few.cpp).
+// few bursts wait, and no two for different rows of a bank, they stay out of all this: the next command is the
+// first of theirs (mm/dram_few.cpp).
 #pragma once
 #include <algorithm>
 #include <array>
@@ -243,7 +243,7 @@ class DramChannel {
   bool update_mode();
   void rechoose(sim::Cycle now);
   void enqueue_queued(sim::Cycle now, bool write, unsigned bank, const DramAddress& a, std::uint32_t token);
-  [[gnu::always_inline]] inline bool joins_few(const Bank& bank) const;
+  [[gnu::always_inline]] inline bool joins_few(bool write, const Bank& bank, const DramAddress& a) const;
   void queue_few();
   [[gnu::always_inline]] inline void offer_few(unsigned i, sim::Cycle now);
   void choose_few(sim::Cycle now);
@@ -336,8 +336,8 @@ class DramChannel {
   DramCommandListener* listener_ = nullptr;
   Counters counters_;
 
-  // A few bursts, each for a bank of its own, that came since none waited, in order of arrival: they count in
-  // waiting_, but are in no list and no bank's candidate.
+  // A few bursts, no two of one direction for different rows of a bank, that came since none waited, in order of arrival:
+  // they count in waiting_, but are in no list and no bank's candidate.
   unsigned few_ = 0;
   unsigned next_few_ = 0;  // whose turn it is, if it is not a refresh's, and its command
   DramCommand next_few_command_ = DramCommand::kAct;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few bursts wait in a channel, each for a bank of its own: each is its bank's candidate, and the next
-// command is the first of those of the direction that is served. The answers are those of the queues.
+// A few bursts wait in a channel, and no two of one direction for different rows of a bank: each is its bank's
+// candidate, or behind another of the same row and with no command of its own before that one's, and the next command is
+// the first of those of the direction that is served. The answers are those of the queues.
 #include <algorithm>
 
 #include "mm/dram_apply.h"
@@ -16,7 +17,7 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
   POOLSIM_ASSERT(has_room(write));
   const unsigned b = (a.rank * groups_per_rank_ + a.bank_group) << banks_per_group_log2_ | a.bank;
   Bank& bank = banks_[b];
-  if (few_ == 0 ? waiting() != 0 : !joins_few(bank)) return enqueue_queued(now, write, b, a, token);
+  if (few_ == 0 ? waiting() != 0 : !joins_few(write, bank, a)) return enqueue_queued(now, write, b, a, token);
   few_bursts_[few_] = {now, ++sequence_, &bank, a.row, a.column, token, RowOutcome::kHit, write};
   ++waiting_[write];
   if (few_++ == 0) {
@@ -33,10 +34,16 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
 }
 
 /// Whether a new burst needs no queue as the few need none.
-bool DramChannel::joins_few(const Bank& bank) const {
+bool DramChannel::joins_few(bool write, const Bank& bank, const DramAddress& a) const {
   if (few_ == kFew || config_.scheduler == DramScheduler::kFcfs) return false;
   for (unsigned i = 0; i < few_; ++i) {
-    if (few_bursts_[i].bank == &bank) return false;
+    const Few& f = few_bursts_[i];
+    if (f.bank != &bank) continue;
+    // Other policies ask what else waits for the row.
+    if (config_.page_policy != PagePolicy::kOpen) return false;
+    const bool same_row = f.row == a.row;
+    const bool answers = f.write && same_row && f.column == a.column;  // a read of what is to be written
+    if (f.write == write ? !same_row : answers) return false;
   }
   return true;
 }
