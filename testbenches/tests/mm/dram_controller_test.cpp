@@ -8,7 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
+#include <random>
+#include <tuple>
 
 namespace {
 
@@ -31,6 +34,7 @@ struct Initiator : sc_core::sc_module, sim::Clocked, tlm::tlm_bw_transport_if<> 
     std::uint64_t address;
     std::size_t length;
     std::uint8_t fill;
+    bool posted = false;
   };
   struct Answer {
     Tick sent, received;
@@ -48,12 +52,13 @@ struct Initiator : sc_core::sc_module, sim::Clocked, tlm::tlm_bw_transport_if<> 
       const Item& i = items[next++];
       sim::Transaction* t = sim.payloads().acquire(i.command, i.address, i.length);
       if (i.command == tlm::TLM_WRITE_COMMAND) std::fill(t->bytes().begin(), t->bytes().end(), i.fill);
+      t->tag.posted = i.posted;
       t->user[0] = sim.now();
       tlm::tlm_phase phase = tlm::BEGIN_REQ;
       sc_core::sc_time delay = sim.timeline().outgoing_delay();
       const auto status = socket->nb_transport_fw(*t, phase, delay);
       if (status == tlm::TLM_COMPLETED) {
-        finish(*t);
+        finish(*t, sim.timeline().incoming(delay));
       } else {
         ++outstanding;
         if (status == tlm::TLM_ACCEPTED) blocked = true, ++times_blocked;
@@ -62,8 +67,8 @@ struct Initiator : sc_core::sc_module, sim::Clocked, tlm::tlm_bw_transport_if<> 
     if (next == items.size() || blocked || outstanding >= limit) return sim::Wakeup::never();
     return sim::Wakeup::at(items[next].cycle);
   }
-  void finish(sim::Transaction& t) {
-    answers.push_back({t.user[0], sim.now(), t.get_address(), t.get_response_status(), t.tag.status, {}});
+  void finish(sim::Transaction& t, Tick received) {
+    answers.push_back({t.user[0], received, t.get_address(), t.get_response_status(), t.tag.status, {}});
     if (t.is_read()) answers.back().data.assign(t.bytes().begin(), t.bytes().end());
     t.release();
   }
@@ -78,7 +83,7 @@ struct Initiator : sc_core::sc_module, sim::Clocked, tlm::tlm_bw_transport_if<> 
     }
     EXPECT_EQ(phase, tlm::BEGIN_RESP);
     --outstanding;
-    finish(static_cast<sim::Transaction&>(p));
+    finish(static_cast<sim::Transaction&>(p), arrival);
     poke(arrival);
     return tlm::TLM_COMPLETED;
   }
@@ -345,6 +350,49 @@ TEST(DramController, ThreeWaysToKeepTimeGiveOneDigest) {
   EXPECT_THAT(skip, ::testing::HasSubstr("2000 answers"));
   EXPECT_EQ(skip, digest_of_traffic({true, true}));
   EXPECT_EQ(skip, digest_of_traffic({false, false}));
+}
+
+/// Two benches of the same traffic, writes posted in one of them: their responses come at once, with the time at which
+/// those of the other come.
+TEST(DramController, PostedWritesAreAnsweredAtOnceForTheSameTime) {
+  Bench plain("plain"), posted("posted");
+  std::mt19937 random(7);
+  Cycle cycle = 100;
+  for (unsigned i = 0; i < 3000; ++i) {
+    cycle += random() % 16;
+    const bool write = random() % 3 != 0;
+    const std::uint64_t address = kBase.value + (random() & 0x3f'ffc0);
+    const std::size_t length = random() % 8 == 0 ? 256 : 64;
+    for (Bench* b : {&plain, &posted}) {
+      b->initiator.plan({cycle, write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, address, length,
+                         static_cast<std::uint8_t>(i), write && b == &posted});
+    }
+  }
+  plain.sim.timeline().run_until(1000 * sim::kMicrosecond);
+  posted.sim.timeline().run_until(1000 * sim::kMicrosecond);
+  const auto by_sending = [](Bench& b) {
+    auto answers = b.initiator.answers;
+    std::stable_sort(answers.begin(), answers.end(), [](const auto& x, const auto& y) {
+      return std::tie(x.sent, x.address) < std::tie(y.sent, y.address);
+    });
+    return answers;
+  };
+  const auto expected = by_sending(plain), got = by_sending(posted);
+  ASSERT_EQ(expected.size(), 3000u);
+  ASSERT_EQ(got.size(), 3000u);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i].sent, expected[i].sent) << i;
+    ASSERT_GE(got[i].received, expected[i].received) << i;
+    ASSERT_LE(got[i].received, expected[i].received + sim::kPicosecond) << i;
+    ASSERT_EQ(got[i].data, expected[i].data) << i;
+  }
+  EXPECT_GT(posted.initiator.times_blocked, 0u) << "traffic that the queues have always room for";
+  EXPECT_EQ(posted.initiator.times_blocked, plain.initiator.times_blocked);
+  for (const char* counter : {"write_bursts_hit", "write_bursts_conflict", "read_latency_max", "commands_ACT"}) {
+    EXPECT_EQ(posted.stat(counter), plain.stat(counter)) << counter;
+  }
+  EXPECT_LT(posted.sim.timeline().wakeups(), plain.sim.timeline().wakeups());
+  EXPECT_EQ(posted.sim.payloads().outstanding(), 0u);
 }
 
 TEST(DramController, BadConfigurationsNameTheField) {

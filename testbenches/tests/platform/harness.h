@@ -116,7 +116,7 @@ class Sink : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_fw_
     socket.bind(*this);
   }
   tlm::tlm_target_socket<64> socket{"socket"};
-  std::vector<Event> requests;
+  std::vector<Event> requests;  ///< each with the time at which it arrives
   sim::Cycle latency = 0;
   sim::Cycle write_latency = 0;
   std::size_t capacity = ~std::size_t{0};
@@ -171,7 +171,7 @@ class Sink : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_fw_
                                      sc_core::sc_time& delay) override {
     if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;
     EXPECT_EQ(full_, nullptr) << "the sender ignored back-pressure";
-    requests.push_back({p.get_address(), p.is_write(), sim_.now()});
+    requests.push_back({p.get_address(), p.is_write(), sim_.timeline().incoming(delay)});
     requests.back().data = p.is_write() ? first_bytes(p) : 0;
     static constexpr std::uint64_t kTag = sim::digest_tag("sink.request");
     sim_.note(kTag, p.get_address(), p.is_write());

@@ -95,6 +95,83 @@ TEST(RootPort, DeviceRequestsReachTheIommuInOrder) {
   EXPECT_TRUE(b.port.idle());
 }
 
+/// A device of the port's own clock, without a link.
+struct Short {
+  explicit Short(const char* name, RootPortConfig config = {})
+      : s(name, {1, 0, {}}),
+        device((std::string(name) + "_device").c_str(), s, sim::Clock(kNanosecond)),
+        cpu((std::string(name) + "_cpu").c_str(), s, sim::Clock(kNanosecond)),
+        port((std::string(name) + "_port").c_str(), s, config),
+        iommu((std::string(name) + "_iommu").c_str(), s, sim::Clock(kNanosecond)),
+        bar((std::string(name) + "_bar").c_str(), s, sim::Clock(kNanosecond)),
+        space((std::string(name) + "_space").c_str(), s, sim::Clock(kNanosecond)) {
+    device.socket.bind(port.from_link);
+    port.to_iommu.bind(iommu.socket);
+    cpu.socket.bind(port.from_cpu);
+    port.to_link_config.bind(space.socket);
+    port.to_link_mmio.bind(bar.socket);
+    iommu.latency = iommu.write_latency = 30;
+  }
+  void run_until(Tick time) { s.timeline().run_until(time); }
+  sim::Simulation s;
+  harness::Source device, cpu;
+  RootPort port;
+  harness::Sink iommu, bar, space;
+};
+
+TEST(RootPort, APostedWriteIsAnsweredWithSuccessWhenItIsTaken) {
+  Short b("b");
+  b.device.send(kWrite, 0x1000, 64, 0x100, 100 * kNanosecond);
+  b.run_until(105 * kNanosecond);
+  ASSERT_EQ(b.device.answers.size(), 1u);
+  EXPECT_EQ(b.device.answers[0].response, tlm::TLM_OK_RESPONSE);
+  EXPECT_FALSE(b.port.idle()) << "the IOMMU's side has not answered";
+  b.run_until(500 * kNanosecond);
+  EXPECT_TRUE(b.port.idle());
+  EXPECT_EQ(b.s.payloads().outstanding(), 0u);
+}
+
+// Sent at 100 ns, seen an edge later, on its way for ten cycles: looked at by the IOMMU after the edge at 110 ns.
+constexpr Tick kArrives = 110 * kNanosecond;
+
+TEST(RootPort, WhatWaitsForNobodyArrivesAfterTheCyclesOfThePort) {
+  Short b("b");
+  b.device.send(kWrite, 0x1000, 64, 0x100, 100 * kNanosecond);
+  b.device.send(kRead, 0x2000, 64, 0x100, 150 * kNanosecond);
+  b.run_until(kNanosecond * 500);
+  ASSERT_EQ(b.iommu.requests.size(), 2u);
+  for (unsigned i = 0; i < 2; ++i) {
+    EXPECT_GT(b.iommu.requests[i].time, kArrives + i * 50 * kNanosecond);
+    EXPECT_LE(b.iommu.requests[i].time, kArrives + i * 50 * kNanosecond + sim::kPicosecond);
+  }
+}
+
+TEST(RootPort, WhatFindsTheIommuBusyWaitsForIt) {
+  Short b("b");
+  b.iommu.capacity = 1;  // the second has to wait for the answer to the first
+  for (const std::uint64_t address : {0x1000, 0x2000, 0x3000}) {
+    b.device.send(kWrite, address, 64, 0x100, 100 * kNanosecond);
+  }
+  b.run_until(kNanosecond * 500);
+  ASSERT_EQ(b.iommu.requests.size(), 3u);
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_EQ(b.iommu.requests[i].address, 0x1000u * (i + 1));
+    EXPECT_GE(b.iommu.requests[i].time, kArrives + i * 30 * kNanosecond);
+  }
+}
+
+TEST(RootPort, ARemovalMeetsWhatThePortHasNotSeen) {
+  Short b("b");
+  b.device.send(kWrite, 0x1000, 64, 0x180, 100 * kNanosecond);
+  b.device.send(kWrite, 0x2000, 64, 0x180, 106 * kNanosecond);
+  b.run_until(105 * kNanosecond);
+  b.port.remove(sim::RequesterId(0x180));
+  b.run_until(500 * kNanosecond);
+  ASSERT_EQ(b.iommu.requests.size(), 1u);
+  EXPECT_EQ(b.iommu.requests[0].address, 0x1000u);
+  EXPECT_TRUE(b.port.idle());
+}
+
 TEST(RootPort, RequestsOfAnUnknownBusAreUnsupported) {
   Bench b;
   b.device.send(kRead, 0x1000, 8, 0x500);
