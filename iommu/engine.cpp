@@ -157,7 +157,7 @@ tlm::tlm_sync_enum Engine::device_request(tlm::tlm_generic_payload& payload, tlm
   const std::size_t last = queue_first_ + queue_count_++;
   queue_[last < queue_.size() ? last : last - queue_.size()] = slot.index;
   ++counters_.requests;
-  if (queue_count_ == 1) wake_at(slot.due);
+  if (queue_count_ == 1) iommu_.tick_by(slot.due);
   phase = tlm::END_REQ;
   if (!free_slots_.empty()) return tlm::TLM_UPDATED;
   stalled_ = &payload;
@@ -427,7 +427,7 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
   }
 }
 
-tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+[[gnu::flatten]] tlm::tlm_sync_enum Engine::downstream_response(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                                sc_core::sc_time& delay) {
   if (phase == tlm::END_REQ) {
     const sim::Cycle seen = seen_at(sim_.timeline().incoming(delay));
@@ -501,8 +501,33 @@ void Engine::answer_ats(Slot& slot, const Outcome& outcome) {
 // --- The cycle
 // -------------------------------------------------------------------------------------------------
 
+/// Nothing is inside or to be done but requests that wait for their lookup.
+bool Engine::still_quiet() const {
+  const bool no_requests = pending_ == 0 && missing_ == 0 && mrif_count_ == 0 && messages_.empty();
+  const bool no_units = active_agents_ == 0 && register_count_ == 0 && !core_.debug_requested() &&
+                        core_.commands.at_rest() && !core_.commands.tags.any_busy() && !core_.fault_queue.pending() &&
+                        !core_.page_queue.pending() && !core_.interrupts.pending();
+  const bool nobody_counts = !core_.hpm.listening() && cycles_overflow_at_ == sim::kNeverCycle;
+  return no_requests && no_units && nobody_counts && !look_again_;
+}
+
+/// The usual tick of a quiet module: the lookup of one request, which hits, and this leaves. False: a whole tick is needed.
+bool Engine::quiet_tick(sim::Cycle now) {
+  if (!quiet_ || queue_count_ != 1 || downstream_busy_ || next_forward_ > now || sim_.probes().listened()) return false;
+  Slot& slot = slots_[queue_[queue_first_]];
+  if (slot.due > now) return false;
+  const Caches::Hit hit = core_.translate_cached(slot.request);
+  if (!hit) return false;
+  if (++queue_first_ == queue_.size()) queue_first_ = 0;
+  queue_count_ = 0;
+  take_hit(slot, hit);
+  forward(slot, now);
+  return true;
+}
+
 sim::Wakeup Engine::tick(sim::Cycle now) {
   now_ = now;
+  if (quiet_tick(now)) return sim::Wakeup::never();
   look_again_ = false;
   if (active_agents_ != 0) act_agents(now);
   if (register_count_ != 0) registers(now);
@@ -518,6 +543,7 @@ sim::Wakeup Engine::tick(sim::Cycle now) {
   poll_units(now);
   if (active_agents_ != 0) issue_agents(now);
   if (sim_.probes().listened()) update_probes();
+  quiet_ = still_quiet();
   const sim::Cycle next = next_due(now);
   return next == sim::kNeverCycle ? sim::Wakeup::never() : sim::Wakeup::at(std::max(next, now + 1));
 }

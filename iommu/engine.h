@@ -127,7 +127,11 @@ class Engine final : public Surroundings {
     const sim::Tick now = sim_.now();
     return arrival > now ? iommu_.clock().at_or_after(arrival) : iommu_.clock().after(now);
   }
-  void wake_at(sim::Cycle cycle) { iommu_.tick_by(cycle); }
+  /// For anything but a device request that waits for its lookup.
+  void wake_at(sim::Cycle cycle) {
+    quiet_ = false;
+    iommu_.tick_by(cycle);
+  }
   Slot* allocate_slot();
   void free_slot(Slot& slot, sc_core::sc_time delay);
   void append(Slot& slot);
@@ -135,6 +139,8 @@ class Engine final : public Surroundings {
   static Request request_of(const tlm::tlm_generic_payload& payload, const sim::DmaTag& tag);
   static bool crosses_page(const tlm::tlm_generic_payload& payload);
   void lookups(sim::Cycle now);
+  bool still_quiet() const;
+  bool quiet_tick(sim::Cycle now);
   /// Lookups stop: too many requests wait for a walk.
   bool misses_full() const { return missing_ + walking_ >= miss_limit_; }
   void look_up(Slot& slot, const Caches::Hit& hit, sim::Cycle now);
@@ -230,6 +236,7 @@ class Engine final : public Surroundings {
   std::uint32_t active_agents_ = 0;
   bool walker_busy_ = false;
   bool look_again_ = false;  // in the next cycle, whatever else is due
+  bool quiet_ = false;       // since the last whole tick nothing but device requests has come, and there was nothing else
   sim::Cycle walker_next_ = 0;
   sim::Cycle execute_at_ = sim::kNeverCycle;  // the command that was read takes effect
   std::vector<std::uint32_t> mrif_queue_;     // ring of slots that write to an interrupt file

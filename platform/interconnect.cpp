@@ -150,7 +150,7 @@ void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase 
 }
 
 /// Hands the request at the head of `input` to its target.
-void Interconnect::grant(unsigned input, Cycle now) {
+[[gnu::flatten]] void Interconnect::grant(unsigned input, Cycle now) {
   Input& in = inputs_[input];
   const Item item = in.requests.pop();
   if (in.requests.empty()) waiting_ &= ~(std::uint64_t{1} << input);

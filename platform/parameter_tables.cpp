@@ -112,7 +112,7 @@ void register_root_port(ParameterSet& set, RootPortConfig& c) {
   set.time("root_port.completion_timeout", c.completion_timeout, sim::kMicrosecond, 64 * sim::kSecond,
            "a CPU read that nobody answers gives all ones after this time");
   set.integer("root_port.nonposted", c.nonposted, 1, 1024, "CPU accesses outstanding on the link");
-  set.integer("root_port.upstream_buffer", c.upstream_buffer, 1, 4096, "device requests held");
+  set.integer("root_port.upstream_buffer", c.upstream_buffer, 1, 4096, "device requests that wait for the IOMMU");
   set.integer("root_port.downstream_buffer", c.downstream_buffer, 1, 4096, "CPU requests held");
 }
 

@@ -216,7 +216,7 @@ bool PcieLink::full(Stream s) const {
   return d.wire.room_at() > simulation_.now();
 }
 
-tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tlm::tlm_phase& phase,
+[[gnu::flatten]] tlm::tlm_sync_enum PcieLink::request(unsigned stream, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) {
   if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
   const auto s = static_cast<Stream>(stream);

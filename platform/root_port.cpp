@@ -145,7 +145,7 @@ Cycle RootPort::seen_at(sim::Tick arrival) const {
   return arrival > now ? clock().at_or_after(arrival) : clock().after(now);
 }
 
-tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
+[[gnu::flatten]] tlm::tlm_sync_enum RootPort::request(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) {
   if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
   const Cycle latency = port == kCpu ? config_.downstream_cycles : config_.upstream_cycles;
@@ -195,7 +195,7 @@ tlm::tlm_sync_enum RootPort::pass_up(tlm_generic_payload& p, tlm::tlm_phase& pha
   return tlm::TLM_UPDATED;
 }
 
-tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
+[[gnu::flatten]] tlm::tlm_sync_enum RootPort::response(unsigned port, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                       sc_core::sc_time& delay) {
   const Cycle seen = seen_at(simulation_.timeline().incoming(delay));
   if (phase == tlm::END_REQ) {

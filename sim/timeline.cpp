@@ -28,17 +28,7 @@ Clocked::Clocked(Timeline& timeline, Clock clock) : Sleeper(timeline, Served::kB
   if (timeline.mode().every_cycle) wake_by(clock_.edge(clock_.after(timeline.now())));
 }
 
-void Clocked::wake(Tick now) { serve(now); }
-
-[[gnu::always_inline]] inline void Clocked::serve(Tick now) {
-  current_ = __builtin_expect(now == due_.at, 1) ? due_.cycle : clock_.at_or_before(now);
-  const Wakeup next = tick(current_);
-  if (__builtin_expect(timeline().mode().every_cycle, 0)) {
-    tick_by(current_ + 1);
-  } else if (next.cycle != kNeverCycle) {
-    tick_by(next.cycle > current_ ? next.cycle : current_ + 1);
-  }
-}
+void Clocked::wake(Tick now) { timeline().serve(*this, now); }
 
 Timeline::Timeline(sc_core::sc_module_name name, TimeMode mode)
     : sc_module(name), mode_(mode), unit_(ticks_per_resolution_unit()) {
@@ -74,6 +64,19 @@ inline void Timeline::link(TimelinePlace& p, Tick t) {
   after->previous_ = &p;
 }
 
+[[gnu::always_inline]] inline void Timeline::serve(Clocked& c, Tick now) {
+  const Cycle cycle = __builtin_expect(now == c.due_.at, 1) ? c.due_.cycle : c.clock_.at_or_before(now);
+  c.current_ = cycle;
+  const Wakeup next = c.tick(cycle);
+  if (next.cycle == kNeverCycle && !__builtin_expect(mode_.every_cycle, 0)) return;
+  const Cycle wanted = next.cycle > cycle && !mode_.every_cycle ? next.cycle : cycle + 1;
+  const Clock::Edge edge{wanted, c.clock_.edge(wanted)};
+  if (edge.at >= c.at_) return;
+  c.due_ = edge;
+  if (c.at_ != kNever) unlink(c);  // a call that came back during the tick
+  link(c, edge.at);
+}
+
 void Timeline::set(TimelinePlace& p, Tick t) {
   if (p.at_ != kNever) unlink(p);
   if (t != kNever) {
@@ -105,20 +108,21 @@ bool Timeline::finds_company() const {
   return false;
 }
 
+/// How far wake-ups may be served: never before SystemC's time, never at the end of time.
 Tick Timeline::horizon() const {
   if (!mode_.run_ahead) return base_;
-  if (!company_) return limit_ > base_ ? limit_ : base_;
+  const Tick limit = limit_ > base_ ? std::min(limit_, kNever - 1) : base_;
+  if (!company_) return limit;
   const sc_core::sc_time pending = sc_core::sc_time_to_pending_activity();
   const Tick ahead = to_ticks(pending);
   const Tick free = ahead == 0 ? base_ : base_ + ahead - 1;
-  return free < limit_ ? free : (limit_ > base_ ? limit_ : base_);
+  return free < limit ? free : limit;
 }
 
 Tick Timeline::earliest_of_others(const TimelinePlace& p) const {
   const TimelinePlace* first = ends_.next_;
   if (first == &p) first = first->next_;
-  const Tick free = horizon();
-  return std::min(free == kNever ? kNever : free + 1, first->at_);
+  return std::min(horizon() + 1, first->at_);
 }
 
 void Timeline::drive() {
@@ -138,12 +142,11 @@ void Timeline::wake_all_due() {
   Tick free = horizon();
   while (!stopped_) {
     TimelinePlace& first = *ends_.next_;
-    if (&first == &ends_) break;
     const Tick t = first.at_;
     if (company_) free = horizon();
-    if (t > base_ && t > free) {
+    if (t > free) {
       // Our own notification may not count as foreign activity, so it is made last.
-      kick_.notify(to_sc_time(t - base_));
+      if (t != kNever) kick_.notify(to_sc_time(t - base_));
       break;
     }
     if (t > now_) now_ = t;
@@ -152,7 +155,7 @@ void Timeline::wake_all_due() {
     ++wakeups_;
     auto& sleeper = static_cast<Sleeper&>(first);
     if (sleeper.served_ == Sleeper::Served::kByTick) {
-      static_cast<Clocked&>(sleeper).serve(now_);
+      serve(static_cast<Clocked&>(sleeper), now_);
     } else {
       sleeper.wake(now_);
     }

@@ -116,7 +116,6 @@ class Clocked : public Sleeper {
  private:
   friend class Timeline;
   void wake(Tick now) final;
-  void serve(Tick now);
   Clock::Edge edge_of(Tick arrival) const;
   Clock clock_;
   Cycle current_ = 0;
@@ -172,6 +171,8 @@ class Timeline final : public sc_core::sc_module {
 
  private:
   friend class Sleeper;
+  friend class Clocked;
+  inline void serve(Clocked& c, Tick now);
   void set(TimelinePlace& p, Tick t);
   void kick_for(Tick t);
   inline void link(TimelinePlace& p, Tick t);
