@@ -148,9 +148,10 @@ class DramChannel {
   };
   const Counters& counters() const { return counters_; }
   /// Changes whenever a burst enters or a command is issued to a bank.
-  std::uint64_t activity() const {
+  std::uint64_t activity() const { return sequence_ + bank_commands(); }
+  std::uint64_t bank_commands() const {
     const auto& c = counters_.commands;
-    return sequence_ + c[0] + c[1] + c[2] + c[3];
+    return c[0] + c[1] + c[2] + c[3];
   }
 
  private:

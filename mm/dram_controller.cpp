@@ -38,14 +38,16 @@ struct ChannelProbes {
   void update(const DramChannel& channel) {
     if (channel.activity() == activity) return;
     activity = channel.activity();
-    const auto& c = channel.counters();
     read_queue.set(channel.waiting(false));
     write_queue.set(channel.waiting(true));
+    if (channel.bank_commands() == commands) return;
+    commands = channel.bank_commands();
+    const auto& c = channel.counters();
     row_hits.set(c.reads[0] + c.writes[0]);
     row_misses.set(c.reads[1] + c.reads[2] + c.writes[1] + c.writes[2]);
     for (std::size_t g = 0; g < group_commands.size(); ++g) group_commands[g]->set(c.group_commands[g]);
   }
-  std::uint64_t activity = 0;
+  std::uint64_t activity = 0, commands = 0;
   sim::Probe read_queue, write_queue, row_hits, row_misses;
   std::vector<std::unique_ptr<sim::Probe>> group_commands;
 };

@@ -21,8 +21,10 @@ extern "C" int poolsim_fst_compress2(Bytef* to, uLongf* to_bytes, const Bytef* f
   return bytes > kWorthIt ? Z_BUF_ERROR : compress2(to, to_bytes, from, bytes, 1);
 }
 #ifdef POOLSIM_FST_BITS
-extern "C" void fst_emit_changes(void* file, const fst_signal* signals, const fst_change* changes,
-                                 std::size_t n);  // fst_emit.c
+// fst_emit.c
+extern "C" void fst_emit_each(void* file, const fst_signal* signals, const fst_change* changes, std::size_t n);
+extern "C" void fst_emit_changes(void* file, std::uint64_t time, const fst_signal* signals,
+                                 const fst_change* changes, std::size_t n);
 #endif
 #endif
 
@@ -65,8 +67,9 @@ class FstApiFile final : public FstFile {
                 const std::vector<std::string>& states) override {
     if (!states.empty()) name_states(name, bits, states);
     if (signals_.size() <= number) signals_.resize(number + 1);
-    signals_[number] = {fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0),
-                        bits, (bits + 7) / 8};
+    const fstHandle handle =
+        fstWriterCreateVar(file_, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, bits, name.c_str(), 0);
+    signals_[number] = {handle, 4 * (handle - 1), bits, (bits + 7) / 8};
   }
   void time(sim::Tick t) override {
     timed_ = true;
@@ -74,22 +77,16 @@ class FstApiFile final : public FstFile {
   }
   void value(std::uint32_t signal, std::uint64_t value) override {
     const fst_change change{signal, value};
-    values({&change, 1});
+    POOLSIM_ASSERT(timed_);
+    emit_each({&change, 1});
   }
-  void values(std::span<const fst_change> changes) override {
+  void changes(sim::Tick t, std::span<const fst_change> changes) override {
+    timed_ = true;
 #ifdef POOLSIM_FST_BITS
-    POOLSIM_ASSERT(timed_);  // before the first time fstapi would take characters
-    fst_emit_changes(file_, signals_.data(), changes.data(), changes.size());
+    fst_emit_changes(file_, t, signals_.data(), changes.data(), changes.size());
 #else
-    // Eight digits at a time, the highest first; fstWriterEmitValueChange32 makes them one by one.
-    for (const fst_change& c : changes) {
-      const auto [handle, bits, bytes] = signals_[c.signal];
-      std::uint64_t rest = c.value << (64 - bits);
-      char digits[64];
-      for (unsigned at = 0; at < bits; at += 8, rest <<= 8)
-        std::memcpy(digits + at, kDigits[rest >> 56].data(), 8);
-      fstWriterEmitValueChange(file_, handle, digits);
-    }
+    fstWriterEmitTimeChange(file_, t);
+    emit_each(changes);
 #endif
   }
   void close() override {
@@ -102,6 +99,21 @@ class FstApiFile final : public FstFile {
   void abandon() override { file_ = nullptr; }
 
  private:
+  void emit_each(std::span<const fst_change> changes) {
+#ifdef POOLSIM_FST_BITS
+    fst_emit_each(file_, signals_.data(), changes.data(), changes.size());
+#else
+    // Eight digits at a time, the highest first; fstWriterEmitValueChange32 makes them one by one.
+    for (const fst_change& c : changes) {
+      const auto [handle, position, bits, bytes] = signals_[c.signal];
+      std::uint64_t rest = c.value << (64 - bits);
+      char digits[64];
+      for (unsigned at = 0; at < bits; at += 8, rest <<= 8)
+        std::memcpy(digits + at, kDigits[rest >> 56].data(), 8);
+      fstWriterEmitValueChange(file_, handle, digits);
+    }
+#endif
+  }
   void name_states(const std::string& name, unsigned bits, const std::vector<std::string>& states) {
     std::vector<std::string> values(states.size());
     std::vector<const char*> literals, numbers;

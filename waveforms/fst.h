@@ -27,11 +27,11 @@ class FstFile {
   /// Signal `number` in the present scope; `states` names its values (may be empty).
   virtual void variable(std::uint32_t number, const std::string& name, unsigned bits,
                         const std::vector<std::string>& states) = 0;
-  /// Femtoseconds, ascending.
+  /// Femtoseconds, ascending. Then the values of that time.
   virtual void time(sim::Tick t) = 0;
   virtual void value(std::uint32_t signal, std::uint64_t value) = 0;
-  /// What changes at one time, each signal once; after the first time().
-  virtual void values(std::span<const fst_change> changes) = 0;
+  /// A time() with what changes then, each signal once.
+  virtual void changes(sim::Tick t, std::span<const fst_change> changes) = 0;
   /// Ends the file. Throws sim::Error if it could not be written.
   virtual void close() = 0;
   /// In a forked child: forgets the file without a write to it.

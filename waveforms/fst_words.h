@@ -21,25 +21,24 @@ static inline void fst_copy(unsigned char* to, const unsigned char* from, uint32
   if (bytes & 1) to[bytes - 1] = from[bytes - 1];
 }
 
-/// Keeps a change at `to`, where 17 bytes are free: where the signal's previous one is, the number of times since, the
-/// value's digits in `bytes`. Returns the bytes of all.
-static inline uint32_t fst_keep(unsigned char* to, const uint32_t* previous, uint32_t times, uint64_t digits,
-                                uint32_t bytes) {
-  unsigned char* p = to + 4;
-  memcpy(to, previous, 4);
-  for (; times >= 0x80; times >>= 7) *p++ = (unsigned char)(times | 0x80);
-  *p++ = (unsigned char)times;
-  memcpy(p, &digits, 8);
-  return (uint32_t)(p - to) + bytes;
+/// Of a change, at `to`, where 13 bytes are free: the number of times since the signal's previous one, then the value's
+/// digits. Returns where these begin.
+static inline unsigned char* fst_keep(unsigned char* to, uint32_t times, uint64_t digits) {
+  for (; times >= 0x80; times >>= 7) *to++ = (unsigned char)(times | 0x80);
+  *to++ = (unsigned char)times;
+  memcpy(to, &digits, 8);
+  return to;
 }
 
-/// The same of digits somewhere, for any room that fstapi makes.
+/// The same of digits somewhere, with where the previous one is before it, for any room that fstapi makes. Returns the bytes
+/// of all.
 static inline uint32_t fst_keep_from(unsigned char* to, const uint32_t* previous, uint32_t times,
                                      const unsigned char* from, uint32_t length) {
   unsigned char kept[17];
   uint64_t digits;
   memcpy(&digits, from, 8);
-  const uint32_t bytes = fst_keep(kept, previous, times, digits, fst_kept_bytes(length));
+  memcpy(kept, previous, 4);
+  const uint32_t bytes = (uint32_t)(fst_keep(kept + 4, times, digits) - kept) + fst_kept_bytes(length);
   memcpy(to, kept, bytes);
   return bytes;
 }
@@ -62,6 +61,19 @@ static inline void fst_digits(unsigned char* to, const unsigned char* p, uint32_
 /// A variable-length number, without a call. Returns its bytes.
 static inline int fst_put_varint(FILE* file, uint64_t v) {
   int bytes = 1;
+#ifdef __GLIBC__
+  /* Three or four bytes hold a step of 16 ps to 268 ns: one store into the file's buffer, where putc_unlocked() puts its
+     one byte, too. */
+  if (v - (1u << 14) < (1u << 28) - (1u << 14) && file->_IO_write_end - file->_IO_write_ptr >= 4) {
+    const uint32_t w = (uint32_t)v;
+    const uint32_t sevens = (w & 0x7f) | (w & 0x3f80) << 1 | (w & 0x1fc000) << 2 | (w & 0xfe00000) << 3;
+    const uint32_t all = sevens | (w < 1u << 21 ? 0x8080 : 0x808080);
+    bytes = w < 1u << 21 ? 3 : 4;
+    memcpy(file->_IO_write_ptr, &all, 4);
+    file->_IO_write_ptr += bytes;
+    return bytes;
+  }
+#endif
   for (; v >= 0x80; v >>= 7, ++bytes) putc_unlocked((int)(v & 0x7f) | 0x80, file);
   putc_unlocked((int)v, file);
   return bytes;

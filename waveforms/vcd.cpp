@@ -275,13 +275,14 @@ inline void VcdWriter::settle_fst(std::span<Signal* const> dirty) {
     *change++ = {s->index, s->written};
   }
   if (change == first) return;
-  write_time(time_);
-  fst_->values({first, change});
+  stamp_ = time_;
+  fst_->changes(time_, {first, change});
   changes_ += static_cast<std::uint64_t>(change - first);
 }
 
 void VcdWriter::settle_changes() {
   const std::span<Signal*> dirty(dirty_.data(), std::exchange(dirty_count_, 0));
+  if (fst_ != nullptr && dumped_ && time_ <= options_.to && !armed_) return settle_fst(dirty);
   if (armed_) {
     std::ranges::sort(dirty);
     for (Signal* const s : dirty) keep(*s);
@@ -292,8 +293,6 @@ void VcdWriter::settle_changes() {
   if (record && !dumped_ && time_ > begin_) write_dumpvars(begin_);
   if (!record || !dumped_) {
     for (Signal* const s : dirty) take(*s);
-  } else if (fst_ != nullptr) {
-    settle_fst(dirty);
   } else {
     settle_vcd(dirty);
   }
