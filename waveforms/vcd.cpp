@@ -282,7 +282,7 @@ inline void VcdWriter::settle_fst(std::span<Signal* const> dirty) {
 
 void VcdWriter::settle_changes() {
   const std::span<Signal*> dirty(dirty_.data(), std::exchange(dirty_count_, 0));
-  if (fst_ != nullptr && dumped_ && time_ <= options_.to && !armed_) return settle_fst(dirty);
+  if (fst_ != nullptr && dumped_ && time_ <= options_.to && !armed_) return settle_fst(dirty);  // nearly always, with FST
   if (armed_) {
     std::ranges::sort(dirty);
     for (Signal* const s : dirty) keep(*s);
@@ -293,6 +293,8 @@ void VcdWriter::settle_changes() {
   if (record && !dumped_ && time_ > begin_) write_dumpvars(begin_);
   if (!record || !dumped_) {
     for (Signal* const s : dirty) take(*s);
+  } else if (fst_ != nullptr) {
+    settle_fst(dirty);
   } else {
     settle_vcd(dirty);
   }
