@@ -34,19 +34,31 @@ class Device : public sc_core::sc_module, public sim::Clocked, public tlm::tlm_b
     tlm::tlm_phase phase = tlm::BEGIN_REQ;
     sc_core::sc_time delay = sim_.timeline().outgoing_delay();
     --left_;
-    if (socket->nb_transport_fw(*t, phase, delay) == tlm::TLM_ACCEPTED) open_from_ = sim::kNeverCycle;
+    switch (socket->nb_transport_fw(*t, phase, delay)) {
+      case tlm::TLM_ACCEPTED:
+        open_from_ = sim::kNeverCycle;
+        break;
+      case tlm::TLM_COMPLETED:  // a posted write, taken
+        done(*t);
+        break;
+      case tlm::TLM_UPDATED:
+        break;
+    }
     return sim::Wakeup::at(now + 4);
   }
 
  private:
+  void done(tlm::tlm_generic_payload& p) {
+    ++answered;
+    static_cast<sim::Transaction&>(p).release();
+  }
   tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override {
     if (phase == tlm::END_REQ) {
       open_from_ = poke(sim_.timeline().incoming(delay));
       return tlm::TLM_ACCEPTED;
     }
-    ++answered;
-    static_cast<sim::Transaction&>(p).release();
+    done(p);
     return tlm::TLM_COMPLETED;
   }
   void invalidate_direct_mem_ptr(sc_dt::uint64, sc_dt::uint64) override {}
