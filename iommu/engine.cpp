@@ -174,19 +174,13 @@ void Engine::lookups(sim::Cycle now) {
     if (slot.due > now || misses_full()) break;
     if (++queue_first_ == queue_.size()) queue_first_ = 0;
     --queue_count_;
-    const Caches::Hit hit = core_.translate_cached(slot.request);
-    // Who is alone leaves in the cycle of its lookup: no list.
-    if (hit && pending_ == 0 && queue_count_ == 0 && messages_.empty() && !downstream_busy_ && next_forward_ <= now) {
-      take_hit(slot, hit);
-      return forward(slot, now);
-    }
     append(slot);
-    look_up(slot, hit, now);
+    look_up(slot, now);
   }
 }
 
-void Engine::look_up(Slot& slot, const Caches::Hit& hit, sim::Cycle now) {
-  if (hit) {
+void Engine::look_up(Slot& slot, sim::Cycle now) {
+  if (const Caches::Hit hit = core_.translate_cached(slot.request)) {
     take_hit(slot, hit);
     return make_ready(slot, slot.phys, now);
   }
@@ -283,7 +277,7 @@ void Engine::retry_misses(sim::Cycle now) {
     i = slot.next;
     if (slot.state != Slot::State::kMiss) continue;
     --missing_;
-    look_up(slot, core_.translate_cached(slot.request), now);
+    look_up(slot, now);
   }
 }
 
@@ -503,7 +497,7 @@ void Engine::answer_ats(Slot& slot, const Outcome& outcome) {
 
 /// Nothing is inside or to be done but requests that wait for their lookup.
 bool Engine::still_quiet() const {
-  const bool no_requests = pending_ == 0 && missing_ == 0 && mrif_count_ == 0 && messages_.empty();
+  const bool no_requests = pending_ == 0 && messages_.empty();
   const bool no_units = active_agents_ == 0 && register_count_ == 0 && !core_.debug_requested() &&
                         core_.commands.at_rest() && !core_.commands.tags.any_busy() && !core_.fault_queue.pending() &&
                         !core_.page_queue.pending() && !core_.interrupts.pending();
@@ -511,7 +505,8 @@ bool Engine::still_quiet() const {
   return no_requests && no_units && nobody_counts && !look_again_;
 }
 
-/// The usual tick of a quiet module: the lookup of one request, which hits, and this leaves. False: a whole tick is needed.
+/// The usual tick of a quiet module: the lookup of one request, which hits and leaves without a list. False: a whole tick is
+/// needed.
 bool Engine::quiet_tick(sim::Cycle now) {
   if (!quiet_ || queue_count_ != 1 || downstream_busy_ || next_forward_ > now || sim_.probes().listened()) return false;
   Slot& slot = slots_[queue_[queue_first_]];

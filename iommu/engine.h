@@ -143,7 +143,7 @@ class Engine final : public Surroundings {
   bool quiet_tick(sim::Cycle now);
   /// Lookups stop: too many requests wait for a walk.
   bool misses_full() const { return missing_ + walking_ >= miss_limit_; }
-  void look_up(Slot& slot, const Caches::Hit& hit, sim::Cycle now);
+  void look_up(Slot& slot, sim::Cycle now);
   void resolve(Slot& slot, const Outcome& outcome, bool recorded, sim::Cycle leaves);
   void take_hit(Slot& slot, const Caches::Hit& hit);
   void make_ready(Slot& slot, std::uint64_t phys, sim::Cycle leaves);

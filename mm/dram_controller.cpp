@@ -8,6 +8,7 @@
 
 #include "mm/address_mapping.h"
 #include "mm/cache_hierarchy.h"
+#include "mm/dram_probes.h"
 #include "mm/fifo.h"
 #include "mm/latency_histogram.h"
 #include "mm/linked_queue.h"
@@ -23,34 +24,6 @@ bool wants_no_answer(tlm::tlm_generic_payload& p) {
   const sim::Transaction* const own = sim::own(p);
   return own != nullptr && own->tag.posted;
 }
-
-/// What of a channel's state can be watched.
-struct ChannelProbes {
-  ChannelProbes(sim::ProbeHub& hub, const std::string& path, const DramTiming& timing)
-      : read_queue(hub, path + ".read_queue", 8),
-        write_queue(hub, path + ".write_queue", 8),
-        row_hits(hub, path + ".row_hits"),
-        row_misses(hub, path + ".row_misses") {
-    for (unsigned g = 0; g < timing.bank_groups; ++g) {
-      group_commands.push_back(std::make_unique<sim::Probe>(hub, fmt::format("{}.bg{}.commands", path, g)));
-    }
-  }
-  void update(const DramChannel& channel) {
-    if (channel.activity() == activity) return;
-    activity = channel.activity();
-    read_queue.set(channel.waiting(false));
-    write_queue.set(channel.waiting(true));
-    if (channel.bank_commands() == commands) return;
-    commands = channel.bank_commands();
-    const auto& c = channel.counters();
-    row_hits.set(c.reads[0] + c.writes[0]);
-    row_misses.set(c.reads[1] + c.reads[2] + c.writes[1] + c.writes[2]);
-    for (std::size_t g = 0; g < group_commands.size(); ++g) group_commands[g]->set(c.group_commands[g]);
-  }
-  std::uint64_t activity = 0, commands = 0;
-  sim::Probe read_queue, write_queue, row_hits, row_misses;
-  std::vector<std::unique_ptr<sim::Probe>> group_commands;
-};
 
 }  // namespace
 
@@ -366,8 +339,8 @@ bool DramController::Impl::take(Lane& lane, bool write, unsigned bursts, sim::Cy
 /// that has room in its queues, and no write that could answer it. Then it is put into them, as of its time, by the
 /// next tick.
 bool DramController::Impl::can_wait(const Request& r) const {
-  if (r.write != r.answered || watched()) return false;
-  if (r.write) return true;
+  if (watched()) return false;
+  if (r.write) return r.answered;
   for (const Lane& lane : lanes) {
     if (lane.accepted[1] != 0 || lane.channel->waiting(true) != 0) return false;
   }

@@ -127,6 +127,7 @@ void run(benchmark::State& state, tlm::tlm_command command) {
     e.sim.timeline().run_until(e.sim.now() + 200 * sim::kMicrosecond);
   }
   const auto done = static_cast<double>(e.device.answered - answered);
+  if (done == 0) return state.SkipWithError("no request was answered");
   state.SetItemsProcessed(static_cast<std::int64_t>(done));
   state.counters["events"] = static_cast<double>(e.sim.timeline().wakeups() - wakeups) / done;
 }
