@@ -70,19 +70,35 @@ const IotlbEntry* Caches::find_translation(const Request& request, Space space, 
   return e;
 }
 
+const Caches::DeviceEntry* Caches::find_device_entry(std::uint32_t device_id) {
+  const DeviceEntry* const guessed = &ddt_.all()[device_guess_];
+  if (guessed->valid && guessed->device_id == device_id) return guessed;
+  const DeviceEntry* const d = ddt_.find(device_id, [&](const DeviceEntry& x) { return x.device_id == device_id; });
+  if (d != nullptr) device_guess_ = static_cast<std::uint32_t>(d - ddt_.all().data());
+  return d;
+}
+
+/// As peek_translation() without PC.ta.SUM. A page is in the IOTLB once at most.
+const IotlbEntry* Caches::find_guessed(const Request& request, Space space) {
+  const std::uint64_t page = request.iova >> class_shift_[0];
+  std::uint32_t& guess = page_guesses_[page % page_guesses_.size()];
+  const IotlbEntry* const guessed = &iotlb_.all()[guess];
+  const bool same = guessed->valid && guessed->page == page && guessed->space == space && guessed->page_class == 0;
+  if (same && allows(*guessed, request, /*sum=*/false)) return guessed;
+  const IotlbEntry* const e = peek_translation(request, space, /*sum=*/false);
+  if (e != nullptr) guess = static_cast<std::uint32_t>(e - iotlb_.all().data());
+  return e;
+}
+
 Caches::Hit Caches::find_both(const Request& request) {
-  const DeviceEntry* d =
-      ddt_.find(request.device_id, [&](const DeviceEntry& x) { return x.device_id == request.device_id; });
-  if (d == nullptr || d->context.tc(dc::kPdtv)) return {};
-  const DeviceContext& device = d->context;
-  const Space space(!device.first.bare(), device.pscid, !device.second.bare(), device.gscid);
-  if (space.key == 0) return {};
-  const IotlbEntry* e = peek_translation(request, space, /*sum=*/false);
+  const DeviceEntry* const d = find_device_entry(request.device_id);
+  if (d == nullptr || d->space.key == 0) return {};
+  const IotlbEntry* const e = find_guessed(request, d->space);
   if (e == nullptr) return {};
   ++counters_.ddt_hits;
   ddt_.touch(d);
   iotlb_.touch(e);
-  return {&device, e};
+  return {&d->context, e};
 }
 
 void Caches::fill_translation(std::uint64_t iova, Space space, const Outcome& o) {
@@ -124,7 +140,10 @@ const DeviceContext* Caches::find_device(std::uint32_t device_id, bool count) {
 void Caches::fill_device(std::uint32_t device_id, const DeviceContext& context) {
   DeviceEntry* e = ddt_.find(device_id, [&](const DeviceEntry& x) { return x.device_id == device_id; });
   if (e == nullptr) e = ddt_.place(device_id);
-  *e = {true, device_id, context};
+  const Space space = context.tc(dc::kPdtv)
+                          ? Space()
+                          : Space(!context.first.bare(), context.pscid, !context.second.bare(), context.gscid);
+  *e = {true, device_id, space, context};
   ddt_.touch(e);
 }
 

@@ -124,6 +124,8 @@ class Caches {
   struct DeviceEntry {
     bool valid = false;
     std::uint32_t device_id = 0;
+    /// Of its untranslated requests without a process id; key 0 if a table says so, or nothing is translated.
+    Space space;
     DeviceContext context;
   };
   struct ProcessEntry {
@@ -139,6 +141,8 @@ class Caches {
     std::uint64_t table = 0;
   };
   static bool allows(const IotlbEntry& entry, const Request& request, bool sum);
+  const DeviceEntry* find_device_entry(std::uint32_t device_id);
+  const IotlbEntry* find_guessed(const Request& request, Space space);
   static unsigned prefix_shift(const Stage& root, unsigned level) {
     return 12u + root.index_bits * (level + 1u);
   }
@@ -148,6 +152,9 @@ class Caches {
 
   std::vector<unsigned> class_shift_;
   std::array<std::uint32_t, 8> class_valid_{};  // valid entries of each class: empty classes are not probed
+  /// Places in the caches where something was found last: an entry says itself whether it is the one looked for.
+  std::uint32_t device_guess_ = 0;
+  std::array<std::uint32_t, 512> page_guesses_{};  // of the first class, by the page
   bool tables_enabled_;
   SetAssociative<IotlbEntry> iotlb_;
   SetAssociative<DeviceEntry> ddt_;

@@ -97,13 +97,16 @@ struct DramController::Impl {
   }
   ~Impl() { store.set_faults(nullptr); }
 
-  tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase, sc_core::sc_time& delay);
-  [[gnu::always_inline]] inline bool refuse(tlm::tlm_generic_payload& payload) const;
-  [[gnu::always_inline]] inline void move_data(tlm::tlm_generic_payload& payload);
-  void move_faulty_data(tlm::tlm_generic_payload& payload);
-  void copy(tlm::tlm_generic_payload& payload);
+  [[gnu::always_inline]] inline tlm::tlm_sync_enum accept(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                                          sc_core::sc_time& delay);
+  /// Where a request's data are in the host's memory; null: it is refused.
+  [[gnu::always_inline]] inline std::uint8_t* find(tlm::tlm_generic_payload& payload) const;
+  [[gnu::always_inline]] inline void move_data(tlm::tlm_generic_payload& payload, std::uint8_t* memory);
+  [[gnu::noinline, gnu::cold]] void move_faulty_data(tlm::tlm_generic_payload& payload, std::uint8_t* memory);
+  [[gnu::always_inline]] inline void copy(tlm::tlm_generic_payload& payload, std::uint8_t* memory);
   void disturb(const DramAddress& victim);
-  [[gnu::always_inline]] inline bool take_place(const Request& r, sim::Cycle now);
+  [[gnu::always_inline]] inline bool take_sure_place(const Request& r);
+  bool take_place(const Request& r, sim::Cycle now);
   [[gnu::always_inline]] inline bool take(Lane& lane, bool write, unsigned bursts, sim::Cycle now);
   [[gnu::always_inline]] inline bool can_wait(const Request& r) const;
   void admit(sim::Cycle now);
@@ -156,7 +159,7 @@ struct DramController::Impl {
   bool waits_for_end_resp = false;
   sim::Cycle response_due = 0;  // first edge that sees the last END_RESP
 
-  sim::Clock::Edge edge{0, 0};  // the first one at or after the time of the last request
+  sim::Clock::Edge due{0, 0};  // first edge that sees the request that was accepted last
 
   bool full = false;        // END_REQ is owed to `last`
   Request* last = nullptr;  // the request accepted last, whose bursts did not all have room
@@ -176,31 +179,32 @@ DramController::DramController(sc_core::sc_module_name name, sim::Simulation& si
 
 DramController::~DramController() = default;
 
-bool DramController::Impl::refuse(tlm::tlm_generic_payload& p) const {
+std::uint8_t* DramController::Impl::find(tlm::tlm_generic_payload& p) const {
   const std::uint64_t length = p.get_data_length();
+  std::uint8_t* const memory = store.find(sim::PhysAddr(p.get_address()), length);
   if (length == 0 || length > kMaxRequestBytes || p.get_streaming_width() < length) {
     p.set_response_status(tlm::TLM_BURST_ERROR_RESPONSE);
-  } else if (!store.contains(sim::PhysAddr(p.get_address()), length)) {
+  } else if (memory == nullptr) {
     sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
   } else if (p.get_byte_enable_ptr() != nullptr && p.get_byte_enable_length() == 0) {
     p.set_response_status(tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE);
   } else if (p.get_command() == tlm::TLM_IGNORE_COMMAND) {
     p.set_response_status(tlm::TLM_COMMAND_ERROR_RESPONSE);
   } else {
-    return false;
+    return memory;
   }
-  return true;
+  return nullptr;
 }
 
-void DramController::Impl::move_data(tlm::tlm_generic_payload& p) {
+void DramController::Impl::move_data(tlm::tlm_generic_payload& p, std::uint8_t* memory) {
   if (__builtin_expect(!faults.empty() || (p.is_write() && sim::tag_of(p).poisoned), 0))
-    return move_faulty_data(p);
-  copy(p);
+    return move_faulty_data(p, memory);
+  copy(p, memory);
   sim::complete(p, sim::CompletionStatus::kSuccess);
 }
 
 /// The same where bits may be wrong.
-void DramController::Impl::move_faulty_data(tlm::tlm_generic_payload& p) {
+void DramController::Impl::move_faulty_data(tlm::tlm_generic_payload& p, std::uint8_t* memory) {
   const sim::PhysAddr address(p.get_address());
   const std::uint64_t length = p.get_data_length();
   sim::complete(p, sim::CompletionStatus::kSuccess);
@@ -210,12 +214,12 @@ void DramController::Impl::move_faulty_data(tlm::tlm_generic_payload& p) {
     for (std::uint64_t i = 0; i < length; i += whole ? length : 1) {
       faults.before_write(address + i, whole ? length : 1);
     }
-    copy(p);
+    copy(p, memory);
     faults.after_write(address, length);
     if (sim::tag_of(p).poisoned) faults.poison(address, length);
     return;
   }
-  copy(p);
+  copy(p, memory);
   const bool all = p.get_byte_enable_ptr() == nullptr;
   if (faults.read(address, length, all ? p.get_data_ptr() : nullptr) != EccOutcome::kUncorrectable) return;
   p.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE);
@@ -231,9 +235,8 @@ void DramController::Impl::disturb(const DramAddress& victim) {
   if (store.contains(address)) faults.flip(address, static_cast<unsigned>(mix >> 10 & 7));
 }
 
-void DramController::Impl::copy(tlm::tlm_generic_payload& p) {
+void DramController::Impl::copy(tlm::tlm_generic_payload& p, std::uint8_t* memory) {
   const std::size_t length = p.get_data_length();
-  std::uint8_t* memory = store.host(sim::PhysAddr(p.get_address()), length);
   std::uint8_t* to = p.is_read() ? p.get_data_ptr() : memory;
   const std::uint8_t* from = p.is_read() ? memory : p.get_data_ptr();
   if (const std::uint8_t* enable = p.get_byte_enable_ptr(); enable != nullptr) {
@@ -254,13 +257,14 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
                                                 sc_core::sc_time& delay) {
   POOLSIM_ASSERT(!full);  // the initiator must wait for END_REQ
   const sim::Tick arrival = sim.timeline().incoming(delay);
-  if (refuse(p)) {
+  std::uint8_t* const memory = find(p);
+  if (memory == nullptr) {
     ++refused;
     return tlm::TLM_COMPLETED;
   }
   // The host's own cache and TLB miss at nearly every random address: fetched now, the data are moved at the
   // end.
-  __builtin_prefetch(store.host(sim::PhysAddr(p.get_address())));
+  __builtin_prefetch(memory);
   const std::uint64_t offset = p.get_address() - store.base().value;
   Request& r = allocate();
   r.payload = &p;
@@ -269,12 +273,11 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   r.end = (offset + p.get_data_length() + kBurstBytes - 1) / kBurstBytes * kBurstBytes;
   r.parts = r.outside = static_cast<std::uint32_t>((r.end - r.first) / kBurstBytes);
   r.address = mapping.decode(r.first);
-  // Time does not go back: until the edge comes it stays the first.
+  // Requests come in the order of their times: until the edge that sees the last one comes, it sees this one too.
   const sim::Tick now = sim.now(), seen = std::max(arrival, now + 1);
-  if (now > edge.at) edge = self.clock().first_at_or_after(now);
-  const sim::Clock::Edge due = seen <= edge.at ? edge : self.clock().first_at_or_after(seen);
+  if (seen > due.at) due = self.clock().first_at_or_after(seen);
   r.due = due.cycle;
-  const bool room = take_place(r, edge.cycle);
+  const bool room = take_sure_place(r) || take_place(r, self.clock().at_or_after(now));
   // There is room for the write when it is due: it is known now that it is over then.
   r.answered = room && r.write && wants_no_answer(p);
   r.urgent = !room || !can_wait(r);
@@ -289,12 +292,12 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   ++(r.write ? writes : reads);
   (r.write ? write_bytes : read_bytes) += p.get_data_length();
 
-  move_data(p);
+  move_data(p, memory);
   if (r.write) {
     static constexpr std::uint64_t kWrite = sim::digest_tag("dram.write");
     sim.note(kWrite, p.get_address(), p.get_data_length());
   }
-  if (p.is_write() && store.caches() != nullptr) {
+  if (r.write && store.caches() != nullptr) {
     store.caches()->device_wrote(sim::PhysAddr(p.get_address()), p.get_data_length());
   }
   if (r.answered) {
@@ -310,6 +313,16 @@ tlm::tlm_sync_enum DramController::Impl::accept(tlm::tlm_generic_payload& p, tlm
   }
   phase = tlm::END_REQ;
   return tlm::TLM_UPDATED;
+}
+
+/// Counts the bursts of a write that has room for all of them even if no place has become free since somebody last looked:
+/// then nobody needs to look.
+bool DramController::Impl::take_sure_place(const Request& r) {
+  if (!r.write || (lanes.size() != 1 && r.parts != 1)) return false;
+  Lane& lane = lanes[r.address.channel];
+  if (lane.accepted[1] + lane.channel->waiting(true) + r.parts > capacity[1]) return false;
+  lane.accepted[1] += r.parts;
+  return true;
 }
 
 /// Counts the bursts of a request for their channels; false if one has no room for all of its own. A place
@@ -480,8 +493,9 @@ tlm::tlm_sync_enum DramController::nb_transport_fw(tlm::tlm_generic_payload& pay
 
 void DramController::b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) {
   Impl& m = *impl_;
-  if (m.refuse(payload)) return;
-  m.move_data(payload);
+  std::uint8_t* const memory = m.find(payload);
+  if (memory == nullptr) return;
+  m.move_data(payload, memory);
   const sim::Cycle cycles = payload.is_write() ? 1 : m.timing.closed_cycles();
   delay += sim::Timeline::to_sc_time(clock().span(cycles));
 }

@@ -8,7 +8,8 @@
 // needed: an idle controller costs nothing); back-pressure of each channel. See mm/dram_channel.h.
 //
 // Function and time: a write takes effect, and a read takes its data, at the moment its BEGIN_REQ is
-// accepted, in the order of the calls (this is the machine's point of coherence). The response then comes
+// accepted, in the order of the calls (this is the machine's point of coherence). A call may be made ahead of its time, which
+// its delay gives, if no later call is of an earlier time. The response then comes
 //   - read: at the end of its last data burst,
 //   - write: when all of it has entered the write queue (globally ordered). A posted one (DmaTag.posted, payloads of a
 //     sim::PayloadPool) that has room there is answered at once with TLM_COMPLETED, and the time until then as delay.

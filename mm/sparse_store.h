@@ -55,7 +55,11 @@ class SparseStore {
     return offset < bytes_ && length <= bytes_ - offset;
   }
 
-  /// Host address of [addr, addr + length), contiguous over the whole range.
+  /// Host address of [addr, addr + length), contiguous over the whole range; null if not all of it is memory.
+  std::uint8_t* find(sim::PhysAddr addr, std::uint64_t length) const {
+    return contains(addr, length) ? memory_ + (addr.value - base_) : nullptr;
+  }
+  /// The same where it must be memory.
   std::uint8_t* host(sim::PhysAddr addr, std::uint64_t length = 1) const {
     POOLSIM_ASSERT(contains(addr, length));
     return memory_ + (addr.value - base_);

@@ -44,12 +44,14 @@ TargetPort<Interconnect>& Interconnect::add_initiator(const std::string& name) {
                                                          static_cast<unsigned>(inputs_.size()));
   simcontext()->hierarchy_pop();
   in.name = name;
+  in.number = static_cast<unsigned>(inputs_.size());
   POOLSIM_ASSERT(inputs_.size() < 64);
   inputs_.push_back(std::move(in));
   return *inputs_.back().socket;
 }
 
-InitiatorPort<Interconnect>& Interconnect::add_target(const std::string& name, AddressWindow window) {
+InitiatorPort<Interconnect>& Interconnect::add_target(const std::string& name, AddressWindow window,
+                                                      Handover handover) {
   for (const Output& o : outputs_) {
     if (window.base < o.window.base + o.window.size && o.window.base < window.base + window.size) {
       throw sim::Error(fmt::format(
@@ -64,16 +66,17 @@ InitiatorPort<Interconnect>& Interconnect::add_target(const std::string& name, A
   simcontext()->hierarchy_pop();
   out.name = name;
   out.window = window;
+  out.handover = handover;
   outputs_.push_back(std::move(out));
   return *outputs_.back().socket;
 }
 
-unsigned Interconnect::decode(std::uint64_t address, std::uint64_t length) const {
-  for (unsigned i = 0; i < outputs_.size(); ++i) {
-    const AddressWindow& w = outputs_[i].window;
-    if (w.contains(address) && w.contains(address + length - 1)) return i;
+Interconnect::Output* Interconnect::decode(const tlm_generic_payload& p) {
+  const std::uint64_t first = p.get_address(), last = first + p.get_data_length() - 1;
+  for (Output& o : outputs_) {
+    if (o.window.contains(first) && o.window.contains(last)) return &o;
   }
-  return kNoTarget;
+  return nullptr;
 }
 
 /// The cycle in which what arrives at `arrival` is seen: the first edge at or after it and after the present.
@@ -87,9 +90,12 @@ tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p,
   if (phase != tlm::BEGIN_REQ) return tlm::TLM_COMPLETED;  // END_RESP of a four-phase initiator
   Input& in = inputs_[input];
   POOLSIM_ASSERT(in.end_request_from == kNeverCycle);  // the initiator ignored back-pressure
-  const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.request_cycles - 1;
+  const sim::Tick arrival = simulation_.timeline().incoming(delay);
+  const Cycle due = seen_at(arrival) + config_.request_cycles - 1;
+  Output* const target = decode(p);
+  if (target != nullptr && waits_for_nobody(in, *target, arrival, due)) return pass_ahead(in, *target, p, phase, delay, due);
   tick_by(due);
-  in.requests.push({due, &p, decode(p.get_address(), p.get_data_length())});
+  in.requests.push({due, &p, target});
   waiting_ |= std::uint64_t{1} << input;
   flights_.insert(p, input);
   outstanding_.set(flights_.size());
@@ -103,6 +109,47 @@ tlm::tlm_sync_enum Interconnect::request(unsigned input, tlm_generic_payload& p,
   return tlm::TLM_UPDATED;
 }
 
+/// Whether the request could go to its target at `due` whatever else comes in, and the target takes it now.
+bool Interconnect::waits_for_nobody(const Input& in, const Output& out, sim::Tick arrival, Cycle due) const {
+  return waiting_ == 0 && out.handover == Handover::kAhead && arrival <= simulation_.now() && out.free_from <= due &&
+         out.busy_until <= due && in.free_from <= due && in.outstanding + 1 < config_.outstanding;
+}
+
+/// Just after the edge `due`, as what a tick would hand over there.
+tlm::tlm_sync_enum Interconnect::pass_ahead(Input& in, Output& out, tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                            sc_core::sc_time& delay, Cycle due) {
+  occupy(in, out, p.get_data_length(), due);
+  flights_.insert(p, in.number);
+  ++in.outstanding;
+  tlm::tlm_phase request = tlm::BEGIN_REQ;
+  delay = simulation_.timeline().delay_until(clock().edge(due) + 1);
+  const tlm::tlm_sync_enum status = (*out.socket)->nb_transport_fw(p, request, delay);
+  if (status == tlm::TLM_COMPLETED) {
+    --in.outstanding;
+    flights_.take(p);
+    if (wants_no_answer(p)) return tlm::TLM_COMPLETED;
+    answer_later(in, p, delay);
+  } else {
+    outstanding_.set(flights_.size());
+    if (status == tlm::TLM_ACCEPTED) out.free_from = kNeverCycle;
+  }
+  phase = tlm::END_REQ;
+  return tlm::TLM_UPDATED;
+}
+
+/// A request of this length passes at `now`.
+void Interconnect::occupy(Input& in, Output& out, unsigned length, Cycle now) {
+  const unsigned width = config_.width_bytes;
+  const Cycle beats = length <= width ? 1 : (length + width - 1) / width;
+  in.free_from = now + 1;
+  ++in.served;
+  out.busy_until = now + beats;
+  out.last_input = in.number;
+  ++out.requests;
+  out.bytes += length;
+  out.busy_cycles += beats;
+}
+
 tlm::tlm_sync_enum Interconnect::response(unsigned output, tlm_generic_payload& p, tlm::tlm_phase& phase,
                                           sc_core::sc_time& delay) {
   if (phase == tlm::END_REQ) {
@@ -110,14 +157,13 @@ tlm::tlm_sync_enum Interconnect::response(unsigned output, tlm_generic_payload& 
     return tlm::TLM_ACCEPTED;
   }
   POOLSIM_ASSERT(phase == tlm::BEGIN_RESP);
-  answer(flights_.take(p), p, delay);
+  answer(inputs_[flights_.take(p)], p, delay);
   return tlm::TLM_COMPLETED;
 }
 
 /// `delay`: of the target's response.
-void Interconnect::answer(unsigned input, tlm_generic_payload& p, sc_core::sc_time delay) {
+void Interconnect::answer(Input& in, tlm_generic_payload& p, sc_core::sc_time delay) {
   outstanding_.set(flights_.size());
-  Input& in = inputs_[input];
   --in.outstanding;
   if (in.end_request_from != kNeverCycle) {
     in.end_request_from = std::max(in.end_request_from, seen_at(simulation_.timeline().incoming(delay)));
@@ -127,8 +173,12 @@ void Interconnect::answer(unsigned input, tlm_generic_payload& p, sc_core::sc_ti
     respond(in, p, delay);
     return;
   }
+  answer_later(in, p, delay);
+}
+
+void Interconnect::answer_later(Input& in, tlm_generic_payload& p, sc_core::sc_time delay) {
   const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.response_cycles - 1;
-  answers_.push({due, &p, input});
+  answers_.push({due, &p, &in});
   tick_by(due);
 }
 
@@ -141,7 +191,7 @@ void Interconnect::end_request(Input& in, sc_core::sc_time delay) {
   tlm_generic_payload& p = *in.stalled;
   in.stalled = nullptr;
   in.end_request_from = kNeverCycle;
-  held_back_ &= ~(std::uint64_t{1} << (&in - inputs_.data()));
+  held_back_ &= ~(std::uint64_t{1} << in.number);
   phase_back(in, p, tlm::END_REQ, delay);
 }
 
@@ -149,31 +199,24 @@ void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase 
   (*in.socket)->nb_transport_bw(p, phase, delay);
 }
 
-/// Hands the request at the head of `input` to its target.
-[[gnu::flatten]] void Interconnect::grant(unsigned input, Cycle now) {
-  Input& in = inputs_[input];
+/// Hands the request at the head of `in` to its target.
+[[gnu::flatten]] void Interconnect::grant(Input& in, Cycle now) {
   const Item item = in.requests.pop();
-  if (in.requests.empty()) waiting_ &= ~(std::uint64_t{1} << input);
+  if (in.requests.empty()) waiting_ &= ~(std::uint64_t{1} << in.number);
   tlm_generic_payload& p = *item.payload;
-  in.free_from = now + 1;
-  ++in.served;
-  if (item.target == kNoTarget) {
+  if (item.target == nullptr) {
+    in.free_from = now + 1;
+    ++in.served;
     ++decode_errors_;
     static constexpr std::uint64_t kTag = sim::digest_tag("interconnect.decode_error");
-    simulation_.note(kTag, p.get_address(), input);
+    simulation_.note(kTag, p.get_address(), in.number);
     flights_.take(p);
     sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
-    answer(input, p, simulation_.timeline().outgoing_delay());
+    answer(in, p, simulation_.timeline().outgoing_delay());
     return;
   }
-  Output& out = outputs_[item.target];
-  const unsigned length = p.get_data_length(), width = config_.width_bytes;
-  const Cycle beats = length <= width ? 1 : (length + width - 1) / width;
-  out.busy_until = now + beats;
-  out.last_input = input;
-  ++out.requests;
-  out.bytes += p.get_data_length();
-  out.busy_cycles += beats;
+  Output& out = *item.target;
+  occupy(in, out, p.get_data_length(), now);
   tlm::tlm_phase phase = tlm::BEGIN_REQ;
   sc_core::sc_time delay = simulation_.timeline().outgoing_delay();
   switch ((*out.socket)->nb_transport_fw(p, phase, delay)) {
@@ -183,7 +226,7 @@ void Interconnect::phase_back(Input& in, tlm_generic_payload& p, tlm::tlm_phase 
       out.free_from = kNeverCycle;
       break;
     case tlm::TLM_COMPLETED:
-      answer(flights_.take(p), p, delay);
+      answer(inputs_[flights_.take(p)], p, delay);
       break;
   }
 }
@@ -193,23 +236,22 @@ Cycle Interconnect::earliest(const Input& in) const {
   if (in.requests.empty()) return kNeverCycle;
   const Item& head = in.requests.front();
   const Cycle own = std::max(head.due, in.free_from);
-  if (head.target == kNoTarget) return own;
-  const Output& out = outputs_[head.target];
+  if (head.target == nullptr) return own;
+  const Output& out = *head.target;
   if (out.free_from == kNeverCycle) return kNeverCycle;
   return std::max({own, out.free_from, out.busy_until});
 }
 
 /// Round robin: of the inputs whose head can go to the target that the head of `first` wants, the next after the one
 /// served last.
-unsigned Interconnect::next_in_turn(unsigned first, Cycle now) const {
-  const unsigned target = inputs_[first].requests.front().target;
+Interconnect::Input& Interconnect::next_in_turn(Input& first, Cycle now) {
+  const Output* const target = first.requests.front().target;
   const bool alone = (waiting_ & (waiting_ - 1)) == 0;
-  if (alone || target == kNoTarget) return first;
+  if (alone || target == nullptr) return first;
   const auto inputs = static_cast<unsigned>(inputs_.size());
   for (unsigned k = 1; k <= inputs; ++k) {
-    const unsigned candidate = (outputs_[target].last_input + k) % inputs;
-    const Input& in = inputs_[candidate];
-    if (!in.requests.empty() && in.requests.front().target == target && earliest(in) <= now) return candidate;
+    Input& in = inputs_[(target->last_input + k) % inputs];
+    if (!in.requests.empty() && in.requests.front().target == target && earliest(in) <= now) return in;
   }
   return first;
 }
@@ -217,11 +259,11 @@ unsigned Interconnect::next_in_turn(unsigned first, Cycle now) const {
 sim::Wakeup Interconnect::tick(Cycle now) {
   while (!answers_.empty() && answers_.front().due <= now) {
     const Answer a = answers_.pop();
-    respond(inputs_[a.input], *a.payload, simulation_.timeline().outgoing_delay());
+    respond(*a.input, *a.payload, simulation_.timeline().outgoing_delay());
   }
   for (std::uint64_t left = waiting_; left != 0; left &= left - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(left));
-    if (earliest(inputs_[i]) <= now) grant(next_in_turn(i, now), now);
+    Input& in = inputs_[static_cast<unsigned>(std::countr_zero(left))];
+    if (earliest(in) <= now) grant(next_in_turn(in, now), now);
   }
   Cycle next = answers_.empty() ? kNeverCycle : answers_.front().due;
   for (std::uint64_t left = waiting_ | held_back_; left != 0; left &= left - 1) {
@@ -241,19 +283,18 @@ sim::Wakeup Interconnect::tick(Cycle now) {
 
 void Interconnect::blocking(unsigned, tlm_generic_payload& p, sc_core::sc_time& delay) {
   delay += sim::Timeline::to_sc_time(clock().span(config_.request_cycles));
-  const unsigned target = decode(p.get_address(), p.get_data_length());
-  if (target == kNoTarget) {
+  if (Output* const target = decode(p)) {
+    (*target->socket)->b_transport(p, delay);
+  } else {
     ++decode_errors_;
     sim::complete(p, sim::CompletionStatus::kUnsupportedRequest);
-  } else {
-    (*outputs_[target].socket)->b_transport(p, delay);
   }
   delay += sim::Timeline::to_sc_time(clock().span(config_.response_cycles));
 }
 
 unsigned Interconnect::debug(unsigned, tlm_generic_payload& p) {
-  const unsigned target = decode(p.get_address(), p.get_data_length());
-  return target == kNoTarget ? 0 : (*outputs_[target].socket)->transport_dbg(p);
+  Output* const target = decode(p);
+  return target == nullptr ? 0 : (*target->socket)->transport_dbg(p);
 }
 
 void Interconnect::stats(

@@ -13,6 +13,10 @@
 // initiator leave in the order they came, whatever their targets; a bounded number of outstanding requests
 // per initiator (TLM_ACCEPTED, then END_REQ), and END_REQ of targets. The answer to a write that wants none
 // (DmaTag.posted) passes at once.
+//
+// A request for a target that takes requests ahead of their time (Handover::kAhead) is handed to it when it comes in, with
+// its cycles on the way as delay, if it waits for nobody. Memory is such a target: what comes in here is ordered here, as
+// at the home node of a coherent interconnect, and whoever comes later sees it.
 #pragma once
 #include <functional>
 #include <memory>
@@ -46,8 +50,11 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
 
   /// The socket for an initiator to bind to. Calling context: before elaboration ends.
   TargetPort<Interconnect>& add_initiator(const std::string& name);
+  /// When a request that waits for nobody reaches the target: after its cycles on the way, or at once with these as delay.
+  enum class Handover : std::uint8_t { kInTime, kAhead };
   /// The socket to bind to a target. Throws sim::Error if the window overlaps another.
-  InitiatorPort<Interconnect>& add_target(const std::string& name, AddressWindow window);
+  InitiatorPort<Interconnect>& add_target(const std::string& name, AddressWindow window,
+                                          Handover handover = Handover::kInTime);
 
   bool idle() const { return flights_.empty() && answers_.empty(); }
   void stats(const std::function<void(std::string_view name, double value, std::string_view unit)>&) const;
@@ -57,14 +64,15 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
  private:
   friend class TargetPort<Interconnect>;
   friend class InitiatorPort<Interconnect>;
-  static constexpr unsigned kNoTarget = ~0u;
 
+  struct Output;
   struct Item {
     sim::Cycle due = 0;
     tlm::tlm_generic_payload* payload = nullptr;
-    unsigned target = kNoTarget;
+    Output* target = nullptr;  // null: no window has the address
   };
   struct Input {
+    unsigned number = 0;
     std::unique_ptr<TargetPort<Interconnect>> socket;
     std::string name;
     Ring<Item> requests{64};
@@ -78,6 +86,7 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
     std::unique_ptr<InitiatorPort<Interconnect>> socket;
     std::string name;
     AddressWindow window;
+    Handover handover = Handover::kInTime;
     sim::Cycle free_from = 0;  // kNeverCycle: waits for END_REQ
     sim::Cycle busy_until = 0;
     unsigned last_input = 0;
@@ -88,7 +97,7 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   struct Answer {
     sim::Cycle due = 0;
     tlm::tlm_generic_payload* payload = nullptr;
-    unsigned input = 0;
+    Input* input = nullptr;
   };
 
   tlm::tlm_sync_enum request(unsigned input, tlm::tlm_generic_payload&, tlm::tlm_phase&, sc_core::sc_time&);
@@ -97,14 +106,19 @@ class Interconnect : public sc_core::sc_module, public sim::Clocked {
   unsigned debug(unsigned input, tlm::tlm_generic_payload&);
 
   sim::Cycle seen_at(sim::Tick arrival) const;
-  unsigned decode(std::uint64_t address, std::uint64_t length) const;
-  void grant(unsigned input, sim::Cycle now);
-  void answer(unsigned input, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
+  inline Output* decode(const tlm::tlm_generic_payload& p);
+  inline bool waits_for_nobody(const Input& in, const Output& out, sim::Tick arrival, sim::Cycle due) const;
+  inline tlm::tlm_sync_enum pass_ahead(Input& in, Output& out, tlm::tlm_generic_payload& p, tlm::tlm_phase& phase,
+                                       sc_core::sc_time& delay, sim::Cycle due);
+  inline void occupy(Input& in, Output& out, unsigned length, sim::Cycle now);
+  void grant(Input& in, sim::Cycle now);
+  void answer(Input& in, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
+  void answer_later(Input& in, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
   void respond(Input& in, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
   void end_request(Input& in, sc_core::sc_time delay);
   void phase_back(Input& in, tlm::tlm_generic_payload& p, tlm::tlm_phase phase, sc_core::sc_time delay);
   sim::Cycle earliest(const Input& in) const;
-  unsigned next_in_turn(unsigned first, sim::Cycle now) const;
+  Input& next_in_turn(Input& first, sim::Cycle now);
 
   sim::Simulation& simulation_;
   InterconnectConfig config_;

@@ -75,7 +75,9 @@ Machine::Machine(const MachineConfig& config)
   iommu_.walker.bind(interconnect_.add_initiator("walker"));
   connect_messages(link_, root_port_, iommu_);
   cpu_port_.socket.bind(interconnect_.add_initiator("cpu"));
-  interconnect_.add_target("dram", {config.memory.base.value, config.memory.bytes}).bind(dram_.port);
+  interconnect_
+      .add_target("dram", {config.memory.base.value, config.memory.bytes}, Interconnect::Handover::kAhead)
+      .bind(dram_.port);
   interconnect_.add_target("imsic", {config.imsic.base, config.imsic.size()}).bind(imsic_.port);
   interconnect_.add_target("iommu_registers", {config.iommu_registers.value, 0x1000}).bind(iommu_.registers);
   const AddressWindow& ecam = config.root_port.ecam;

@@ -462,12 +462,10 @@ Cycle PcieLink::next_work(Cycle now) const {
 }
 
 sim::Wakeup PcieLink::tick(Cycle now) {
-  const auto deliver = [&](Direction& d) {
-    if (!d.requests.empty()) deliver_requests(d, now);
-    if (!d.completions.empty()) deliver_completions(d, now);
-  };
-  deliver(up_);
-  deliver(down_);
+  for (Direction* d : {&up_, &down_}) {
+    if (!d->requests.empty()) deliver_requests(*d, now);
+    if (!d->completions.empty()) deliver_completions(*d, now);
+  }
   if (credits_limited_) {
     for (Direction* d : {&up_, &down_}) {
       if (d->credits.limited() && d->credits.update(clock().edge(now))) pump(*d);

@@ -182,7 +182,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   inline void phase_back(Stream s, tlm::tlm_generic_payload& p, tlm::tlm_phase phase, sc_core::sc_time delay);
   inline void answer(Stream s, tlm::tlm_generic_payload& p, sc_core::sc_time delay);
   inline bool full(Stream s) const;
-  void deliver_requests(Direction& d, sim::Cycle now);
+  [[gnu::always_inline]] inline void deliver_requests(Direction& d, sim::Cycle now);
   void deliver_message(Stream s, tlm::tlm_generic_payload& p);
   void deliver_completions(Direction& d, sim::Cycle now);
   void launch_waiting_reads();
@@ -190,7 +190,7 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   bool nothing_travels() const {
     return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() && down_.completions.empty();
   }
-  inline sim::Cycle next_work(sim::Cycle now) const;
+  [[gnu::always_inline]] inline sim::Cycle next_work(sim::Cycle now) const;
 
   sim::Simulation& simulation_;
   PcieLinkConfig config_;

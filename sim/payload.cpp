@@ -37,13 +37,4 @@ void PayloadPool::free(tlm::tlm_generic_payload* payload) {
   --outstanding_;
 }
 
-void complete(tlm::tlm_generic_payload& payload, CompletionStatus status) {
-  if (DmaTag* tag = find_tag(payload); tag != nullptr) tag->status = status;
-  switch (status) {
-    case CompletionStatus::kSuccess: payload.set_response_status(tlm::TLM_OK_RESPONSE); break;
-    case CompletionStatus::kUnsupportedRequest: payload.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE); break;
-    default: payload.set_response_status(tlm::TLM_GENERIC_ERROR_RESPONSE); break;
-  }
-}
-
 }  // namespace sim

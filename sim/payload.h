@@ -145,11 +145,16 @@ inline DmaTag* find_tag(tlm::tlm_generic_payload& payload) {
 }
 /// The same to read, with a default for none.
 inline const DmaTag& tag_of(const tlm::tlm_generic_payload& payload) {
+  if (const DmaTag* tag = find_tag(const_cast<tlm::tlm_generic_payload&>(payload))) return *tag;
   static const DmaTag none;
-  const DmaTag* tag = find_tag(const_cast<tlm::tlm_generic_payload&>(payload));
-  return tag != nullptr ? *tag : none;
+  return none;
 }
 /// Writes the PCIe completion status where there is a tag to hold it, and the TLM response status.
-void complete(tlm::tlm_generic_payload& payload, CompletionStatus status);
+inline void complete(tlm::tlm_generic_payload& payload, CompletionStatus status) {
+  if (DmaTag* tag = find_tag(payload)) tag->status = status;
+  payload.set_response_status(status == CompletionStatus::kSuccess              ? tlm::TLM_OK_RESPONSE
+                              : status == CompletionStatus::kUnsupportedRequest ? tlm::TLM_ADDRESS_ERROR_RESPONSE
+                                                                                : tlm::TLM_GENERIC_ERROR_RESPONSE);
+}
 
 }  // namespace sim

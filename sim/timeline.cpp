@@ -128,6 +128,7 @@ Tick Timeline::earliest_of_others(const TimelinePlace& p) const {
 void Timeline::drive() {
   base_ = to_ticks(sc_core::sc_time_stamp());
   driving_ = true;
+  plain_ = unit_ == kPicosecond;
   try {
     wake_all_due();
   } catch (...) {
@@ -135,6 +136,7 @@ void Timeline::drive() {
     stopped_ = true;
   }
   driving_ = false;
+  plain_ = false;
   if (stopped_) sc_core::sc_pause();
 }
 

@@ -139,19 +139,19 @@ class Timeline final : public sc_core::sc_module {
 
   /// Delay to put on an outgoing TLM call: how far the Timeline is ahead of SystemC.
   sc_core::sc_time outgoing_delay() const { return delay_until(now_); }
-  /// The same for a call that is of the time `t`: as arriving then, or as early after it as SystemC's resolution can
-  /// say.
+  /// The same for a call that is of the time `t`, which is not past: as arriving then, or as early after it as SystemC's
+  /// resolution can say.
   sc_core::sc_time delay_until(Tick t) const {
+    // Nearly always; a division by a constant is a multiplication.
+    if (__builtin_expect(plain_, 1)) return sc_time_of((t - base_ + kPicosecond - 1) / kPicosecond);
     const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
     const Tick ahead = t > sc_now ? t - sc_now : 0;
-    // SystemC's own resolution, a picosecond, is nearly everybody's: a division by a constant is a
-    // multiplication.
-    return sc_time_of(unit_ == kPicosecond ? (ahead + kPicosecond - 1) / kPicosecond
-                                           : (ahead + unit_ - 1) / unit_);
+    return sc_time_of((ahead + unit_ - 1) / unit_);
   }
   /// Absolute time of an incoming TLM call with this annotated delay. Brings the Timeline up to SystemC's
   /// time if the call comes from a process outside it.
   Tick incoming(const sc_core::sc_time& delay) {
+    if (__builtin_expect(plain_, 1)) return base_ + delay.value() * kPicosecond;
     return (driving_ ? base_ : catch_up()) + delay.value() * unit_;
   }
 
@@ -198,6 +198,7 @@ class Timeline final : public sc_core::sc_module {
   Tick limit_ = 0;  // never run past this
   bool company_ = true;
   bool driving_ = false;
+  bool plain_ = false;  // driving_, and SystemC's resolution is the usual one, a picosecond
   bool stopped_ = false;
   std::exception_ptr failure_;
   std::uint64_t wakeups_ = 0;

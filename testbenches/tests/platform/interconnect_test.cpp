@@ -19,7 +19,8 @@ constexpr auto kWrite = tlm::TLM_WRITE_COMMAND;
 constexpr std::uint64_t kDram = 0x8000'0000, kRegs = 0x2800'0000, kMsi = 0x2400'0000;
 
 struct Bench {
-  explicit Bench(const char* name = "s", sim::TimeMode mode = {}, InterconnectConfig config = {})
+  explicit Bench(const char* name = "s", sim::TimeMode mode = {}, InterconnectConfig config = {},
+                 Interconnect::Handover to_dram = Interconnect::Handover::kInTime)
       : s(name, {1, 0, mode}),
         device((std::string(name) + "_device").c_str(), s, sim::Clock(kNanosecond)),
         walker((std::string(name) + "_walker").c_str(), s, sim::Clock(kNanosecond)),
@@ -31,7 +32,7 @@ struct Bench {
     device.socket.bind(bus.add_initiator("iommu"));
     walker.socket.bind(bus.add_initiator("walker"));
     cpu.socket.bind(bus.add_initiator("cpu"));
-    bus.add_target("dram", {kDram, 1ull << 32}).bind(dram.socket);
+    bus.add_target("dram", {kDram, 1ull << 32}, to_dram).bind(dram.socket);
     bus.add_target("iommu", {kRegs, 4096}).bind(regs.socket);
     bus.add_target("imsic", {imsic.config().base, imsic.config().size()}).bind(imsic.port);
     imsic.connect([this](unsigned core, std::uint32_t identity, Tick t) {
@@ -171,6 +172,40 @@ TEST(Interconnect, AllTimeModesGiveOneDigest) {
   EXPECT_EQ(skip.msis.size(), 30u);
   EXPECT_EQ(skip.s.digest().hex(), every.s.digest().hex());
   EXPECT_EQ(skip.s.digest().hex(), step.s.digest().hex());
+}
+
+// A target that takes requests ahead of their time gets each with the time at which it would have got it.
+TEST(Interconnect, AheadOfTimeIsNoEarlier) {
+  constexpr auto kAhead = Interconnect::Handover::kAhead;
+  Bench in_time("in_time"), ahead("ahead", {}, {}, kAhead), every("every", {true, true}, {}, kAhead),
+      step("step", {false, false}, {}, kAhead);
+  for (Bench* b : {&in_time, &ahead, &every, &step}) {
+    b->dram.capacity = 3;
+    for (unsigned i = 0; i < 400; ++i) {
+      // Bursts that wait for each other, between requests on their own; refused ones among them.
+      const Tick when = i < 200 ? i / 20 * sim::kMicrosecond : (i - 180) * 70 * kNanosecond * (i % 3);
+      const std::uint64_t address = i % 50 == 7 ? 0x10 : kDram + 64 * i;
+      b->device.send(i % 3 ? kWrite : kRead, address, 1 + (i * 31) % 300, 0x100, when);
+      if (i % 40 == 0) b->device.send(kWrite, kMsi + 4096 * (i % 4), 4, 0x100, when, 1 + i % 255);
+    }
+  }
+  for (Bench* b : {&in_time, &ahead, &every, &step}) b->run();
+  EXPECT_TRUE(ahead.device.idle() && ahead.bus.idle());
+  ASSERT_EQ(in_time.dram.requests.size(), ahead.dram.requests.size());
+  for (std::size_t i = 0; i < ahead.dram.requests.size(); ++i) {
+    ASSERT_EQ(ahead.dram.requests[i].address, in_time.dram.requests[i].address);
+    // Just after the edge, as exactly as SystemC's resolution can say.
+    const Tick later = ahead.dram.requests[i].time - in_time.dram.requests[i].time;
+    ASSERT_LE(later, sim::kPicosecond) << i;
+  }
+  ASSERT_EQ(in_time.device.answers.size(), ahead.device.answers.size());
+  for (std::size_t i = 0; i < ahead.device.answers.size(); ++i) {
+    ASSERT_EQ(ahead.device.answers[i].address, in_time.device.answers[i].address);
+    ASSERT_EQ(ahead.device.answers[i].time, in_time.device.answers[i].time) << i;
+  }
+  EXPECT_LT(ahead.s.timeline().wakeups(), in_time.s.timeline().wakeups());
+  EXPECT_EQ(ahead.s.digest().hex(), every.s.digest().hex());
+  EXPECT_EQ(ahead.s.digest().hex(), step.s.digest().hex());
 }
 
 TEST(FlightTable, KnowsThePortOfForeignPayloadsAndOfItsOwn) {
