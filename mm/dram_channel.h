@@ -58,6 +58,8 @@ struct DramChannelConfig {
   bool same_bank_refresh = false;  ///< needs DramTiming::has_same_bank_refresh()
   DramScheduler scheduler = DramScheduler::kFrFcfs;
   PagePolicy page_policy = PagePolicy::kOpen;
+  /// A few bursts go through the queues too, which they do not need: the same commands at the same times. For tests.
+  bool always_queue = false;
 };
 
 /// What a burst found in its bank.

@@ -17,7 +17,8 @@ void DramChannel::enqueue(sim::Cycle now, bool write, const DramAddress& a, std:
   POOLSIM_ASSERT(has_room(write));
   const unsigned b = (a.rank * groups_per_rank_ + a.bank_group) << banks_per_group_log2_ | a.bank;
   Bank& bank = banks_[b];
-  if (few_ == 0 ? waiting() != 0 : !joins_few(write, bank, a)) return enqueue_queued(now, write, b, a, token);
+  const bool needs_queues = few_ == 0 ? waiting() != 0 || config_.always_queue : !joins_few(write, bank, a);
+  if (needs_queues) return enqueue_queued(now, write, b, a, token);
   few_bursts_[few_] = {now, ++sequence_, &bank, a.row, a.column, token, RowOutcome::kHit, write};
   ++waiting_[write];
   if (few_++ == 0) {

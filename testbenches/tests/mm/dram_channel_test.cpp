@@ -376,6 +376,48 @@ TEST(DramChannel, AsleepOverCommandsNothingChanges) {
   EXPECT_EQ(ends(true), ends(false));
 }
 
+// The answers of the few bursts that need no queues are those of the queues: random traffic, mostly sparse, in bursts for
+// few banks and rows.
+TEST_P(PerStandard, FewBurstsAreServedAsTheQueuesServeThem) {
+  sim::RandomStream random(12, 0, "few");
+  for (unsigned trace = 0; trace < 60; ++trace) {
+    mm::DramChannelConfig config{.ranks = 1u << random.below(2), .refresh = random.below(4) != 0};
+    config.page_policy = std::array{mm::PagePolicy::kOpen, mm::PagePolicy::kOpen, mm::PagePolicy::kClosed,
+                                    mm::PagePolicy::kAdaptive}[random.below(4)];
+    config.same_bank_refresh = t.has_same_bank_refresh() && random.below(2) != 0;
+    DramDriver few(t, "ro", config);
+    config.always_queue = true;
+    DramDriver queued(t, "ro", config);
+    const std::uint64_t writes = random.below(101), gap = 1 + random.below(200), rows = 1 + random.below(3);
+    Cycle at = 5;
+    for (unsigned i = 0; i < 300; ++i) {
+      const DramAddress a{.rank = static_cast<std::uint32_t>(random.below(config.ranks)),
+                          .bank_group = static_cast<std::uint32_t>(random.below(2)),
+                          .bank = static_cast<std::uint32_t>(random.below(2)),
+                          .row = static_cast<std::uint32_t>(random.below(rows)),
+                          .column = static_cast<std::uint32_t>(8 * random.below(3))};
+      const bool write = random.below(100) < writes;
+      for (DramDriver* d : {&few, &queued}) d->request(at, write, a);
+      if (random.below(3) == 0) at += random.below(i % 100 == 0 ? 30'000 : gap);
+    }
+    few.run();
+    queued.run();
+    ASSERT_EQ(few.done.size(), 300u);
+    for (std::size_t i = 0; i < 300; ++i) {
+      const auto of = [](const mm::DramCompletion& c) {
+        return std::tuple(c.token, c.arrival, c.issue, c.end, c.write, c.outcome);
+      };
+      ASSERT_EQ(of(few.done[i]), of(queued.done[i])) << "trace " << trace << ", burst " << i;
+    }
+    const auto& a = few.channel.counters();
+    const auto& b = queued.channel.counters();
+    EXPECT_EQ(a.commands, b.commands);
+    EXPECT_EQ(std::tuple(a.drains, a.aged, a.auto_precharges, a.forwarded),
+              std::tuple(b.drains, b.aged, b.auto_precharges, b.forwarded));
+    EXPECT_EQ(few.checker.violations() + queued.checker.violations(), 0u);
+  }
+}
+
 TEST(DramLegality, SeesEveryKindOfViolation) {
   using enum DramCommand;
   const auto& t = mm::dram_standard("DDR4-2400R");
