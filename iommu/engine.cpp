@@ -390,6 +390,15 @@ Engine::Slot& Engine::take_marked(tlm::tlm_generic_payload& payload) {
   return *slot;
 }
 
+/// The same where the slot is known.
+void Engine::unmark(tlm::tlm_generic_payload& payload) const {
+  if (sim::Transaction* const own = sim::own(payload); own != nullptr && numbered_) {
+    own->pop_port();
+  } else {
+    payload.clear_extension<Slot>();
+  }
+}
+
 /// Sends a translated request that is in no list.
 void Engine::forward(Slot& slot, sim::Cycle now) {
   slot.state = Slot::State::kForwarded;
@@ -416,7 +425,8 @@ void Engine::forward(Slot& slot, sim::Cycle now) {
     case tlm::TLM_UPDATED:
       break;
     case tlm::TLM_COMPLETED:
-      answer(take_marked(payload), delay);
+      unmark(payload);
+      answer(slot, delay);
       break;
   }
 }

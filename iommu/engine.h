@@ -149,6 +149,7 @@ class Engine final : public Surroundings {
   void make_ready(Slot& slot, std::uint64_t phys, sim::Cycle leaves);
   inline void mark(tlm::tlm_generic_payload& payload, Slot& slot) const;
   inline Slot& take_marked(tlm::tlm_generic_payload& payload);
+  inline void unmark(tlm::tlm_generic_payload& payload) const;
   void miss(Slot& slot, sim::Cycle now);
   bool join_walk(Slot& slot);
   void start_walk(Slot& slot, sim::Cycle now);

@@ -179,6 +179,10 @@ void Interconnect::answer(Input& in, tlm_generic_payload& p, sc_core::sc_time de
 void Interconnect::answer_later(Input& in, tlm_generic_payload& p, sc_core::sc_time delay) {
   const Cycle due = seen_at(simulation_.timeline().incoming(delay)) + config_.response_cycles - 1;
   answers_.push({due, &p, &in});
+  // Behind nobody who leaves later: of a request that was handed over ahead of its time, the answer may be, too.
+  for (std::size_t n = answers_.size() - 1; n != 0 && answers_.at(n - 1).due > due; --n) {
+    std::swap(answers_.at(n - 1), answers_.at(n));
+  }
   tick_by(due);
 }
 

@@ -34,7 +34,12 @@ PcieLink::PcieLink(sc_core::sc_module_name name, sim::Simulation& simulation, co
       tags_free_(config_.tags),
       up_requests_(simulation.probes(), "link.up.requests", 10),
       down_requests_(simulation.probes(), "link.down.requests", 10),
-      tags_in_use_(simulation.probes(), "link.tags_in_use", 10) {}
+      tags_in_use_(simulation.probes(), "link.tags_in_use", 10) {
+  simulation.probes().refresh_with([this] {
+    up_requests_.set(up_.requests.size());
+    down_requests_.set(down_.requests.size());
+  });
+}
 
 bool PcieLink::idle() const {
   for (const Direction* d : {&up_, &down_}) {
@@ -90,7 +95,7 @@ void PcieLink::push_request(Direction& d, Stream s, tlm_generic_payload* p, bool
   const sim::Clock::Edge due = clock().first_at_or_after(arrival);
   if (posted && p != nullptr) ++d.posted_sent;
   d.requests.push({due.cycle, p, s, posted, static_cast<std::uint16_t>(data)});
-  (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
+  show_requests(d);
   tick_by(due);
 }
 
@@ -338,7 +343,7 @@ void PcieLink::deliver_requests(Direction& d, Cycle now) {
     const Request r = d.requests.front();
     if (r.payload != nullptr && flow_[r.stream].open_from > now) return;
     d.requests.pop();
-    (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
+    show_requests(d);
     if (d.credits.limited()) {
       d.credits.give_back(r.posted ? CreditClass::kPosted : CreditClass::kNonPosted, r.data_credits, clock().edge(now));
       if (r.payload == nullptr) continue;

@@ -187,6 +187,10 @@ class PcieLink : public sc_core::sc_module, public sim::Clocked {
   void deliver_completions(Direction& d, sim::Cycle now);
   void launch_waiting_reads();
   void end_requests(sim::Cycle now);
+  /// Probes cost one test while nobody listens.
+  void show_requests(const Direction& d) {
+    if (__builtin_expect(simulation_.probes().listened(), 0)) (&d == &up_ ? up_requests_ : down_requests_).set(d.requests.size());
+  }
   bool nothing_travels() const {
     return up_.requests.empty() && up_.completions.empty() && down_.requests.empty() && down_.completions.empty();
   }

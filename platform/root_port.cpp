@@ -78,7 +78,9 @@ RootPort::RootPort(sc_core::sc_module_name name, sim::Simulation& simulation, co
       timeout_cycles_(config_.clock.cycles(config_.completion_timeout)),
       accesses_(config_.nonposted),
       posted_in_flight_(simulation.probes(), "root_port.posted_in_flight", 16),
-      timeouts_probe_(simulation.probes(), "root_port.timeouts", 32) {}
+      timeouts_probe_(simulation.probes(), "root_port.timeouts", 32) {
+  simulation.probes().refresh_with([this] { posted_in_flight_.set(posted_arrived_ - posted_ordered_); });
+}
 
 RootPort::~RootPort() {
   for (const Access& a : accesses_) {
@@ -88,7 +90,7 @@ RootPort::~RootPort() {
 
 bool RootPort::idle() const {
   return down_.empty() && messages_down_.empty() && up_.empty() && device_answers_.empty() &&
-         cpu_answers_.empty() && accesses_in_use_ == 0 && posted_in_flight_.value() == 0;
+         cpu_answers_.empty() && accesses_in_use_ == 0 && posted_arrived_ == posted_ordered_;
 }
 
 bool RootPort::on_bus(RequesterId f) const {
@@ -158,7 +160,7 @@ Cycle RootPort::seen_at(sim::Tick arrival) const {
     if (p.is_write()) {
       posted_.push({&p, kNeverCycle});
       ++posted_arrived_;
-      posted_in_flight_.add(1);
+      show_posted();
     }
     gone = absent(sim::tag_of(p).requester, seen);
     if (!gone && up_.empty() && up_open_from_ <= due) return pass_up(p, phase, due);
@@ -414,7 +416,8 @@ void RootPort::posted_ordered(const tlm_generic_payload& p, Cycle seen) {
     if (entry.payload != &p) continue;
     entry = {nullptr, seen};
     if (!cpu_answers_.empty()) tick_by(seen);
-    posted_in_flight_.add(-1);
+    ++posted_ordered_;
+    show_posted();
     return;
   }
   POOLSIM_ASSERT(!"an answer to a posted write that is not outstanding");

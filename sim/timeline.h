@@ -142,8 +142,9 @@ class Timeline final : public sc_core::sc_module {
   /// The same for a call that is of the time `t`, which is not past: as arriving then, or as early after it as SystemC's
   /// resolution can say.
   sc_core::sc_time delay_until(Tick t) const {
-    // Nearly always. What is served lies less than a picosecond before base_, if at all: the sum is not negative.
-    if (__builtin_expect(plain_, 1)) return sc_time_of((t - base_ + kPicosecond - 1) / kPicosecond);
+    // Nearly always; a division by a constant is a multiplication. What is served may lie before base_: by less than a
+    // picosecond, or by more where somebody asked for a wake-up that SystemC had passed.
+    if (__builtin_expect(plain_, 1)) return sc_time_of(((t > base_ ? t - base_ : 0) + kPicosecond - 1) / kPicosecond);
     const Tick sc_now = driving_ ? base_ : to_ticks(sc_core::sc_time_stamp());
     const Tick ahead = t > sc_now ? t - sc_now : 0;
     return sc_time_of((ahead + unit_ - 1) / unit_);

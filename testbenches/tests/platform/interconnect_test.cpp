@@ -20,7 +20,7 @@ constexpr std::uint64_t kDram = 0x8000'0000, kRegs = 0x2800'0000, kMsi = 0x2400'
 
 struct Bench {
   explicit Bench(const char* name = "s", sim::TimeMode mode = {}, InterconnectConfig config = {},
-                 Interconnect::Handover to_dram = Interconnect::Handover::kInTime)
+                 Interconnect::Handover handover = Interconnect::Handover::kInTime)
       : s(name, {1, 0, mode}),
         device((std::string(name) + "_device").c_str(), s, sim::Clock(kNanosecond)),
         walker((std::string(name) + "_walker").c_str(), s, sim::Clock(kNanosecond)),
@@ -32,8 +32,8 @@ struct Bench {
     device.socket.bind(bus.add_initiator("iommu"));
     walker.socket.bind(bus.add_initiator("walker"));
     cpu.socket.bind(bus.add_initiator("cpu"));
-    bus.add_target("dram", {kDram, 1ull << 32}, to_dram).bind(dram.socket);
-    bus.add_target("iommu", {kRegs, 4096}).bind(regs.socket);
+    bus.add_target("dram", {kDram, 1ull << 32}, handover).bind(dram.socket);
+    bus.add_target("iommu", {kRegs, 4096}, handover).bind(regs.socket);
     bus.add_target("imsic", {imsic.config().base, imsic.config().size()}).bind(imsic.port);
     imsic.connect([this](unsigned core, std::uint32_t identity, Tick t) {
       msis.push_back({core, identity, t});
@@ -206,6 +206,22 @@ TEST(Interconnect, AheadOfTimeIsNoEarlier) {
   EXPECT_LT(ahead.s.timeline().wakeups(), in_time.s.timeline().wakeups());
   EXPECT_EQ(ahead.s.digest().hex(), every.s.digest().hex());
   EXPECT_EQ(ahead.s.digest().hex(), step.s.digest().hex());
+}
+
+TEST(Interconnect, AnAnswerIsNotHeldUpByOneKnownAheadOfItsTime) {
+  constexpr auto kAhead = Interconnect::Handover::kAhead;
+  Bench alone("alone", {}, {}, kAhead), both("both", {}, {}, kAhead);
+  for (Bench* b : {&alone, &both}) {
+    b->regs.latency = 0;  // answers what it is handed at once
+    for (unsigned i = 0; i < 30; ++i) b->device.send(kRead, kDram, 64, 0x100, i * 37 * kNanosecond);
+    for (unsigned i = 0; b == &both && i < 400; ++i) b->cpu.send(kRead, kRegs, 8, 0, i * 3 * kNanosecond);
+  }
+  alone.run();
+  both.run();
+  ASSERT_EQ(alone.device.answers.size(), 30u);
+  ASSERT_EQ(both.device.answers.size(), 30u);
+  ASSERT_EQ(both.cpu.answers.size(), 400u);
+  for (unsigned i = 0; i < 30; ++i) EXPECT_EQ(both.device.answers[i].time, alone.device.answers[i].time) << i;
 }
 
 TEST(FlightTable, KnowsThePortOfForeignPayloadsAndOfItsOwn) {

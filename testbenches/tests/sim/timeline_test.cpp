@@ -72,6 +72,29 @@ TEST(Timeline, OrderIsTimeThenRankWhoeverAskedFirst) {
   EXPECT_EQ(s.now(), 1'000'000u);
 }
 
+/// Two simulations in one SystemC: the second is asked for a wake-up that SystemC has already passed.
+TEST(Timeline, AWakeUpThatSystemCHasPassedCallsWithoutDelay) {
+  sim::Simulation first("first"), second("second");
+  struct Caller : sim::Sleeper {
+    explicit Caller(sim::Timeline& t) : Sleeper(t), timeline(t) {}
+    void wake(Tick now) override {
+      delay = timeline.outgoing_delay();
+      later = timeline.delay_until(now + 1);
+      arrives = timeline.incoming(delay);
+    }
+    void at(Tick t) { sleep_until(t); }
+    sim::Timeline& timeline;
+    sc_core::sc_time delay{1, sc_core::SC_SEC}, later{1, sc_core::SC_SEC};
+    Tick arrives = 0;
+  } caller(second.timeline());
+  first.timeline().run_until(sim::kMicrosecond);
+  caller.at(5 * sim::kNanosecond);
+  second.timeline().run_until(2 * sim::kMicrosecond);
+  EXPECT_EQ(caller.delay, sc_core::SC_ZERO_TIME);
+  EXPECT_EQ(caller.later, sc_core::SC_ZERO_TIME);
+  EXPECT_EQ(caller.arrives, sim::kMicrosecond);
+}
+
 /// Passes a token to a peer after `work` cycles.
 struct Relay : sim::Clocked {
   Relay(sim::Simulation& s, Clock c, unsigned work) : Clocked(s.timeline(), c), s(s), work(work) {}
