@@ -124,4 +124,60 @@ TEST(IommuCaches, GlobalEntriesSurviveAnInvalidationByPscid) {
   EXPECT_EQ(caches.invalidate(what), 1u);
 }
 
+// Where an entry was last is a guess that may be wrong in every way: find_both() against a look at one cache after the other.
+TEST(IommuCaches, BothAtOnceIsOneAfterTheOther) {
+  IommuConfig c;
+  c.iotlb = {8, 2, Replacement::kLru};
+  c.ddt_cache = {2, 2, Replacement::kPlru};
+  c.iotlb_page_sizes = {12, 21};
+  Caches a(c, sim::RandomStream(1, 0, "caches")), b(c, sim::RandomStream(1, 0, "caches"));
+  sim::RandomStream random(2, 0, "both");
+  const auto page = [&] { return random.below(2) << 21 | random.below(4) << 12 | random.below(2) << 30; };
+  const auto space_of = [](const iommu::DeviceContext& d) {
+    return Space(!d.first.bare(), d.pscid, !d.second.bare(), d.gscid);
+  };
+  unsigned hits = 0, misses = 0;
+  for (unsigned i = 0; i < 50'000; ++i) {
+    const auto device = static_cast<std::uint32_t>(random.below(6));
+    iommu::DeviceContext context;
+    context.first.levels = random.below(4) != 0 ? 3 : 0;
+    context.second.levels = random.below(8) == 0 ? 3 : 0;
+    context.pscid = static_cast<std::uint32_t>(random.below(2));
+    context.gscid = static_cast<std::uint32_t>(random.below(2));
+    if (random.below(8) == 0) context.word[iommu::dc::kTc] |= iommu::dc::kPdtv;
+    Outcome outcome = page_of(random.below(4) == 0 ? 21 : 12, random.below(1 << 20) << 21);
+    outcome.user = random.below(8) != 0;
+    outcome.writable = random.below(4) != 0;
+    Request r = read_of(page() | random.below(4096));
+    r.device_id = device;
+    r.write = random.below(3) == 0;
+    iommu::Invalidation what;
+    what.has_address = true;
+    what.address = page();
+    what.bytes = 4096;
+    const std::uint64_t choice = random.below(100), filled = page();
+    for (Caches* caches : {&a, &b}) {
+      if (choice < 6) caches->fill_device(device, context);
+      if (choice >= 6 && choice < 30) caches->fill_translation(filled, space_of(context), outcome);
+      if (choice >= 30 && choice < 33) caches->invalidate(what);
+      if (choice == 33) caches->invalidate_ddt(device);
+    }
+    if (choice < 34) continue;
+    const Caches::Hit hit = a.find_both(r);
+    const iommu::DeviceContext* const d = b.find_device(device, /*count=*/false);
+    const iommu::IotlbEntry* e = nullptr;
+    if (d != nullptr && !d->tc(iommu::dc::kPdtv) && space_of(*d).key != 0) e = b.peek_translation(r, space_of(*d), false);
+    ASSERT_EQ(hit.entry != nullptr, e != nullptr) << i;
+    ++(e != nullptr ? hits : misses);
+    if (e == nullptr) continue;
+    ASSERT_EQ(a.translated(*hit.entry, r.iova), b.translated(*e, r.iova)) << i;
+    ASSERT_EQ(hit.device->pscid, d->pscid);
+    b.find_translation(r, space_of(*d), false);  // their ages
+    b.find_device(device);
+    ASSERT_EQ(a.digest(), b.digest());
+  }
+  EXPECT_GT(hits, 1'000u);
+  EXPECT_GT(misses, 5'000u);
+}
+
 }  // namespace
