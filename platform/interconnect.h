@@ -14,9 +14,9 @@
 // per initiator (TLM_ACCEPTED, then END_REQ), and END_REQ of targets. The answer to a write that wants none
 // (DmaTag.posted) passes at once.
 //
-// A request for a target that takes requests ahead of their time (Handover::kAhead) is handed to it when it comes in, with
-// its cycles on the way as delay, if it waits for nobody. Memory is such a target: what comes in here is ordered here, as
-// at the home node of a coherent interconnect, and whoever comes later sees it.
+// A target of Handover::kAhead (memory) is handed a request when it comes in, with its cycles on the way as delay, if no
+// request waits at any port and the call is of the present (one that SystemC's picosecond rounds up is not): it is ordered
+// here, as at the home node of a coherent interconnect, and whoever comes later sees it.
 #pragma once
 #include <functional>
 #include <memory>
